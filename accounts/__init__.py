@@ -1,0 +1,1 @@
+"""Who: people, organizations, memberships, tokens, and the record of who did what."""

@@ -1,0 +1,17 @@
+"""Writing the audit log."""
+
+from __future__ import annotations
+
+from accounts.actors import Actor
+from accounts.models import AuditEvent
+
+
+def record_event(actor: Actor, action: str, object_id: str) -> None:
+    """Append one event in the running transaction; `action` is `noun.past_participle`."""
+    AuditEvent.objects.create(
+        organization_id=actor.organization_id,
+        actor_id=actor.user_id,
+        token_id=actor.token_id,
+        action=action,
+        object_id=object_id,
+    )

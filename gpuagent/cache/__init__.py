@@ -1,0 +1,1 @@
+"""What the agent keeps: files on disk by their hash, models in memory by their digest."""

@@ -1,0 +1,113 @@
+"""What this process computes on, and the fingerprint that says so in every manifest."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import warnings
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+_CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """The device pictures are made on."""
+
+    device: str
+    device_name: str
+    memory_bytes: int
+    threads: int
+    fingerprint: Mapping[str, object]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the U-Net and the text encoder."""
+        import torch
+
+        return torch.float16 if self.device == "cuda" else torch.float32
+
+    @property
+    def vae_dtype(self) -> torch.dtype:
+        """Of the VAE: full precision, since half-precision ones may overflow; it is small."""
+        import torch
+
+        return torch.float32
+
+    @property
+    def bytes_per_parameter(self) -> int:
+        """As loaded; the VAE's few are counted like the rest."""
+        return 2 if self.device == "cuda" else 4
+
+
+def quiet_libraries(environment: MutableMapping[str, str] = os.environ) -> None:
+    """No hub, no remote code, no progress bars; to be called before diffusers is imported."""
+    environment["HF_HUB_OFFLINE"] = "1"
+    environment["DIFFUSERS_DISABLE_REMOTE_CODE"] = "true"
+    environment["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    environment["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    environment["TRANSFORMERS_VERBOSITY"] = "error"
+    environment["DIFFUSERS_VERBOSITY"] = "error"
+    environment["TOKENIZERS_PARALLELISM"] = "false"
+    # Their warnings may quote what they were given.
+    warnings.simplefilter("ignore")
+    for name in ("diffusers", "transformers"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def detect_engine(
+    *,
+    threads: int | None = None,
+    memory_limit_bytes: int | None = None,
+    runtime_image: str = "local",
+) -> Engine:
+    """Look at the machine, fix what must be fixed for equal bytes, and describe it."""
+    quiet_libraries()
+    import torch
+
+    count = threads or os.cpu_count() or 1
+    torch.set_num_threads(count)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda":
+        torch.backends.cudnn.benchmark = False  # it may choose other kernels on another day
+        properties = torch.cuda.get_device_properties(0)
+        name, memory = str(properties.name), int(properties.total_memory)
+    else:
+        name, memory = str(torch.backends.cpu.get_cpu_capability()), _half_of_memory()
+    if memory_limit_bytes is not None:
+        memory = min(memory, memory_limit_bytes)
+    dtype = "float16+vae:float32" if device == "cuda" else "float32"
+    fingerprint = {
+        "torch": torch.__version__,
+        "diffusers": version("diffusers"),
+        "transformers": version("transformers"),
+        "device": f"{device}:{name}",
+        "dtype": dtype,
+        "threads": count,
+        "attention": "sdpa",
+        "batch": 1,
+        "runtime_image": runtime_image,
+    }
+    return Engine(
+        device=device,
+        device_name=f"{device}:{name}",
+        memory_bytes=memory,
+        threads=count,
+        fingerprint=fingerprint,
+    )
+
+
+def _half_of_memory() -> int:
+    """Half of what this process may use: the studio's other parts live here too."""
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with contextlib.suppress(OSError, ValueError):  # no cgroup, or no limit ("max")
+        total = min(total, int(_CGROUP_LIMIT.read_text()))
+    return total // 2

@@ -1,0 +1,123 @@
+"""Prompts to embeddings. Long ones are read in windows, so nothing is cut off silently.
+
+A CLIP text encoder reads 77 tokens: a start, 75 of the prompt, an end. A longer prompt is cut into
+windows of 75, each encoded alone, and the results are laid side by side; prompt and negative
+prompt get equally many windows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gpuagent.cache.errors import AttemptFailedError
+from gpuagent.protocol.failures import FailureCode
+from gpuagent.protocol.recipe import Recipe
+
+if TYPE_CHECKING:
+    import torch
+
+_KEPT = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embeddings:
+    """What the U-Net attends to; both of shape (1, tokens, width)."""
+
+    prompt: torch.Tensor
+    negative: torch.Tensor
+
+
+def encode_prompts(tokenizer: Any, text_encoder: Any, recipe: Recipe) -> Embeddings:  # noqa: ANN401 - no types
+    """Embeddings of the recipe's prompt and negative prompt.
+
+    Raises:
+        AttemptFailedError: clip skip leaves nothing of this model's text encoder.
+    """
+    layers = int(text_encoder.config.num_hidden_layers)
+    if recipe.clip_skip >= layers:
+        raise AttemptFailedError(
+            FailureCode.RECIPE_INVALID, field="clip_skip", value=recipe.clip_skip, limit=layers - 1
+        )
+    prompt = _windows(tokenizer, recipe.prompt)
+    negative = _windows(tokenizer, recipe.negative_prompt)
+    count = max(len(prompt), len(negative))
+    return Embeddings(
+        prompt=_encode(tokenizer, text_encoder, prompt, count, recipe.clip_skip),
+        negative=_encode(tokenizer, text_encoder, negative, count, recipe.clip_skip),
+    )
+
+
+def _windows(tokenizer: Any, text: str) -> list[list[int]]:  # noqa: ANN401 - no types
+    size = int(tokenizer.model_max_length) - 2
+    tokens = tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+    return [tokens[start : start + size] for start in range(0, len(tokens), size)] or [[]]
+
+
+def _encode(
+    tokenizer: Any,  # noqa: ANN401 - no types
+    text_encoder: Any,  # noqa: ANN401 - no types
+    windows: list[list[int]],
+    count: int,
+    clip_skip: int,
+) -> torch.Tensor:
+    import torch
+
+    size = int(tokenizer.model_max_length)
+    rows = []
+    for window in windows + [[]] * (count - len(windows)):
+        row = [tokenizer.bos_token_id, *window, tokenizer.eos_token_id]
+        rows.append(row + [tokenizer.pad_token_id] * (size - len(row)))
+    parts = [
+        _hidden(text_encoder, torch.tensor([row], device=text_encoder.device), clip_skip)
+        for row in rows
+    ]
+    return torch.cat(parts, dim=1)
+
+
+def _hidden(text_encoder: Any, tokens: torch.Tensor, clip_skip: int) -> torch.Tensor:  # noqa: ANN401 - no types
+    if clip_skip == 0:
+        whole: torch.Tensor = text_encoder(tokens)[0]
+        return whole
+    states = text_encoder(tokens, output_hidden_states=True).hidden_states
+    # transformers 5 has the norm on the model itself, older ones one level down.
+    norm = getattr(text_encoder, "text_model", text_encoder).final_layer_norm
+    early: torch.Tensor = norm(states[-(clip_skip + 1)])
+    return early
+
+
+class EmbeddingCache:
+    """The last embeddings made, each for one organization only. Keys hold hashes, no text."""
+
+    def __init__(self, size: int = _KEPT) -> None:
+        self._size = size
+        self._kept: OrderedDict[tuple[str, str, str], Embeddings] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @staticmethod
+    def key(organization: str, digest: str, recipe: Recipe) -> tuple[str, str, str]:
+        """Who asked, of which model, and the hash of what decides the embeddings."""
+        parts = (recipe.prompt, recipe.negative_prompt, str(recipe.clip_skip))
+        seen = hashlib.sha256()
+        for part in parts:
+            data = part.encode("utf-8", "surrogatepass")
+            seen.update(len(data).to_bytes(8, "big") + data)
+        return organization, digest, seen.hexdigest()
+
+    def get(self, key: tuple[str, str, str]) -> Embeddings | None:
+        """The embeddings kept under the key."""
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+            return self._kept.get(key)
+
+    def put(self, key: tuple[str, str, str], embeddings: Embeddings) -> None:
+        """Keep embeddings; the least recently used ones go."""
+        with self._lock:
+            self._kept[key] = embeddings
+            self._kept.move_to_end(key)
+            while len(self._kept) > self._size:
+                self._kept.popitem(last=False)

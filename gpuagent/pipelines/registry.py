@@ -1,0 +1,60 @@
+"""Which loader belongs to which architecture, and how large a model will be once loaded."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from gpuagent.cache.errors import AttemptFailedError
+from gpuagent.pipelines.engine import Engine
+from gpuagent.pipelines.sd15 import StableDiffusion15
+from gpuagent.protocol.failures import FailureCode
+from gpuagent.protocol.messages import ModelRef
+from gpuagent.protocol.taxonomy import Architecture
+
+LOADERS: Mapping[Architecture, type[StableDiffusion15]] = MappingProxyType(
+    {Architecture.SD15: StableDiffusion15}
+)
+_PARTS = ("text_encoder", "unet", "vae")
+_HEADER_MAX_BYTES = 100_000_000
+
+
+def load_model(ref: ModelRef, folder: Path, engine: Engine, *, notes: Path) -> StableDiffusion15:
+    """Load a model version from its folder.
+
+    Raises:
+        Exception: whatever the loaders raise on files that are not such a model.
+    """
+    return LOADERS[ref.architecture](folder, engine, notes=notes)
+
+
+def weights_bytes(folder: Path, engine: Engine) -> int:
+    """Memory the weights will take on the device, from the headers of their files alone.
+
+    Raises:
+        AttemptFailedError: a header cannot be read.
+    """
+    parameters = sum(
+        _parameters(path)
+        for part in _PARTS
+        for path in sorted((folder / part).glob("*.safetensors"))
+    )
+    return parameters * engine.bytes_per_parameter
+
+
+def _parameters(path: Path) -> int:
+    """Numbers in a safetensors file: 8 bytes of header size, then JSON with every shape."""
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            if not 2 <= size <= _HEADER_MAX_BYTES:
+                raise ValueError("odd header")
+            header = json.loads(file.read(size))
+        return sum(math.prod(e["shape"]) for name, e in header.items() if name != "__metadata__")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise AttemptFailedError(
+            FailureCode.MODEL_UNREADABLE, reason=type(error).__name__
+        ) from error

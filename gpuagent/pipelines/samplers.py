@@ -1,0 +1,67 @@
+"""A fresh noise scheduler for every picture: they carry state from step to step."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from gpuagent.protocol.taxonomy import SAMPLERS
+
+# What a model's scheduler config says about how the model was trained. The rest of it (noise
+# spacing, order, solver) belongs to the sampler: "Euler" must not become "Euler Karras" because
+# a model happens to be published with Karras sigmas.
+TRAINING_FACTS = frozenset(
+    {
+        "num_train_timesteps",
+        "beta_start",
+        "beta_end",
+        "beta_schedule",
+        "trained_betas",
+        "prediction_type",
+        "rescale_betas_zero_snr",
+        "timestep_spacing",
+        "steps_offset",
+        "set_alpha_to_one",
+    }
+)
+
+
+def make_scheduler(sampler_id: str, model_config: Mapping[str, object]) -> Any:  # noqa: ANN401 - diffusers has no types
+    """The sampler's diffusers scheduler, set up for a model."""
+    import diffusers
+
+    sampler = SAMPLERS[sampler_id]
+    facts = {name: value for name, value in model_config.items() if name in TRAINING_FACTS}
+    facts.setdefault("steps_offset", 1)  # what every Stable Diffusion pipeline insists on
+    return getattr(diffusers, sampler.class_name).from_config({**facts, **sampler.options})
+
+
+class Foreseer:
+    """Remembers what the sampler last took the finished picture to be, for previews.
+
+    The latents of an early step are mostly noise; the prediction shows the picture coming.
+    """
+
+    def __init__(self, scheduler: Any) -> None:  # noqa: ANN401 - as above
+        self._scheduler = scheduler
+        self._seen: Any = None
+        step = scheduler.step
+
+        # `wraps` keeps the signature, from which pipelines learn what to pass (eta, generator).
+        @functools.wraps(step)
+        def remembering_step(*args: Any, return_dict: bool = True, **kwargs: Any) -> Any:  # noqa: ANN401 - as above
+            output = step(*args, return_dict=True, **kwargs)
+            self._seen = getattr(output, "pred_original_sample", None)
+            return output if return_dict else (output.prev_sample,)
+
+        scheduler.step = remembering_step
+
+    def predicted(self, latents: Any) -> Any:  # noqa: ANN401 - as above
+        """The predicted end, or `latents` for a sampler that does not tell."""
+        if self._seen is not None:
+            return self._seen
+        history = [
+            x for x in getattr(self._scheduler, "model_outputs", None) or [] if x is not None
+        ]
+        return history[-1] if history else latents

@@ -1,0 +1,271 @@
+"""Stable Diffusion 1.x: load the parts once, make pictures with thin pipelines over them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gpuagent.cache.files import write_atomically
+from gpuagent.pipelines.encode import Pixels
+from gpuagent.pipelines.engine import Engine
+from gpuagent.pipelines.preview import Floats, LatentColors, fit_latent_colors
+from gpuagent.pipelines.prompts import Embeddings, encode_prompts
+from gpuagent.pipelines.samplers import Foreseer, make_scheduler
+from gpuagent.protocol.recipe import Recipe
+from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER, SAMPLERS
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+Peek = Callable[[], Floats]
+CPU_WARM_UP_SIDE = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """What the maker of a picture is told while it is made.
+
+    `check` is called after every call of the U-Net and may raise to stop; `step(done, of, peek)`
+    after every whole step, where `peek()` gives the latent of the picture as foreseen.
+    """
+
+    check: Callable[[], None] = lambda: None
+    step: Callable[[int, int, Peek], None] = lambda _done, _of, _peek: None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartingPicture:
+    """A picture taken into latent space: each picture made from it samples this once."""
+
+    posterior: Any
+
+
+class StableDiffusion15:
+    """The parts of one model version, resident on the device."""
+
+    def __init__(self, folder: Path, engine: Engine, *, notes: Path | None = None) -> None:
+        from diffusers import AutoencoderKL, UNet2DConditionModel
+        from transformers import CLIPTextModel, CLIPTokenizer
+
+        # The classes are named here and never read from the model's own files.
+        local = {"local_files_only": True, "use_safetensors": True}
+        self._engine = engine
+        self._tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+        self._text_encoder = _ready(
+            CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=engine.dtype, **local),
+            engine,
+        )
+        self._unet = _ready(
+            UNet2DConditionModel.from_pretrained(
+                folder / "unet", torch_dtype=engine.dtype, **local
+            ),
+            engine,
+        )
+        self._vae = _ready(
+            AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=engine.vae_dtype, **local),
+            engine,
+        )
+        config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
+        self._scheduler_config: dict[str, object] = dict(config)
+        self._pipelines: dict[str, Any] = {}
+        self.colors = self._latent_colors(notes)
+
+    @property
+    def weights_bytes(self) -> int:
+        """Memory of the weights as they are loaded."""
+        modules = (self._text_encoder, self._unet, self._vae)
+        return sum(p.numel() * p.element_size() for m in modules for p in m.parameters())
+
+    @property
+    def native_side(self) -> int:
+        """The side in pixels the model was made for."""
+        return int(self._unet.config.sample_size) * self._scale
+
+    @property
+    def _scale(self) -> int:
+        return int(2 ** (len(self._vae.config.block_out_channels) - 1))
+
+    def encode_prompts(self, recipe: Recipe) -> Embeddings:
+        """The embeddings shared by all pictures of a recipe."""
+        import torch
+
+        with torch.inference_mode():
+            return encode_prompts(self._tokenizer, self._text_encoder, recipe)
+
+    def take_in(self, picture: Image.Image) -> StartingPicture:
+        """Take a starting picture of the right size into latent space."""
+        import torch
+        from diffusers.image_processor import VaeImageProcessor
+
+        tensor = VaeImageProcessor(vae_scale_factor=self._scale).preprocess(picture)
+        with torch.inference_mode():
+            tensor = tensor.to(device=self._engine.device, dtype=self._vae.dtype)
+            return StartingPicture(posterior=self._vae.encode(tensor).latent_dist)
+
+    def denoise(
+        self,
+        recipe: Recipe,
+        index: int,
+        embeddings: Embeddings,
+        *,
+        start: StartingPicture | None = None,
+        watch: Watch | None = None,
+    ) -> torch.Tensor:
+        """The finished latents of picture `index`. Same arguments, same numbers.
+
+        Raises:
+            Exception: whatever `watch.check` raises, within one step.
+        """
+        import torch
+
+        # A CPU generator draws the same noise on every device.
+        generator = torch.Generator("cpu").manual_seed(recipe.seed_of(index))
+        scheduler = make_scheduler(recipe.sampler, self._scheduler_config)
+        callback = _StepCallback(recipe, Foreseer(scheduler), watch or Watch())
+        with torch.inference_mode():
+            size = self._size_arguments(recipe, start, generator)
+            pipeline = self._pipeline("txt2img" if start is None else "img2img", scheduler)
+            latents: torch.Tensor = pipeline(
+                prompt_embeds=embeddings.prompt,
+                negative_prompt_embeds=embeddings.negative,
+                num_inference_steps=recipe.num_inference_steps,
+                guidance_scale=recipe.guidance_scale,
+                generator=generator,
+                # Latents, because a pipeline that is told to stop still decodes.
+                output_type="latent",
+                callback_on_step_end=callback,
+                **size,
+            ).images
+        return latents
+
+    def decode(self, latents: torch.Tensor) -> Pixels:
+        """Latents of one picture to pixels (height, width, 3)."""
+        import torch
+
+        with torch.inference_mode():
+            scaled = latents.to(self._vae.dtype) / self._vae.config.scaling_factor
+            image = self._vae.decode(scaled, return_dict=False)[0]
+            image = (image * 0.5 + 0.5).clamp(0, 1)
+            array: Floats = image[0].permute(1, 2, 0).float().cpu().numpy()
+        return (array * 255).round().astype(np.uint8)
+
+    def warm_up(self, watch: Watch | None = None) -> None:
+        """Make a tiny picture, so that the first real one does not pay for first calls."""
+        side = self.native_side
+        if self._engine.device == "cpu":
+            side = min(side, CPU_WARM_UP_SIDE)
+        recipe = Recipe(
+            model="", prompt="warm-up", width=side, height=side, num_inference_steps=2, seed=1
+        )
+        embeddings = self.encode_prompts(recipe)
+        self.decode(self.denoise(recipe, 0, embeddings, watch=watch))
+
+    def _size_arguments(
+        self, recipe: Recipe, start: StartingPicture | None, generator: torch.Generator
+    ) -> dict[str, object]:
+        if start is None:
+            return {"width": recipe.width, "height": recipe.height}
+        latents = start.posterior.sample(generator) * self._vae.config.scaling_factor
+        return {
+            "image": latents.to(self._engine.dtype),
+            "strength": _strength_for(recipe.num_inference_steps, recipe.denoising_steps),
+        }
+
+    def _pipeline(self, mode: str, scheduler: Any) -> Any:  # noqa: ANN401 - diffusers has no types
+        """A thin pipeline over the shared parts, with this picture's scheduler.
+
+        Built from the parts, since `from_pipe` would cast them to float32.
+        """
+        pipeline = self._pipelines.get(mode)
+        if pipeline is None:
+            from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
+
+            kinds = {"txt2img": StableDiffusionPipeline, "img2img": StableDiffusionImg2ImgPipeline}
+            pipeline = kinds[mode](
+                vae=self._vae,
+                text_encoder=self._text_encoder,
+                tokenizer=self._tokenizer,
+                unet=self._unet,
+                scheduler=make_scheduler(DEFAULT_SAMPLER, self._scheduler_config),
+                safety_checker=None,
+                feature_extractor=None,
+                requires_safety_checker=False,
+            )
+            pipeline.set_progress_bar_config(disable=True)
+            self._pipelines[mode] = pipeline
+        pipeline.scheduler = scheduler
+        return pipeline
+
+    def _latent_colors(self, notes: Path | None) -> LatentColors:
+        if notes is not None:
+            try:
+                return LatentColors.from_json(notes.read_bytes())
+            except (OSError, ValueError):
+                pass  # not fitted yet, or another version's note
+        colors = fit_latent_colors(self._to_latents, self._to_colors)
+        if notes is not None:
+            write_atomically(notes, colors.to_json())
+        return colors
+
+    def _to_latents(self, colors: Floats) -> Floats:
+        import torch
+
+        latents = []
+        with torch.inference_mode():
+            for picture in colors:
+                tensor = torch.from_numpy(picture[None] * 2 - 1)
+                tensor = tensor.to(device=self._engine.device, dtype=self._vae.dtype)
+                encoded = self._vae.encode(tensor).latent_dist.mode()
+                latents.append((encoded * self._vae.config.scaling_factor).float().cpu().numpy())
+        return np.concatenate(latents)
+
+    def _to_colors(self, latents: Floats) -> Floats:
+        import torch
+
+        pictures = [
+            self.decode(torch.from_numpy(latent[None]).to(self._engine.device))
+            for latent in latents
+        ]
+        return np.stack(pictures).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
+
+
+class _StepCallback:
+    """Turns the pipeline's callbacks into whole steps: second-order samplers call back twice."""
+
+    def __init__(self, recipe: Recipe, foreseer: Foreseer, watch: Watch) -> None:
+        self._steps = recipe.denoising_steps
+        self._order = 2 if SAMPLERS[recipe.sampler].is_second_order else 1
+        self._foreseer = foreseer
+        self._watch = watch
+        self._done = 0
+
+    def __call__(
+        self,
+        pipeline: Any,  # noqa: ANN401 - no types
+        number: int,
+        _timestep: object,
+        tensors: dict[str, Any],
+    ) -> dict[str, Any]:
+        self._watch.check()
+        is_last = number + 1 >= pipeline.num_timesteps
+        done = self._steps if is_last else min((number + 1) // self._order, self._steps)
+        if done > self._done:
+            self._done = done
+            foreseen = self._foreseer.predicted(tensors["latents"])
+            self._watch.step(done, self._steps, lambda: foreseen[0].float().cpu().numpy())
+        return {}
+
+
+def _strength_for(steps: int, denoising_steps: int) -> float:
+    """A strength of which the pipeline's `int(steps * strength)` is just `denoising_steps`."""
+    return min(1.0, (denoising_steps + 0.5) / steps)
+
+
+def _ready(module: Any, engine: Engine) -> Any:  # noqa: ANN401 - no types
+    return module.to(engine.device).eval().requires_grad_(False)

@@ -1,0 +1,1 @@
+"""Pure arithmetic of memory: what fits where, and what to evict."""

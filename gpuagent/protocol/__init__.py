@@ -1,0 +1,1 @@
+"""What the web side and the agents agree on: recipes, messages, manifests, sealing. Pure."""

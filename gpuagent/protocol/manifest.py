@@ -1,0 +1,68 @@
+"""The manifest: the record from which a picture can be made again.
+
+It is deterministic: no ids, times or names of people, so the same recipe on the same engine gives
+the same manifest, and the picture that carries it the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from gpuagent.protocol.recipe import Recipe
+from gpuagent.protocol.taxonomy import SAMPLERS
+
+MANIFEST_VERSION = 1
+PNG_KEY = "studio.manifest"
+INFOTEXT_KEY = "parameters"
+
+
+def build_manifest(
+    recipe: Recipe,
+    *,
+    index: int,
+    model_name: str,
+    model_digest: str,
+    architecture: str,
+    engine: Mapping[str, object],
+) -> dict[str, object]:
+    """The manifest of picture `index`. `engine` is the agent's fingerprint (versions, device)."""
+    return {
+        "version": MANIFEST_VERSION,
+        "recipe": recipe.only(index).to_wire(),
+        "seed": recipe.seed_of(index),
+        "model": {"name": model_name, "digest": model_digest, "architecture": architecture},
+        "engine": dict(engine),
+    }
+
+
+def canonical(manifest: Mapping[str, object]) -> str:
+    """One spelling for each manifest: sorted keys, no spaces, plain UTF-8."""
+    return json.dumps(manifest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def infotext(recipe: Recipe, *, index: int, model_name: str, model_digest: str) -> str:
+    """The parameter text that A1111-class tools read back from a PNG."""
+    lines = [recipe.prompt]
+    if recipe.negative_prompt:
+        lines.append(f"Negative prompt: {recipe.negative_prompt}")
+    settings = {
+        "Steps": recipe.num_inference_steps,
+        "Sampler": SAMPLERS[recipe.sampler].label,
+        "CFG scale": f"{recipe.guidance_scale:g}",
+        "Seed": recipe.seed_of(index),
+        "Size": f"{recipe.width}x{recipe.height}",
+        "Model hash": model_digest[:10],
+        "Model": model_name,
+    }
+    if recipe.clip_skip:
+        settings["Clip skip"] = recipe.clip_skip
+    if recipe.image is not None:
+        settings["Denoising strength"] = f"{recipe.strength:g}"
+    lines.append(", ".join(f"{name}: {value}" for name, value in settings.items()))
+    return "\n".join(lines)
+
+
+def same_engine(first: Mapping[str, object], second: Mapping[str, object]) -> bool:
+    """True if both manifests came from engines that promise identical bytes."""
+    return first.get("engine") == second.get("engine")

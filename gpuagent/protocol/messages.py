@@ -1,0 +1,225 @@
+"""Messages between the web side and the agents: typed, tagged, one golden file each.
+
+Byte strings (keys) travel as base64 text. `fence` grows by one with every attempt of a job;
+`seq` grows by one with every report of an attempt, and what is old is dropped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import ClassVar
+
+from gpuagent.protocol.taxonomy import Architecture, AssetKind, FileKind
+
+
+class Message:
+    """Base of tagged messages."""
+
+    type: ClassVar[str]
+
+    def to_wire(self) -> dict[str, object]:
+        """Plain JSON values with the message's tag."""
+        return {"type": self.type, **asdict(self)}  # type: ignore[call-overload]  # every subclass is a dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFileRef:
+    """One weights or config file of a model version: where to get it and what it must be.
+
+    `url` is `file://…` where the store is a folder the agent can read, else HTTP(S).
+    """
+
+    path: str
+    sha256: str
+    size_bytes: int
+    url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRef:
+    """A model version: `digest` is over the sorted list of its files' paths and hashes."""
+
+    version_id: str
+    name: str
+    digest: str
+    architecture: Architecture
+    kind: AssetKind
+    files: tuple[ModelFileRef, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadTarget:
+    """Where one sealed file of one picture goes, and the data key to seal it with.
+
+    Sealing context: `organization`, `artifact_id`, kind = `kind`.
+    """
+
+    index: int
+    kind: FileKind
+    artifact_id: str
+    url: str
+    data_key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputRef:
+    """A starting picture: a sealed envelope (kind `input`), its key, and its plaintext hash."""
+
+    sha256: str
+    artifact_id: str
+    url: str
+    data_key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment(Message):
+    """All an agent needs for one attempt; answered to a claim, never sent through the broker.
+
+    `recipe` is what `parse_recipe` reads. `done` lists picture indexes that an earlier attempt
+    already stored. `preview_key` seals previews (context kind `preview`, object = attempt id).
+    """
+
+    type: ClassVar[str] = "assignment"
+    attempt_id: str
+    job_id: str
+    organization: str
+    fence: int
+    recipe: dict[str, object]
+    model: ModelRef
+    targets: tuple[UploadTarget, ...]
+    preview_key: str
+    inputs: tuple[InputRef, ...] = ()
+    done: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim(Message):
+    """The agent asks for the work of an attempt."""
+
+    type: ClassVar[str] = "attempt.claim"
+    fence: int
+    boot_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptStarted(Message):
+    """The weights are resident and denoising begins."""
+
+    type: ClassVar[str] = "attempt.started"
+    attempt_id: str
+    fence: int
+    seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptProgress(Message):
+    """Step `step` of `steps` of picture `index` of `count` is done."""
+
+    type: ClassVar[str] = "attempt.progress"
+    attempt_id: str
+    fence: int
+    seq: int
+    index: int
+    count: int
+    step: int
+    steps: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptCancel(Message):
+    """Stop this attempt within one step."""
+
+    type: ClassVar[str] = "attempt.cancel"
+    attempt_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredFile:
+    """A file that now lies sealed in the store; sizes in bytes, sides in pixels."""
+
+    artifact_id: str
+    kind: FileKind
+    sha256: str
+    size_bytes: int
+    sealed_bytes: int
+    media_type: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputCommit(Message):
+    """Picture `index` is stored; `manifest` is what `gpuagent.protocol.manifest` builds."""
+
+    type: ClassVar[str] = "output.commit"
+    fence: int
+    index: int
+    manifest: dict[str, object]
+    files: tuple[StoredFile, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptError:
+    """Why an attempt failed: a code of `gpuagent.protocol.failures` and data without content."""
+
+    code: str
+    data: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptFinish(Message):
+    """The attempt is over; `status` is `succeeded`, `failed` or `canceled`; timings in seconds."""
+
+    type: ClassVar[str] = "attempt.finish"
+    fence: int
+    status: str
+    error: AttemptError | None = None
+    timings: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Register(Message):
+    """A started agent introduces itself; `boot_id` is new at every start."""
+
+    type: ClassVar[str] = "agent.register"
+    boot_id: str
+    fingerprint: dict[str, object]
+    device: str
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldAttempt:
+    """An attempt the agent believes to hold."""
+
+    attempt_id: str
+    fence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat(Message):
+    """Every few seconds: I live, these models are warm, these attempts are mine.
+
+    `ready` is true once the first warm-up has finished.
+    """
+
+    type: ClassVar[str] = "agent.heartbeat"
+    boot_id: str
+    ready: bool
+    warm: tuple[str, ...]
+    attempts: tuple[HeldAttempt, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeartbeatReply(Message):
+    """`lost` attempts must stop without writing; `cancel` ones stop and report it.
+
+    `preload` names the models to make warm, most wanted first. `known` is false if the web side
+    does not know this boot: register again.
+    """
+
+    type: ClassVar[str] = "agent.heartbeat_reply"
+    known: bool
+    lost: tuple[str, ...]
+    cancel: tuple[str, ...]
+    preload: tuple[ModelRef, ...] = ()

@@ -1,0 +1,79 @@
+"""The closed lists of the field: samplers, architectures, kinds of files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+
+class Architecture(StrEnum):
+    """Families of base models an agent can load."""
+
+    SD15 = "sd15"
+
+
+class AssetKind(StrEnum):
+    """What a library entry is."""
+
+    CHECKPOINT = "checkpoint"
+
+
+class FileKind(StrEnum):
+    """What a stored file of an output is."""
+
+    PICTURE = "picture"
+    THUMBNAIL = "thumbnail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampler:
+    """A noise scheduler under the name artists know.
+
+    `class_name` is the diffusers class; `options` are laid over the model's own scheduler config.
+    `is_second_order` samplers call the model (and the step callback) twice a step.
+    """
+
+    id: str
+    label: str
+    class_name: str
+    options: Mapping[str, str | bool | int]
+    is_second_order: bool = False
+
+
+def _sampler(
+    id_: str,
+    label: str,
+    class_name: str,
+    *,
+    second_order: bool = False,
+    **options: str | bool | int,
+) -> Sampler:
+    return Sampler(
+        id=id_,
+        label=label,
+        class_name=class_name,
+        options=MappingProxyType(options),
+        is_second_order=second_order,
+    )
+
+
+_DPM = "DPMSolverMultistepScheduler"
+
+SAMPLERS: Mapping[str, Sampler] = MappingProxyType(
+    {
+        sampler.id: sampler
+        for sampler in (
+            _sampler("dpmpp_2m_karras", "DPM++ 2M Karras", _DPM, use_karras_sigmas=True),
+            _sampler("dpmpp_2m", "DPM++ 2M", _DPM, use_karras_sigmas=False),
+            _sampler("euler", "Euler", "EulerDiscreteScheduler"),
+            _sampler("euler_a", "Euler a", "EulerAncestralDiscreteScheduler"),
+            _sampler("heun", "Heun", "HeunDiscreteScheduler", second_order=True),
+            _sampler("ddim", "DDIM", "DDIMScheduler", clip_sample=False),
+            _sampler("unipc", "UniPC", "UniPCMultistepScheduler"),
+        )
+    }
+)
+
+DEFAULT_SAMPLER = "dpmpp_2m_karras"

@@ -1,0 +1,1 @@
+"""Running attempts: the link to the studio, leases, progress, finishing, draining."""

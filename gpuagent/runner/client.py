@@ -1,0 +1,110 @@
+"""The agent API over HTTP."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+import httpx
+
+from gpuagent.cache.places import AGENT_API, Places
+from gpuagent.protocol.messages import (
+    Assignment,
+    AttemptFinish,
+    Claim,
+    Heartbeat,
+    HeartbeatReply,
+    Message,
+    OutputCommit,
+    Register,
+)
+from gpuagent.protocol.wire import from_wire
+
+T = TypeVar("T")
+
+TIMEOUT = httpx.Timeout(10.0, connect=3.0)
+
+
+class StaleError(Exception):
+    """The studio says that this attempt is not ours (any more)."""
+
+
+class StudioUnreachableError(Exception):
+    """No usable answer; says which kind of trouble."""
+
+
+def make_http() -> httpx.Client:
+    """A client that keeps connections open and reads nothing from the environment."""
+    limits = httpx.Limits(max_connections=16, max_keepalive_connections=8, keepalive_expiry=60)
+    return httpx.Client(timeout=TIMEOUT, limits=limits, trust_env=False)
+
+
+class StudioClient:
+    """Typed calls. 409 becomes `StaleError`, all other trouble `StudioUnreachableError`."""
+
+    def __init__(self, places: Places, http: httpx.Client) -> None:
+        self._places = places
+        self._http = http
+
+    def register(self, message: Register) -> None:
+        """Introduce this boot of the agent."""
+        self._post("register", message)
+
+    def heartbeat(self, message: Heartbeat) -> HeartbeatReply:
+        """Tell that we live; hear what to stop and what to prepare."""
+        return from_wire(HeartbeatReply, self._post("heartbeat", message).json())
+
+    def claim(self, attempt_id: str, message: Claim) -> Assignment:
+        """Take an attempt.
+
+        Raises:
+            StaleError: it is not for us.
+        """
+        return from_wire(Assignment, self._post(f"attempts/{attempt_id}/claim", message).json())
+
+    def commit(self, attempt_id: str, message: OutputCommit) -> None:
+        """Tell that a picture is stored. Saying it twice does no harm."""
+        self._post(f"attempts/{attempt_id}/outputs", message)
+
+    def finish(self, attempt_id: str, message: AttemptFinish) -> None:
+        """Tell how an attempt ended."""
+        self._post(f"attempts/{attempt_id}/finish", message)
+
+    def _post(self, path: str, message: Message) -> httpx.Response:
+        url = self._places.absolute(f"{AGENT_API}{path}")
+        try:
+            answer = self._http.post(url, json=message.to_wire(), headers=self._places.headers(url))
+        except httpx.HTTPError as error:
+            raise StudioUnreachableError(type(error).__name__) from error
+        if answer.status_code == httpx.codes.CONFLICT:
+            raise StaleError
+        if not answer.is_success:
+            raise StudioUnreachableError(f"HTTP {answer.status_code}")
+        return answer
+
+
+def persist(
+    call: Callable[[], T],
+    *,
+    check: Callable[[], None],
+    tries: int = 8,
+    first_pause: float = 0.1,
+) -> T:
+    """Call until the studio answers; `check` may raise between the tries.
+
+    Raises:
+        StudioUnreachableError: it did not, after all tries.
+    """
+    pause = first_pause
+    for left in range(tries - 1, -1, -1):
+        check()
+        try:
+            return call()
+        except StudioUnreachableError:
+            if left == 0:
+                raise
+        threading.Event().wait(pause * random.uniform(0.7, 1.3))  # noqa: S311 - jitter, no secret
+        pause = min(pause * 2, 3.0)
+    raise AssertionError("unreachable")

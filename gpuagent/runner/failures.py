@@ -1,0 +1,44 @@
+"""Exceptions to failure codes. Of an unforeseen one only the class name is told."""
+
+from __future__ import annotations
+
+from gpuagent.cache.errors import AttemptFailedError, is_disk_full
+from gpuagent.protocol.failures import FailureCode
+from gpuagent.protocol.messages import AttemptError
+from gpuagent.protocol.recipe import RecipeInvalidError
+from gpuagent.protocol.wire import MessageInvalidError
+from gpuagent.runner.client import StudioUnreachableError
+
+_ALLOCATION_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """True if memory, of the device or of the host, ran out."""
+    if isinstance(error, MemoryError):
+        return True
+    if not isinstance(error, RuntimeError):
+        return False
+    # torch.OutOfMemoryError by name: this module must not import torch to look at an exception.
+    text = str(error).lower()
+    return type(error).__name__ == "OutOfMemoryError" or any(w in text for w in _ALLOCATION_WORDS)
+
+
+def attempt_error(
+    error: BaseException, *, needed_bytes: int = 0, available_bytes: int = 0
+) -> AttemptError:
+    """What the studio is told about an exception."""
+    if isinstance(error, AttemptFailedError):
+        return AttemptError(code=error.code, data=dict(error.data))
+    if isinstance(error, RecipeInvalidError):
+        fields = [f"{problem.field}:{problem.code}" for problem in error.problems]
+        return AttemptError(code=FailureCode.RECIPE_INVALID, data={"problems": fields})
+    if is_out_of_memory(error):
+        sizes = {"needed_bytes": needed_bytes, "available_bytes": available_bytes}
+        return AttemptError(code=FailureCode.OUT_OF_MEMORY, data=dict(sizes))
+    if isinstance(error, StudioUnreachableError):
+        return AttemptError(code=FailureCode.STORE_FAILED, data={"reason": "studio unreachable"})
+    if isinstance(error, OSError) and is_disk_full(error):
+        return AttemptError(code=FailureCode.STORE_FAILED, data={"reason": "disk full"})
+    if isinstance(error, MessageInvalidError):
+        return AttemptError(code=FailureCode.RECIPE_INVALID, data={"reason": "message"})
+    return AttemptError(code=FailureCode.INTERNAL, data={"exception": type(error).__name__})

@@ -1,0 +1,125 @@
+"""From pixels to a committed output: encode, seal, store, tell."""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b64decode
+from collections.abc import Mapping
+
+from gpuagent.cache.errors import AttemptFailedError
+from gpuagent.pipelines.encode import EncodedFile, Pixels, encode_png, encode_thumbnail
+from gpuagent.protocol import sealing
+from gpuagent.protocol.failures import FailureCode
+from gpuagent.protocol.manifest import build_manifest, canonical, infotext
+from gpuagent.protocol.messages import Assignment, OutputCommit, StoredFile, UploadTarget
+from gpuagent.protocol.recipe import Recipe
+from gpuagent.protocol.taxonomy import FileKind
+from gpuagent.runner.client import StaleError, StudioClient, persist
+from gpuagent.runner.held import Held, Stop
+from gpuagent.runner.store import Store
+
+
+class Finisher:
+    """Finishes pictures beside the denoising of the next ones."""
+
+    def __init__(
+        self, client: StudioClient, store: Store, *, fingerprint: Mapping[str, object]
+    ) -> None:
+        self._client = client
+        self._store = store
+        self._fingerprint = fingerprint
+
+    def finish(
+        self, held: Held, assignment: Assignment, recipe: Recipe, index: int, pixels: Pixels
+    ) -> None:
+        """Store picture `index` and commit it.
+
+        Raises:
+            AttemptStoppedError: the attempt is lost; nothing more was written after that was known.
+            AttemptFailedError: the store did not take a file.
+        """
+        manifest = self._manifest(assignment, recipe, index)
+        files = _encode(assignment, recipe, index, pixels, manifest)
+        stored = []
+        for kind, file in files.items():
+            target = _target(assignment, index, kind)
+            sealed = _seal(file.data, target, assignment.organization)
+            _check_lost(held)
+            self._store.put(target.url, sealed)
+            stored.append(_stored(file, target, len(sealed)))
+        self._commit(held, index, manifest, tuple(stored))
+
+    def _commit(
+        self, held: Held, index: int, manifest: dict[str, object], files: tuple[StoredFile, ...]
+    ) -> None:
+        message = OutputCommit(fence=held.fence, index=index, manifest=manifest, files=files)
+        try:
+            persist(
+                lambda: self._client.commit(held.attempt_id, message),
+                check=lambda: _check_lost(held),
+            )
+        except StaleError:
+            held.stop(Stop.LOST)
+            held.check()
+
+    def _manifest(self, assignment: Assignment, recipe: Recipe, index: int) -> dict[str, object]:
+        return build_manifest(
+            recipe,
+            index=index,
+            model_name=assignment.model.name,
+            model_digest=assignment.model.digest,
+            architecture=assignment.model.architecture,
+            engine=self._fingerprint,
+        )
+
+
+def _check_lost(held: Held) -> None:
+    """A canceled or drained attempt may still store pictures that are ready; a lost one may not."""
+    if held.reason() is Stop.LOST:
+        held.check()
+
+
+def _encode(
+    assignment: Assignment,
+    recipe: Recipe,
+    index: int,
+    pixels: Pixels,
+    manifest: dict[str, object],
+) -> dict[FileKind, EncodedFile]:
+    text = infotext(
+        recipe,
+        index=index,
+        model_name=assignment.model.name,
+        model_digest=assignment.model.digest,
+    )
+    return {
+        FileKind.PICTURE: encode_png(pixels, manifest=canonical(manifest), infotext=text),
+        FileKind.THUMBNAIL: encode_thumbnail(pixels),
+    }
+
+
+def _target(assignment: Assignment, index: int, kind: FileKind) -> UploadTarget:
+    for target in assignment.targets:
+        if (target.index, target.kind) == (index, kind):
+            return target
+    raise AttemptFailedError(FailureCode.STORE_FAILED, reason="no upload target", index=index)
+
+
+def _seal(data: bytes, target: UploadTarget, organization: str) -> bytes:
+    context = sealing.Context(
+        organization=organization, object_id=target.artifact_id, kind=target.kind
+    )
+    return sealing.seal(data, key=b64decode(target.data_key), context=context)
+
+
+def _stored(file: EncodedFile, target: UploadTarget, sealed_bytes: int) -> StoredFile:
+    return StoredFile(
+        artifact_id=target.artifact_id,
+        kind=target.kind,
+        sha256=hashlib.sha256(file.data).hexdigest(),
+        size_bytes=len(file.data),
+        sealed_bytes=sealed_bytes,
+        media_type=file.media_type,
+        width=file.width,
+        height=file.height,
+    )

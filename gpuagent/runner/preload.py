@@ -1,0 +1,112 @@
+"""Making models warm before anyone waits for them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from gpuagent.pipelines.sd15 import Watch
+from gpuagent.protocol.messages import ModelRef
+from gpuagent.runner.compute import Compute
+from gpuagent.runner.held import HeldAttempts
+from gpuagent.runner.logs import log_event, log_trouble
+from gpuagent.runner.models import Models
+
+_RETRY_SECONDS = 60.0
+_IDLE_SECONDS = 1.0
+
+
+class _Interrupted(Exception):  # control flow, not an error
+    """Real work came."""
+
+
+class Preloader:
+    """Loads wanted models while nothing else is to be done, most wanted first."""
+
+    def __init__(
+        self,
+        models: Models,
+        compute: Compute,
+        held: HeldAttempts,
+        *,
+        on_warm: Callable[[], None],
+    ) -> None:
+        self._models = models
+        self._compute = compute
+        self._held = held
+        self._on_warm = on_warm
+        self._wanted: tuple[ModelRef, ...] = ()
+        self._failed_at: dict[str, float] = {}
+        self._changed = threading.Condition()
+        self._is_closing = False
+        self._thread = threading.Thread(target=self._run, name="preload", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look for work."""
+        self._thread.start()
+
+    def want(self, refs: tuple[ModelRef, ...]) -> None:
+        """The studio's wishes, most wanted first; replaces earlier ones."""
+        with self._changed:
+            self._wanted = refs
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Stop; a load in progress is not waited for."""
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while not self._is_closing:
+            ref = self._next()
+            if ref is None:
+                with self._changed:
+                    self._changed.wait(_IDLE_SECONDS)
+                continue
+            try:
+                self._warm(ref)
+            except _Interrupted:
+                continue
+            except Exception as error:  # a broken wish must not end preloading
+                self._failed_at[ref.digest] = time.monotonic()
+                log_trouble("preload.failed", digest=ref.digest[:8], error=type(error).__name__)
+
+    def _next(self) -> ModelRef | None:
+        """The most wanted model that is not warm; None while there is real work."""
+        if not self._held.is_idle:
+            return None
+        warm = self._models.warm
+        for ref in self._wanted:
+            failed_at = self._failed_at.get(ref.digest)
+            is_resting = failed_at is not None and time.monotonic() - failed_at < _RETRY_SECONDS
+            if ref.digest not in warm and not is_resting:
+                return ref
+        return None
+
+    def _warm(self, ref: ModelRef) -> None:
+        began = time.monotonic()
+        self._models.fetch(ref)
+        wanted_more = tuple(r.digest for r in self._wanted[: self._place_of(ref)])
+        if not self._models.fits_beside(ref, wanted_more):
+            self._failed_at[ref.digest] = time.monotonic()
+            return
+        with self._compute.turn(self._check):
+            self._check()
+            model = self._models.loaded(ref)
+            self._compute.run(lambda: model.warm_up(Watch(check=self._check_closing)))
+        log_event("model.warm", digest=ref.digest[:8], seconds=time.monotonic() - began)
+        self._on_warm()
+
+    def _place_of(self, ref: ModelRef) -> int:
+        return next((i for i, r in enumerate(self._wanted) if r.digest == ref.digest), 0)
+
+    def _check(self) -> None:
+        self._check_closing()
+        if not self._held.is_idle:
+            raise _Interrupted
+
+    def _check_closing(self) -> None:
+        if self._is_closing:
+            raise _Interrupted

@@ -1,0 +1,1 @@
+"""What runs: jobs, attempts, agents, outputs, and the order in which they get a GPU."""

@@ -1,0 +1,82 @@
+"""Job: one request, immutable but for its status."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.conf import settings
+from django.db import models
+
+from accounts.models import Organization
+from jobs.lifecycle import JobStatus
+from library.models import ModelVersion
+from studio.core.ids import IdField
+from studio.core.scoping import ScopedManager
+from workspaces.models import Artifact, Workspace
+
+
+class Job(models.Model):
+    """What somebody asked for. The recipe (prompts and all) is sealed under the workspace key.
+
+    `fence` grows with every attempt; `attempts_counted` only with those held against the job.
+    `recipe_digest` is keyed with the workspace key, so that equal digests say nothing outside it.
+    """
+
+    id = IdField(prefix="job")
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="+")
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="jobs")
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+"
+    )
+    status = models.CharField(
+        max_length=16,
+        choices=[(s.value, s.value) for s in JobStatus],
+        default=JobStatus.QUEUED.value,
+    )
+    tier = models.CharField(max_length=16, default="fast")
+    model_version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="+")
+    sealed_recipe = models.BinaryField()
+    input_artifact = models.ForeignKey(
+        Artifact, null=True, on_delete=models.PROTECT, related_name="+"
+    )
+    rerun_of = models.ForeignKey(
+        "jobs.Output", null=True, on_delete=models.SET_NULL, related_name="reruns"
+    )
+    idempotency_key = models.CharField(max_length=255, null=True)  # noqa: DJ001  # null: no key, and several such rows
+    width = models.PositiveIntegerField()
+    height = models.PositiveIntegerField()
+    count = models.PositiveIntegerField()
+    cost_seconds = models.FloatField()
+    memory_bytes = models.BigIntegerField()
+    fence = models.PositiveIntegerField(default=0)
+    attempts_counted = models.PositiveIntegerField(default=0)
+    position = models.BigIntegerField(default=0)
+    error_code = models.CharField(max_length=64, blank=True)
+    error_data = models.JSONField(default=dict)
+    submitted_at = models.DateTimeField()
+    started_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+    cancel_requested_at = models.DateTimeField(null=True)
+
+    objects: ClassVar[ScopedManager[Job]] = ScopedManager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["organization", "created_by", "idempotency_key"],
+                name="job_idempotency_once",
+            )
+        ]
+        indexes = [
+            models.Index(fields=["workspace", "-id"]),
+            models.Index(
+                fields=["submitted_at"],
+                condition=models.Q(status="queued"),
+                name="job_queued",
+            ),
+            models.Index(
+                fields=["workspace"],
+                condition=models.Q(status__in=["queued", "running"]),
+                name="job_open",
+            ),
+        ]

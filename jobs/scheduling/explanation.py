@@ -1,0 +1,99 @@
+"""Why is it waiting, and how many are before it."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from math import ceil, floor
+
+from jobs.scheduling.fitting import obstacle_for
+from jobs.scheduling.index import Node, place_in_line
+from jobs.scheduling.planning import NOTHING_IN_FLIGHT
+from jobs.scheduling.queue import Queue
+from jobs.scheduling.rows import AgentView, Explanation, WaitingJob, WaitReason
+
+
+def explain(
+    queue: Queue,
+    job_id: str,
+    agents: Sequence[AgentView],
+    *,
+    now: float,
+    in_flight: Mapping[str, int] = NOTHING_IN_FLIGHT,
+) -> Explanation | None:
+    """None if the job does not wait in this queue.
+
+    The jobs ahead are what the flows beside its own would be given, at fair shares and their mean
+    job, until it is this job's turn. Resident models shift that by up to the window.
+    """
+    job = queue.get(job_id)
+    if job is None:
+        return None
+    own, others, seconds = _ahead(queue, job)
+    reason, data = _reason(queue, job, agents, now, in_flight, own, others)
+    return Explanation(
+        job_id=job_id,
+        jobs_ahead=own + others,
+        own_jobs_ahead=own,
+        seconds_ahead=seconds,
+        reason=reason,
+        data=data,
+    )
+
+
+def _reason(
+    queue: Queue,
+    job: WaitingJob,
+    agents: Sequence[AgentView],
+    now: float,
+    in_flight: Mapping[str, int],
+    own: int,
+    others: int,
+) -> tuple[WaitReason, Mapping[str, int | float | str]]:
+    obstacle = obstacle_for(job.need, agents)
+    if obstacle is not None:
+        return obstacle[0], dict(obstacle[1])
+    cap, running = queue.policy.in_flight_cap, in_flight.get(job.organization_id, 0)
+    if cap is not None and running >= cap:
+        return WaitReason.ORGANIZATION_LIMIT, {"in_flight": running, "limit": cap}
+    if others:
+        return WaitReason.OTHERS_FIRST, {"jobs": own + others, "own_jobs": own}
+    if own:
+        return WaitReason.OWN_JOBS_FIRST, {"jobs": own}
+    fitting = [agent for agent in agents if agent.is_accepting and job.need.is_met_by(agent)]
+    if any(agent.busy_until is None and agent.free_slots > 0 for agent in fitting):
+        return WaitReason.NEXT, {}
+    free_at = min((agent.busy_until for agent in fitting if agent.busy_until), default=now)
+    return WaitReason.AGENTS_BUSY, {
+        "agents": len(fitting),
+        "free_in_seconds": max(0.0, free_at - now),
+    }
+
+
+def _ahead(queue: Queue, job: WaitingJob) -> tuple[int, int, float]:
+    """Own jobs ahead, others' jobs ahead, GPU-seconds of both."""
+    nodes = [queue.everything.root]
+    for key in job.path:
+        nodes.append(nodes[-1].children[key])
+    line = nodes[-1].waiting
+    own = bisect_left(line, place_in_line(job))  # a prefix of an entry sorts right before it
+    seconds = sum(entry[3].cost_seconds for entry in line[:own])
+    others = 0
+    for depth in (2, 1, 0):
+        siblings, flow = nodes[depth], nodes[depth + 1]
+        turn = flow.entry[0] + seconds / queue.policy.weight(depth, flow.entry[2])
+        for key, sibling in siblings.children.items():
+            if sibling is flow:
+                continue
+            jobs = _served_before(sibling, flow, turn, queue.policy.weight(depth, key))
+            others += jobs
+            seconds += jobs * sibling.seconds / sibling.jobs
+    return own, others, seconds
+
+
+def _served_before(sibling: Node, flow: Node, turn: float, weight: float) -> int:
+    """Jobs the sibling starts while its virtual time is behind `turn`."""
+    behind = (turn - sibling.entry[0]) * weight / (sibling.seconds / sibling.jobs)
+    wins_ties = sibling.entry[1:] < flow.entry[1:]
+    jobs = floor(behind) + 1 if wins_ties else ceil(behind)
+    return min(sibling.jobs, max(0, jobs))

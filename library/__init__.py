@@ -1,0 +1,1 @@
+"""With what: models, their versions and their files."""

@@ -1,0 +1,215 @@
+"""Registering a model from a diffusers folder: recognised, checked, hashed, stored once.
+
+The house model comes in by this path, like any model of a user.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.core.files import File
+from django.db import transaction
+
+from gpuagent.protocol.recipe import FieldProblem
+from gpuagent.protocol.taxonomy import Architecture, AssetKind
+from library.models import ModelAsset, ModelFile, ModelVersion
+from studio.core import storage
+from studio.core.errors import InvalidInputError
+
+PIPELINES = {"StableDiffusionPipeline": Architecture.SD15}
+SUFFIXES = frozenset({".json", ".txt", ".safetensors"})
+HEADER_MAX_BYTES = 100 * 1024 * 1024
+CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileFacts:
+    """One file of the folder: path relative to it, SHA-256, bytes."""
+
+    path: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """What its keeper says about a model."""
+
+    name: str
+    licence: str = ""
+    text: str = ""
+    example_prompts: Sequence[str] = ()
+
+
+def _refuse(code: str, message: str) -> InvalidInputError:
+    return InvalidInputError([FieldProblem(field="folder", code=code, message=message)])
+
+
+def _read_json(path: Path) -> dict[str, object]:
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _refuse("unreadable", f"{path.name} is missing or not JSON.") from error
+    if not isinstance(raw, dict):
+        raise _refuse("unreadable", f"{path.name} is not a JSON object.")
+    return raw
+
+
+def recognise(folder: Path) -> Architecture:
+    """The architecture a diffusers folder says it is.
+
+    Raises:
+        InvalidInputError: no diffusers folder, or of an unknown pipeline.
+    """
+    name = _read_json(folder / "model_index.json").get("_class_name")
+    architecture = PIPELINES.get(str(name))
+    if architecture is None:
+        known = ", ".join(PIPELINES)
+        raise _refuse("unknown_pipeline", f"{name} is not a known pipeline; known are: {known}.")
+    return architecture
+
+
+def check_safetensors(path: Path) -> None:
+    """Check that the header is sound and the file as long as it says (no pickles get this far).
+
+    Raises:
+        InvalidInputError: it is not.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        prefix = file.read(8)
+        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
+        if not 2 <= length <= min(HEADER_MAX_BYTES, size - 8):
+            raise _refuse("broken_weights", f"{path.name} is not a safetensors file.")
+        try:
+            header = json.loads(file.read(length))
+            ends = [v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"]
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            raise _refuse("broken_weights", f"{path.name} has a broken header.") from error
+    if not ends or 8 + length + max(ends) != size:
+        raise _refuse("broken_weights", f"{path.name} is cut short or has a tail.")
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink():
+            raise _refuse("symlink", f"{path.name} is a symbolic link; copy the file itself.")
+        if path.is_file() and path.suffix in SUFFIXES:
+            yield path
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def inspect_folder(folder: Path) -> list[FileFacts]:
+    """Hash and check every file that belongs to the model.
+
+    Raises:
+        InvalidInputError: a weights file is broken, or there are none.
+    """
+    facts = []
+    for path in _files(folder):
+        if path.suffix == ".safetensors":
+            check_safetensors(path)
+        facts.append(
+            FileFacts(
+                path=path.relative_to(folder).as_posix(),
+                sha256=hash_file(path),
+                size_bytes=path.stat().st_size,
+            )
+        )
+    if not any(fact.path.endswith(".safetensors") for fact in facts):
+        raise _refuse("no_weights", "There is no .safetensors file in the folder.")
+    return facts
+
+
+def version_digest(facts: Sequence[FileFacts]) -> str:
+    """SHA-256 over the sorted paths and hashes: two folders with equal files are equal versions."""
+    lines = sorted(f"{fact.path}\0{fact.sha256}\n" for fact in facts)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _native_side(folder: Path) -> int:
+    """Pixels a side the model was made for: latent size times the VAE's factor."""
+    sample = _read_json(folder / "unet" / "config.json").get("sample_size")
+    blocks = _read_json(folder / "vae" / "config.json").get("block_out_channels")
+    if not isinstance(sample, int) or not isinstance(blocks, list):
+        raise _refuse("unreadable", "unet/config.json or vae/config.json lacks its sizes.")
+    return int(sample * 2 ** (len(blocks) - 1))
+
+
+def register_model(
+    folder: Path, description: Description, *, organization_id: str | None
+) -> ModelVersion:
+    """Register a folder as the newest version of the named model; the same files again: the same.
+
+    `organization_id` None makes it public on this installation.
+
+    Raises:
+        InvalidInputError: the folder is refused; the message says why.
+    """
+    architecture, facts, side = recognise(folder), inspect_folder(folder), _native_side(folder)
+    _put_files(folder, facts)
+    with transaction.atomic():
+        asset, _made = ModelAsset.objects.get_or_create(
+            organization_id=organization_id,
+            name=description.name,
+            defaults={
+                "kind": AssetKind.CHECKPOINT.value,
+                "licence": description.licence,
+                "description": description.text,
+                "example_prompts": list(description.example_prompts),
+            },
+        )
+        digest = version_digest(facts)
+        existing = ModelVersion.objects.filter(asset=asset, digest=digest).first()
+        if existing is not None:
+            return existing
+        return _create_version(asset, digest, architecture, facts, side)
+
+
+def _create_version(
+    asset: ModelAsset,
+    digest: str,
+    architecture: Architecture,
+    facts: Sequence[FileFacts],
+    side: int,
+) -> ModelVersion:
+    newest = ModelVersion.objects.filter(asset=asset).order_by("-number").first()
+    version = ModelVersion.objects.create(
+        asset=asset,
+        number=newest.number + 1 if newest else 1,
+        digest=digest,
+        architecture=architecture.value,
+        default_width=side,
+        default_height=side,
+        weights_bytes=sum(f.size_bytes for f in facts if f.path.endswith(".safetensors")),
+    )
+    ModelFile.objects.bulk_create(
+        ModelFile(
+            version=version, path=fact.path, sha256=fact.sha256, size_bytes=fact.size_bytes
+        )
+        for fact in facts
+    )
+    return version
+
+
+def _put_files(folder: Path, facts: Sequence[FileFacts]) -> None:
+    for fact in facts:
+        key = ModelFile(sha256=fact.sha256).storage_key
+        if storage.exists(key) and storage.size(key) == fact.size_bytes:
+            continue
+        storage.delete(key)
+        with (folder / fact.path).open("rb") as file:
+            storage.store().save(key, File(file))

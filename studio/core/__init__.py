@@ -1,0 +1,1 @@
+"""What every room of the web side stands on: errors, ids, scopes, keys, the store, the outbox."""

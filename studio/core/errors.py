@@ -1,0 +1,94 @@
+"""Errors are classes with a code and data; the sentence is made from the data.
+
+Each becomes one RFC 9457 problem on the API and one sentence on the page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from gpuagent.protocol.recipe import FieldProblem
+
+
+class StudioError(Exception):
+    """Base: `code` names it for programs, `template` makes the sentence, `status` is HTTP's."""
+
+    code: ClassVar[str] = "error"
+    status: ClassVar[int] = 400
+    template: ClassVar[str] = "Something is wrong with this request."
+
+    def __init__(self, **data: object) -> None:
+        self.data = data
+        super().__init__(self.code)
+
+    @property
+    def message(self) -> str:
+        """The sentence for people."""
+        return self.template.format(**self.data)
+
+    @property
+    def problems(self) -> Sequence[FieldProblem]:
+        """Field by field, where there are fields."""
+        return ()
+
+
+class InvalidInputError(StudioError):
+    """One or more fields are wrong; nothing was done."""
+
+    code = "input.invalid"
+    status = 422
+
+    def __init__(self, problems: Sequence[FieldProblem]) -> None:
+        super().__init__()
+        self._problems = tuple(problems)
+
+    @property
+    def message(self) -> str:
+        if len(self._problems) == 1:
+            return self._problems[0].message
+        return f"{len(self._problems)} settings need a change."
+
+    @property
+    def problems(self) -> Sequence[FieldProblem]:
+        return self._problems
+
+
+class NotFoundError(StudioError):
+    """The object does not exist, or the actor may not know that it does."""
+
+    code = "not_found"
+    status = 404
+    template = "There is no {noun} with this id here."
+
+
+class ForbiddenError(StudioError):
+    """The actor sees the object but may not do this."""
+
+    code = "forbidden"
+    status = 403
+    template = "Your role does not allow this ({permission}). Ask an admin of the organization."
+
+
+class UnauthenticatedError(StudioError):
+    """Nobody is signed in, or the token is not valid."""
+
+    code = "unauthenticated"
+    status = 401
+    template = "Sign in, or send a valid API token as `Authorization: Bearer …`."
+
+
+class ConflictError(StudioError):
+    """The request was right once, but not any more."""
+
+    code = "conflict"
+    status = 409
+    template = "{what}"
+
+
+class StoreFullError(StudioError):
+    """No room for one more file."""
+
+    code = "store.full"
+    status = 507
+    template = "The store has no room left, so nothing was saved. Free some disk and try again."

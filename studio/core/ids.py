@@ -1,0 +1,33 @@
+"""Ids of the outer world: a three-letter prefix and a ULID, 30 characters, sortable by time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import models
+from ulid import ULID
+
+ID_LENGTH = 30
+
+
+def new_id(prefix: str) -> str:
+    """A fresh id such as `job_01JD…`."""
+    return f"{prefix}_{ULID()}"
+
+
+class IdField(models.CharField[str, str]):
+    """Primary key that makes its own prefixed id."""
+
+    def __init__(self, *, prefix: str = "", **options: Any) -> None:  # noqa: ANN401  # Django's own field options
+        self.prefix = prefix
+        options.update(primary_key=True, max_length=ID_LENGTH, editable=False)
+        options["default"] = self._make
+        super().__init__(**options)
+
+    def _make(self) -> str:
+        return new_id(self.prefix)
+
+    def deconstruct(self) -> Any:  # noqa: ANN401  # Django's signature
+        """For migrations: the prefix says everything."""
+        name, path, args, _options = super().deconstruct()
+        return name, path, args, {"prefix": self.prefix}

@@ -1,0 +1,125 @@
+"""RFC 9457 problem details for every error of the API and of pages that ask for JSON."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.shortcuts import render
+from rest_framework import exceptions as api
+from rest_framework.response import Response
+from rest_framework.views import set_rollback
+
+from studio.core.errors import StudioError
+
+CONTENT_TYPE = "application/problem+json"
+logger = logging.getLogger(__name__)
+
+
+def problem_body(error: StudioError) -> dict[str, object]:
+    """The JSON object of one error."""
+    body: dict[str, object] = {
+        "type": f"urn:studio:problem:{error.code}",
+        "title": error.code.replace(".", ": ").replace("_", " ").capitalize(),
+        "status": error.status,
+        "detail": error.message,
+        "code": error.code,
+    }
+    if error.problems:
+        body["errors"] = [
+            {
+                "field": p.field,
+                "code": p.code,
+                "message": p.message,
+                "value": p.value,
+                "limit": p.limit,
+            }
+            for p in error.problems
+        ]
+    return body
+
+
+def problem_response(error: StudioError) -> JsonResponse:
+    """The error as an HTTP answer."""
+    response = JsonResponse(problem_body(error), status=error.status, content_type=CONTENT_TYPE)
+    if error.status == 401:
+        response["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+class _ApiError(StudioError):
+    """An error that the API framework raised itself."""
+
+    def __init__(self, code: str, status: int, message: str) -> None:
+        super().__init__()
+        self.code = code  # type: ignore[misc]  # one class stands for all of the framework's errors
+        self.status = status  # type: ignore[misc]  # same
+        self._message = message
+
+    @property
+    def message(self) -> str:
+        return self._message
+
+
+def _from_framework(error: Exception) -> StudioError | None:
+    if isinstance(error, Http404):
+        return _ApiError("not_found", 404, "There is nothing at this address.")
+    if isinstance(error, api.APIException):
+        detail = error.detail if isinstance(error.detail, str) else "The request is not valid."
+        return _ApiError(str(error.default_code), error.status_code, str(detail))
+    return None
+
+
+def api_exception_handler(error: Exception, context: Mapping[str, Any]) -> Response | None:
+    """Turn every exception of an API view into a problem; unknown ones stay errors (500)."""
+    known = error if isinstance(error, StudioError) else _from_framework(error)
+    if known is None:
+        return None
+    set_rollback()
+    headers = {"WWW-Authenticate": "Bearer"} if known.status == 401 else None
+    return Response(
+        problem_body(known), status=known.status, content_type=CONTENT_TYPE, headers=headers
+    )
+
+
+def wants_json(request: HttpRequest) -> bool:
+    """Programs, and our own scripts' fetches, get JSON; people get pages."""
+    path = request.path
+    return path.startswith(("/api/", "/agent/")) or "json" in request.headers.get("Accept", "")
+
+
+def page_response(request: HttpRequest, error: StudioError) -> HttpResponse:
+    """The error as a page or, for a script's fetch, as a fragment with its sentence."""
+    if error.problems:
+        return render(
+            request, "jobs/partials/form_errors.html", {"problems": error.problems}, status=422
+        )
+    context = {"title": error.code, "message": error.message, "code": error.status}
+    return render(request, "error.html", context, status=error.status)
+
+
+class ProblemMiddleware:
+    """Answers our own errors; the trace of a stranger is logged without request data."""
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        self.get_response = get_response
+        if iscoroutinefunction(get_response):
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        answer: HttpResponseBase | Awaitable[HttpResponseBase] = self.get_response(request)
+        return answer
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        """Django calls this for anything a view raised."""
+        if not isinstance(error, StudioError):
+            return None
+        if wants_json(request):
+            return problem_response(error)
+        return page_response(request, error)

@@ -1,0 +1,1 @@
+"""Tests of the agent. No Django here: they run on a machine that has only the agent."""

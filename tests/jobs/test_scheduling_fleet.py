@@ -1,0 +1,132 @@
+"""Whole fleets in virtual time: who waits how long."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+import pytest
+
+from jobs.scheduling import Policy, Tier, WaitingJob
+from jobs.scheduling.simulation import Run, SimulatedAgent, Simulation
+from tests.jobs.scheduling_factories import GIB, make_job
+
+
+def make_fleet(count: int, *, slots: int = 1) -> list[SimulatedAgent]:
+    return [SimulatedAgent(id=f"agt_{n}", memory_bytes=24 * GIB, slots=slots) for n in range(count)]
+
+
+def used_seconds(runs: Iterable[Run], key: Callable[[WaitingJob], str]) -> Counter[str]:
+    used: Counter[str] = Counter()
+    for run in runs:
+        used[key(run.job)] += run.ended_at - run.started_at  # type: ignore[assignment]  # seconds
+    return used
+
+
+def p95(waits: list[float]) -> float:
+    return sorted(waits)[int(len(waits) * 0.95)]
+
+
+def zipf_jobs(
+    chance: random.Random, organization: str, count: int, *, tier: Tier = Tier.FAST, at: float = 0.0
+) -> list[WaitingJob]:
+    weights = [1 / rank**1.1 for rank in range(1, 41)]
+    return [
+        make_job(
+            organization=organization,
+            user=f"{organization}_{chance.randrange(3)}",
+            tier=tier,
+            model=f"model_{chance.choices(range(40), weights)[0]}",
+            cost=chance.uniform(2.0, 8.0),
+            at=at,
+        )
+        for _ in range(count)
+    ]
+
+
+def test_flooding_organization_does_not_delay_the_others():
+    def others_p95(flood: int) -> float:
+        chance = random.Random(7)
+        jobs = [job for n in range(20) for job in zipf_jobs(chance, f"org_{n}", 30)]
+        jobs += zipf_jobs(chance, "org_flood", flood)
+        runs = Simulation(jobs, make_fleet(8)).run()
+        return p95([run.waited_seconds for run in runs if run.job.organization_id != "org_flood"])
+
+    assert others_p95(600) <= 1.1 * others_p95(30)
+
+
+def test_burst_after_idling_gains_no_credit():
+    chance = random.Random(3)
+    busy = zipf_jobs(chance, "org_busy", 2000)
+    burst = zipf_jobs(chance, "org_burst", 600, at=1800.0)
+    simulation = Simulation([*busy, *burst], make_fleet(2))
+    simulation.run(until=1800.0)
+    before = len(simulation.runs)
+    runs = simulation.run(until=3000.0)[before:]
+    used = used_seconds(runs, lambda job: job.organization_id)
+    assert used["org_burst"] == pytest.approx(used["org_busy"], rel=0.1)
+
+
+def test_estimates_wrong_by_four_settle_within_five_percent():
+    def actual(job: WaitingJob) -> float:
+        return job.cost_seconds * (4.0 if job.organization_id == "org_under" else 0.25)
+
+    chance = random.Random(5)
+    jobs = zipf_jobs(chance, "org_under", 3000) + zipf_jobs(chance, "org_over", 9000)
+    simulation = Simulation(jobs, make_fleet(4), actual_seconds=actual)
+    runs = simulation.run(until=4000.0)
+    assert {job.organization_id for job in jobs if job.id in simulation.queue} == {
+        "org_under",
+        "org_over",
+    }
+    used = used_seconds(runs, lambda job: job.organization_id)
+    half = sum(used.values()) / 2
+    assert used["org_under"] == pytest.approx(half, rel=0.05)
+
+
+def test_every_tier_is_served_under_overload():
+    chance = random.Random(11)
+    jobs = [job for tier in Tier for job in zipf_jobs(chance, "org_a", 2500, tier=tier)]
+    runs = Simulation(jobs, make_fleet(4)).run(until=4000.0)
+    used = used_seconds(runs, lambda job: job.tier)
+    total = sum(used.values())
+    for tier, weight in ((Tier.TURBO, 10), (Tier.FAST, 5), (Tier.RELAX, 1)):
+        assert used[tier] / total == pytest.approx(weight / 16.1, rel=0.15)
+    assert used[Tier.BACKGROUND] > 0
+
+
+def test_window_saves_swaps_and_costs_no_fairness_between_tiers():
+    def served(window: float) -> tuple[int, float]:
+        chance = random.Random(13)
+        jobs = [job for n in range(10) for job in zipf_jobs(chance, f"org_{n}", 400)]
+        runs = Simulation(jobs, make_fleet(4), policy=Policy(window_seconds=window)).run(
+            until=2000.0
+        )
+        return len(runs), sum(run.swap_seconds for run in runs) / (4 * 2000.0)
+
+    strict, strict_swaps = served(0.0)
+    with_window, window_swaps = served(60.0)
+    assert with_window > 1.3 * strict
+    assert window_swaps < strict_swaps / 1.5
+
+
+def test_death_of_an_agent_loses_no_job_and_charges_nobody():
+    jobs = [make_job(organization=f"org_{n % 2}", cost=10.0) for n in range(20)]
+    doomed = SimulatedAgent(id="agt_0", memory_bytes=24 * GIB, slots=2, dies_at=15.0)
+    simulation = Simulation(jobs, [doomed, *make_fleet(3, slots=2)[1:]])
+    runs = simulation.run()
+    finished = Counter(run.job.id for run in runs if run.is_finished)
+    assert finished == Counter(job.id for job in jobs)
+    assert [run.agent_id for run in runs if not run.is_finished] == ["agt_0"]
+
+
+def test_interactive_job_does_not_wait_behind_a_batch():
+    batch = [make_job(tier=Tier.RELAX, cost=10.0) for _ in range(500)]
+    quick = [
+        make_job(organization="org_b", tier=Tier.TURBO, cost=4.0, at=100.0 + 30 * n)
+        for n in range(20)
+    ]
+    runs = Simulation([*batch, *quick], make_fleet(4)).run()
+    waits = [run.waited_seconds for run in runs if run.job.tier is Tier.TURBO]
+    assert max(waits) <= 10.0

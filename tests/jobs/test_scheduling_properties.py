@@ -1,0 +1,225 @@
+"""What holds for every backlog, every fleet and every order of events."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from itertools import combinations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jobs.scheduling import AgentView, FairState, Placement, Policy, Queue, Tier, WaitingJob, plan
+from jobs.scheduling.index import Index, Node
+from jobs.scheduling.queue import refund, settle
+from jobs.scheduling.simulation import SimulatedAgent, Simulation
+from tests.jobs.scheduling_factories import GIB, make_agent, make_job
+
+policies = st.builds(
+    Policy,
+    window_seconds=st.sampled_from([0.0, 5.0, 30.0]),
+    lookahead=st.integers(1, 8),
+    scan_limit=st.sampled_from([1, 3, 1000]),
+    default_swap_seconds=st.sampled_from([0.0, 0.3, 6.0]),
+)
+
+
+@st.composite
+def waiting_jobs(draw: st.DrawFn, *, is_late: bool = False) -> list[WaitingJob]:
+    kinds = draw(
+        st.lists(
+            st.tuples(
+                st.sampled_from(list(Tier)),
+                st.integers(0, 2),  # organization
+                st.integers(0, 1),  # user
+                st.integers(0, 4),  # model
+                st.sampled_from([0.5, 2.0, 7.0, 20.0]),  # cost
+                st.sampled_from([4, 12, 30]),  # GiB
+                st.integers(0, 60) if is_late else st.just(0),
+            ),
+            min_size=1,
+            max_size=60,
+        )
+    )
+    return [
+        make_job(
+            f"job_{number:04d}",
+            tier=tier,
+            organization=f"org_{organization}",
+            user=f"usr_{organization}_{user}",
+            model=f"model_{model}",
+            cost=cost,
+            gib=gib,
+            at=float(at),
+        )
+        for number, (tier, organization, user, model, cost, gib, at) in enumerate(kinds)
+    ]
+
+
+fleets = st.lists(
+    st.tuples(st.sampled_from([8, 16, 40]), st.integers(1, 2)), min_size=1, max_size=4
+).map(
+    lambda kinds: [
+        SimulatedAgent(id=f"agt_{n}", memory_bytes=gib * GIB, slots=slots)
+        for n, (gib, slots) in enumerate(kinds)
+    ]
+)
+
+
+class Ledger:
+    """Charged seconds by flow, and who has waited all the time since the beginning."""
+
+    def __init__(self, simulation_jobs: list[WaitingJob], policy: Policy) -> None:
+        self.policy = policy
+        self.largest = max(job.cost_seconds for job in simulation_jobs)
+        self.largest += policy.default_swap_seconds
+        self.charged: dict[tuple[str, ...], float] = defaultdict(float)
+        self.waiting: dict[tuple[str, ...], int] = defaultdict(int)
+        self.gap: dict[tuple[str, ...], float] = defaultdict(float)
+        for job in simulation_jobs:
+            for depth in (1, 2, 3):
+                self.waiting[job.path[:depth]] += 1
+
+    def note(self, _now: float, placement: Placement) -> None:
+        path = placement.job.path
+        for depth in (1, 2, 3):
+            flow = path[:depth]
+            for sibling in self.siblings(flow):
+                self.gap[sibling] += placement.charged_seconds
+            self.gap[flow] = 0.0
+            self.charged[flow] += placement.charged_seconds
+            self.check_bound(flow)
+            self.check_gap(flow)
+        for depth in (1, 2, 3):
+            self.waiting[path[:depth]] -= 1
+
+    def siblings(self, flow: tuple[str, ...]) -> list[tuple[str, ...]]:
+        return [
+            other
+            for other, jobs in self.waiting.items()
+            if jobs > 0 and len(other) == len(flow) and other[:-1] == flow[:-1]
+        ]
+
+    def weight(self, flow: tuple[str, ...]) -> float:
+        return self.policy.weight(len(flow) - 1, flow[-1])
+
+    def check_bound(self, flow: tuple[str, ...]) -> None:
+        for one, other in combinations(self.siblings(flow), 2):
+            w, w_other = self.weight(one), self.weight(other)
+            apart = abs(self.charged[one] / w - self.charged[other] / w_other)
+            reach = self.policy.window_seconds + self.largest
+            assert apart <= reach * (1 / w + 1 / w_other) + 1e-6
+
+    def check_gap(self, flow: tuple[str, ...]) -> None:
+        """What the siblings get between two services of a flow that waits: the bound, summed."""
+        reach = self.policy.window_seconds + self.largest
+        siblings = self.siblings(flow)
+        for one in siblings:
+            others = [self.weight(other) for other in siblings if other != one]
+            served = [w for w in others]
+            limit = sum(reach * (1 + w / self.weight(one)) for w in served)
+            # Siblings that have meanwhile been served empty had their part as well.
+            gone = [o for o, jobs in self.waiting.items() if jobs == 0 and o[:-1] == one[:-1]]
+            limit += sum(reach * (1 + self.weight(o) / self.weight(one)) for o in gone)
+            assert self.gap[one] <= limit + 1e-6
+
+
+@settings(max_examples=80, deadline=None)
+@given(jobs=waiting_jobs(), policy=policies, agents=st.integers(1, 4))
+def test_service_of_those_that_wait_stays_within_the_bound_at_every_dispatch(
+    jobs: list[WaitingJob], policy: Policy, agents: int
+):
+    ledger = Ledger(jobs, policy)
+    fleet = [SimulatedAgent(id=f"agt_{n}", memory_bytes=80 * GIB) for n in range(agents)]
+    Simulation(jobs, fleet, policy=policy, on_placement=ledger.note).run()
+    assert not any(ledger.waiting.values())
+
+
+@settings(max_examples=60, deadline=None)
+@given(jobs=waiting_jobs(is_late=True), policy=policies, fleet=fleets)
+def test_no_agent_idles_while_a_job_that_fits_it_waits(
+    jobs: list[WaitingJob], policy: Policy, fleet: list[SimulatedAgent]
+):
+    simulation = Simulation(jobs, fleet, policy=policy)
+    for second in range(0, 200, 5):
+        simulation.run(until=float(second))
+        waiting = [job for job in jobs if job.id in simulation.queue]
+        idle = [agent for agent in simulation.views() if agent.busy_until is None]
+        assert not [(j.id, a.id) for j in waiting for a in idle if j.need.is_met_by(a)]
+    simulation.run()
+    # And what is left at the end fits nowhere.
+    largest = max(agent.memory_bytes for agent in fleet)
+    left = {job.id for job in jobs if job.memory_bytes > largest}
+    assert {job.id for job in jobs if job.id in simulation.queue} == left
+    made = plan(simulation.queue, simulation.views(), now=simulation.now)
+    assert sum(unplaceable.jobs for unplaceable in made.unplaceable) == len(left)
+
+
+@settings(max_examples=40, deadline=None)
+@given(jobs=waiting_jobs(is_late=True), policy=policies, fleet=fleets)
+def test_same_input_gives_the_same_schedule(
+    jobs: list[WaitingJob], policy: Policy, fleet: list[SimulatedAgent]
+):
+    first = Simulation(jobs, fleet, policy=policy).run()
+    assert Simulation(jobs, fleet, policy=policy).run() == first
+
+
+steps = st.lists(
+    st.tuples(st.sampled_from(["add", "remove", "plan", "settle", "refund"]), st.integers(0, 59)),
+    max_size=120,
+)
+agents_seen = [make_agent("agt_1", gib=8, slots=2), make_agent("agt_2", gib=40)]
+
+
+@settings(max_examples=80, deadline=None)
+@given(jobs=waiting_jobs(), policy=policies, script=steps)
+def test_books_stay_consistent_whatever_happens(
+    jobs: list[WaitingJob], policy: Policy, script: list[tuple[str, int]]
+):
+    queue = Queue(policy=policy)
+    running: list[Placement] = []
+    for what, number in script:
+        job = jobs[number % len(jobs)]
+        if what == "add":
+            queue.add(job)
+        elif what == "remove":
+            queue.remove(job.id)
+        elif what == "plan":
+            running += plan(queue, agents_seen, now=0.0).placements
+        elif running and what == "settle":
+            settle(queue, running.pop().charge, float(number))
+        elif running and what == "refund":
+            placement = running.pop()
+            refund(queue, placement.charge)
+            queue.add(placement.job)
+    waiting = [job for job in jobs if job.id in queue]
+    assert_index_is_what_building_anew_gives(queue.everything, waiting, queue)
+    for agent in agents_seen:
+        assert_agrees_with_fresh_queue(queue, waiting, agent)
+
+
+def assert_index_is_what_building_anew_gives(
+    index: Index, waiting: list[WaitingJob], queue: Queue
+) -> None:
+    fresh = Index(index.agent_class)
+    for job in waiting:
+        fresh.insert(job, queue.state.flows(job.path)[1:])
+    assert outline(index.root) == outline(fresh.root)
+
+
+def outline(node: Node) -> object:
+    """A node without what only history tells (float sums, overtaking)."""
+    children = {key: outline(child) for key, child in node.children.items()}
+    return node.order, [entry[2] for entry in node.waiting], node.jobs or 0, children
+
+
+def assert_agrees_with_fresh_queue(
+    queue: Queue, waiting: list[WaitingJob], agent: AgentView
+) -> None:
+    """A restored queue has the same virtual times for everybody who waits."""
+    saved = json.loads(json.dumps(queue.state.to_json()))
+    restored = Queue(policy=queue.policy, state=FairState.from_json(saved), waiting=waiting)
+    assert outline(restored.everything.root) == outline(queue.everything.root)
+    assert bool(plan(restored, [agent], now=0.0).placements) == any(
+        job.need.is_met_by(agent) for job in waiting
+    )

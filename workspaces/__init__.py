@@ -1,0 +1,1 @@
+"""Where: workspaces with a key each, and the stored bytes in them."""

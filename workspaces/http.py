@@ -1,0 +1,62 @@
+"""Pages of a workspace: the scope comes from the URL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.http import HttpRequest, HttpResponseBase
+
+from accounts.actors import Actor
+from accounts.http import Access, declare, sign_in_first
+from accounts.roles import Permission
+from accounts.selectors import find_actor
+from studio.core.errors import NotFoundError
+from studio.core.scoping import organization_scope
+from workspaces.access import get_workspace
+from workspaces.models import Workspace
+from workspaces.selectors import organization_of
+
+
+class WorkspaceRequest(HttpRequest):
+    """A request whose workspace and actor are known and allowed."""
+
+    actor: Actor
+    workspace: Workspace
+
+
+def actor_in(user_id: str, workspace_id: str) -> Actor:
+    """The user as a member of the workspace's organization.
+
+    Raises:
+        NotFoundError: no such workspace, or it is not theirs; the two cannot be told apart.
+    """
+    organization_id = organization_of(workspace_id)
+    actor = organization_id and find_actor(user_id, organization_id)
+    if not actor:
+        raise NotFoundError(noun="workspace")
+    return actor
+
+
+def workspace_page(permission: Permission) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A view under `/w/<workspace_id>/` that needs the permission there."""
+
+    def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(view)
+        def wrapper(
+            request: WorkspaceRequest, workspace_id: str, *args: object, **kwargs: object
+        ) -> HttpResponseBase:
+            if not request.user.is_authenticated:
+                return sign_in_first(request)
+            request.actor = actor_in(request.user.pk, workspace_id)
+            with organization_scope(request.actor.organization_id):
+                request.workspace = get_workspace(
+                    request.actor, workspace_id, permission=permission
+                )
+                answer: HttpResponseBase = view(request, *args, **kwargs)
+                return answer
+
+        return declare(wrapper, Access(kind="workspace", permission=permission))
+
+    return decorate

@@ -1,0 +1,149 @@
+"""Artifacts: expecting, storing, opening, removing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.db import transaction
+from django.utils import timezone
+
+from gpuagent.protocol.sealing import Context, open_range, plain_size, seal
+from studio.core import storage
+from workspaces.models import Artifact, ArtifactKind, ArtifactStatus, Workspace
+from workspaces.services.keys import data_key, new_data_key
+
+EXPECTED_FOR = timedelta(hours=2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredFacts:
+    """What a writer says about bytes it has put; sizes in bytes, sides in pixels."""
+
+    sha256: str
+    size_bytes: int
+    sealed_bytes: int
+    media_type: str
+    width: int
+    height: int
+
+
+def artifact_context(artifact: Artifact) -> Context:
+    """The sealing context of an artifact's envelope."""
+    return Context(
+        organization=artifact.organization_id, object_id=artifact.pk, kind=artifact.kind
+    )
+
+
+def expect_artifact(workspace: Workspace, kind: ArtifactKind) -> tuple[Artifact, bytes]:
+    """A row for bytes that an agent will put, and the plain data key to seal them with."""
+    plain, wrapped = new_data_key(workspace)
+    artifact = Artifact.objects.create(
+        organization_id=workspace.organization_id,
+        workspace=workspace,
+        kind=kind.value,
+        wrapped_key=wrapped,
+        expires_at=timezone.now() + EXPECTED_FOR,
+    )
+    return artifact, plain
+
+
+def mark_stored(artifact: Artifact, facts: StoredFacts) -> bool:
+    """Note that the bytes are there; False if that was known already."""
+    return (
+        Artifact.objects.filter(pk=artifact.pk, status=ArtifactStatus.EXPECTED.value).update(
+            status=ArtifactStatus.STORED.value,
+            expires_at=None,
+            sha256=facts.sha256,
+            size_bytes=facts.size_bytes,
+            sealed_bytes=facts.sealed_bytes,
+            media_type=facts.media_type,
+            width=facts.width,
+            height=facts.height,
+        )
+        == 1
+    )
+
+
+def store_bytes(
+    workspace: Workspace,
+    content: bytes,
+    *,
+    kind: ArtifactKind,
+    media_type: str,
+    width: int,
+    height: int,
+) -> Artifact:
+    """Seal bytes and put them to the store.
+
+    Raises:
+        StoreFullError: there is no room; nothing is left behind.
+    """
+    artifact, key = expect_artifact(workspace, kind)
+    sealed = seal(content, key=key, context=artifact_context(artifact))
+    storage.put(artifact.storage_key, sealed)
+    facts = StoredFacts(
+        sha256=hashlib.sha256(content).hexdigest(),
+        size_bytes=len(content),
+        sealed_bytes=len(sealed),
+        media_type=media_type,
+        width=width,
+        height=height,
+    )
+    mark_stored(artifact, facts)
+    artifact.refresh_from_db()
+    return artifact
+
+
+def read_range(artifact: Artifact, start: int, stop: int) -> Iterator[bytes]:
+    """Plaintext bytes `start` to `stop` (exclusive), segment by segment.
+
+    Raises:
+        FileNotFoundError: the store has lost the object.
+        SealBrokenError: the object is not what was stored.
+    """
+    key = data_key(artifact.workspace, artifact.wrapped_key)
+    with storage.open_object(artifact.storage_key) as source:
+        yield from open_range(
+            source,
+            sealed_bytes=artifact.sealed_bytes,
+            start=start,
+            stop=stop,
+            key=key,
+            context=artifact_context(artifact),
+        )
+
+
+def read_all(artifact: Artifact) -> bytes:
+    """The whole plaintext."""
+    return b"".join(read_range(artifact, 0, artifact.size_bytes))
+
+
+def sealed_size_is_right(artifact: Artifact, facts: StoredFacts) -> bool:
+    """Whether the store holds an object of the size the writer says, fit for its plaintext."""
+    if plain_size(facts.sealed_bytes) != facts.size_bytes:
+        return False
+    return (
+        storage.exists(artifact.storage_key)
+        and storage.size(artifact.storage_key) == facts.sealed_bytes
+    )
+
+
+def remove_artifacts(artifacts: list[Artifact]) -> int:
+    """Delete rows, then bytes once that has committed; how many."""
+    keys = [artifact.storage_key for artifact in artifacts]
+    ids = [artifact.pk for artifact in artifacts]
+    Artifact.objects.filter(pk__in=ids).delete()
+    transaction.on_commit(lambda: [storage.delete(key) for key in keys] and None)
+    return len(ids)
+
+
+def sweep_expected(*, limit: int = 500) -> int:
+    """Remove what agents were to write but never did; how many."""
+    late = Artifact.objects.filter(
+        status=ArtifactStatus.EXPECTED.value, expires_at__lt=timezone.now()
+    )
+    with transaction.atomic():
+        return remove_artifacts(list(late[:limit]))
