@@ -1,6 +1,21 @@
+import type { Plugin } from "vite";
 import { defineConfig } from "vitest/config";
 
+/** The content security policy forbids `eval`, and htmx is told not to use it: take it out of the bundle too. */
+function htmxWithoutEval(): Plugin {
+  return {
+    name: "htmx-without-eval",
+    transform(code, id) {
+      if (!id.includes("htmx.esm")) return null;
+      const without = code.replace("return eval(str)", "return undefined");
+      if (without === code || /\beval\(/.test(without)) throw new Error("htmx has changed: look for eval again");
+      return { code: without, map: null };
+    },
+  };
+}
+
 export default defineConfig({
+  plugins: [htmxWithoutEval()],
   // Relative, so that the style sheet finds its font wherever STATIC_URL points.
   base: "./",
   publicDir: false,

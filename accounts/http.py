@@ -9,15 +9,10 @@ from typing import Any, TypeVar
 
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponseBase
-from rest_framework.permissions import BasePermission
-from rest_framework.request import Request
-from rest_framework.views import APIView
 
-from accounts.actors import Actor
 from accounts.roles import Permission
 from studio.core.errors import UnauthenticatedError
 from studio.core.problems import wants_json
-from studio.core.scoping import organization_scope
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -60,52 +55,3 @@ def signed_in(view: View) -> View:
         return answer
 
     return declare(wrapper, Access(kind="signed_in"))  # type: ignore[return-value]  # same signature as `view`
-
-
-class DeclaredPermission(BasePermission):
-    """API views name one permission per method in `permissions`; no name, no entry."""
-
-    def has_permission(self, request: Request, view: APIView) -> bool:
-        """Check the token's role.
-
-        Raises:
-            UnauthenticatedError: no token.
-            ForbiddenError: the role does not carry the permission.
-        """
-        permission: Permission | None = getattr(view, "permissions", {}).get(request.method)
-        if permission is None:
-            return request.method == "OPTIONS"
-        if not isinstance(request.auth, Actor):
-            raise UnauthenticatedError
-        request.auth.require(permission)
-        return True
-
-
-class TenantView(APIView):
-    """An API view that runs inside the scope of its token's organization."""
-
-    permissions: dict[str, Permission] = {}
-
-    @property
-    def actor(self) -> Actor:
-        """Who asks; `DeclaredPermission` has made sure there is somebody."""
-        actor = self.request.auth
-        if not isinstance(actor, Actor):
-            raise UnauthenticatedError
-        return actor
-
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # DRF's signature
-        super().initial(request, *args, **kwargs)
-        method = (request.method or "").lower()
-        handler = getattr(self, method, None)
-        if handler is not None and isinstance(request.auth, Actor):
-            setattr(self, method, _scoped(handler, request.auth.organization_id))
-
-
-def _scoped(handler: Callable[..., Any], organization_id: str) -> Callable[..., Any]:
-    @wraps(handler)
-    def run(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # passes through
-        with organization_scope(organization_id):
-            return handler(*args, **kwargs)
-
-    return run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from urllib.parse import unquote, urlsplit
 
 from launcher.layout import Layout
 from launcher.private import kept_secret, new_key
@@ -27,8 +28,17 @@ def studio_settings(
     kept_secret(master, new_key)
     kept_secret(secret, new_key)
     store = environ.get("STORAGE_URL") or (layout.state / "store").as_uri()
+    reach = (
+        {}
+        if not store.startswith("file://")
+        else {
+            "STUDIO_AGENT_STORE_ROOT": unquote(urlsplit(store).path),
+            "STUDIO_AGENT_MODELS_ROOT": unquote(urlsplit(store).path),
+        }
+    )
     return {
         **_FIXED,
+        **reach,
         "DATABASE_URL": servers.database_url,
         "REDIS_URL": servers.redis_url,
         "STORAGE_URL": store,

@@ -26,7 +26,9 @@ def boolean(name: str, *, default: bool) -> bool:
         return True
     if value in ("0", "false", "no", "off"):
         return False
-    raise ImproperlyConfigured(f"{name} is {value!r}; it accepts 1, true, yes, on, 0, false, no, off.")
+    raise ImproperlyConfigured(
+        f"{name} is {value!r}; it accepts 1, true, yes, on, 0, false, no, off."
+    )
 
 
 def integer(name: str, *, default: int) -> int:

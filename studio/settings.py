@@ -147,7 +147,7 @@ CONTENT_SECURITY_POLICY = {
 # ------------------------------------------------------------------ API
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.TokenAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["accounts.http.DeclaredPermission"],
+    "DEFAULT_PERMISSION_CLASSES": ["accounts.permissions.DeclaredPermission"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
@@ -178,7 +178,7 @@ UPLOAD_MAX_PIXELS = 64_000_000
 DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * 1024 * 1024
 FILE_UPLOAD_MAX_MEMORY_SIZE = UPLOAD_MAX_BYTES  # uploads stay in memory: no plain copy on disk
 
-# ------------------------------------------------------------------ the product's own times, seconds
+# ------------------------------------------------------------------ our own times, in seconds
 LEASE_SECONDS = env.integer("STUDIO_LEASE_SECONDS", default=15)
 UNCLAIMED_RESEND_SECONDS = 3
 MEDIA_URL_SECONDS = 900

@@ -74,7 +74,11 @@ class Artifact(models.Model):
     class Meta:
         indexes = [
             models.Index(fields=["workspace", "sha256"]),
-            models.Index(fields=["expires_at"], condition=models.Q(status="expected"), name="artifact_expected"),
+            models.Index(
+                fields=["expires_at"],
+                condition=models.Q(status="expected"),
+                name="artifact_expected",
+            ),
         ]
 
     @property

@@ -7,7 +7,7 @@ from workspaces.models import Workspace
 
 
 def organization_of(workspace_id: str) -> str | None:
-    """Whose workspace an id in a URL names, before any scope is open; membership is checked next."""
+    """Whose workspace an id in a URL names, before any scope is open; membership comes next."""
     with system_scope():
         return (
             Workspace.objects.filter(pk=workspace_id)

@@ -30,7 +30,7 @@ def media_url(artifact: Artifact) -> str:
 
 
 def is_valid(organization_id: str, artifact_id: str, expires: str, signature: str) -> bool:
-    """Whether the address was made by us for this artifact of this organization, and still holds."""
+    """Whether we made the address for this artifact of this organization, and it still holds."""
     if not expires.isdecimal() or len(expires) > 12 or int(expires) < time.time():
         return False
     expected = _signature(organization_id, artifact_id, int(expires))

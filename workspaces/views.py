@@ -49,9 +49,7 @@ def deliver(
         return HttpResponse(status=304, headers={"ETag": etag})
     span = _requested_range(request.headers.get("Range", ""), artifact.size_bytes)
     if span is None:
-        return HttpResponse(
-            status=416, headers={"Content-Range": f"bytes */{artifact.size_bytes}"}
-        )
+        return HttpResponse(status=416, headers={"Content-Range": f"bytes */{artifact.size_bytes}"})
     start, stop = span
     response = _body(artifact, start, stop)
     if stop - start < artifact.size_bytes:

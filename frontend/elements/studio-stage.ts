@@ -2,6 +2,7 @@
 
 import { announce, emit, listen, part, plural } from "../lib/dom";
 import { isTerminal, type JobState } from "../lib/job-state";
+import { useOutput } from "../lib/outputs";
 import { bestGrid } from "../lib/stage-grid";
 import { board, type StageView } from "../lib/tile-board";
 import { cancelJob, JobTile } from "./job-tile";
@@ -68,7 +69,7 @@ export class StudioStage extends HTMLElement implements StageView {
       if (known.length) this.receive(known);
       else void board.refresh(job);
     }
-    emit("studio:viewer-closed", {});
+    emit("studio:close-viewer", {});
     this.describe();
   }
 
@@ -174,22 +175,9 @@ export class StudioStage extends HTMLElement implements StageView {
 
   private useParameters(): void {
     const picture = this.tiles.find((tile) => tile.output);
-    if (picture) void useOutput(picture.url, "all");
+    if (picture) void useOutput(`${picture.url}/parameters`, "all");
     else if (this.current) emit("studio:use-job", { job: this.current, submit: false });
   }
-}
-
-/** Fetch the recipe of an output and offer it to the form. */
-export async function useOutput(url: string, which: "all" | "prompt" | "seed" | "size" | "remix"): Promise<string | null> {
-  const { ask } = await import("../lib/http");
-  const answer = await ask(`${url}/parameters`, { accept: "application/json" });
-  if (answer.kind === "failed") return answer.message;
-  if (answer.kind === "ok" && typeof answer.json === "object" && answer.json !== null) {
-    const body = answer.json as Record<string, unknown>;
-    const values = (typeof body["recipe"] === "object" && body["recipe"] !== null ? body["recipe"] : body) as Record<string, string>;
-    emit("studio:use-parameters", { values, part: which });
-  }
-  return null;
 }
 
 customElements.define("studio-stage", StudioStage);

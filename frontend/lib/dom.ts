@@ -11,7 +11,7 @@ export interface StudioEvents {
   "studio:show-job": { job: string; byUser: boolean };
   "studio:submitted": { job: string; rerun: boolean };
   "studio:open-picture": { url: string; from?: HTMLElement | undefined };
-  "studio:viewer-closed": Record<string, never>;
+  "studio:close-viewer": Record<string, never>;
   "studio:use-parameters": { values: Parameters; part: ParameterPart; submit?: boolean };
   "studio:use-job": { job: string; submit: boolean };
   "studio:toast": { text: string; action?: { label: string; run: () => void }; bad?: boolean };

@@ -65,6 +65,8 @@ export function handleKey(event: KeyboardEvent): boolean {
   const pressed = keysOf(event);
   const typing = isTyping(event.target);
   if (document.querySelector("dialog[open]") && pressed !== "mod+enter") return false;
+  // Sliders and radio buttons have arrow keys of their own.
+  if (pressed.startsWith("arrow") && event.target instanceof HTMLInputElement) return false;
   for (const binding of [...bindings].reverse()) {
     if (binding.keys !== pressed) continue;
     if (typing && !binding.typing) continue;

@@ -1,6 +1,6 @@
-/** Trash and restore, with a way back for five seconds. */
+/** What can be done with a finished picture: trash and restore, and taking over its recipe. */
 
-import { announce, emit } from "./dom";
+import { announce, emit, type ParameterPart, type Parameters } from "./dom";
 import { ask } from "./http";
 
 export async function trashOutput(output: string, trashUrl: string, restoreUrl: string): Promise<boolean> {
@@ -26,6 +26,25 @@ export async function restoreOutput(output: string, restoreUrl: string): Promise
   emit("studio:output-restored", { output });
   announce("The picture is back.");
   return true;
+}
+
+/** The recipe behind an output, as the form knows it; null when the server said no (and the person was told). */
+export async function fetchParameters(url: string): Promise<Parameters | null> {
+  const answer = await ask(url, { accept: "application/json" });
+  if (answer.kind !== "ok" || typeof answer.json !== "object" || answer.json === null) {
+    const text = answer.kind === "ok" ? "Its recipe could not be read." : sentence(answer);
+    emit("studio:toast", { text, bad: true });
+    return null;
+  }
+  const body = answer.json as Parameters;
+  const inner: unknown = body["recipe"];
+  return typeof inner === "object" && inner !== null ? (inner as Parameters) : body;
+}
+
+/** Offer the recipe of an output, or one part of it, to the form. */
+export async function useOutput(parametersUrl: string, which: ParameterPart): Promise<void> {
+  const values = await fetchParameters(parametersUrl);
+  if (values) emit("studio:use-parameters", { values, part: which });
 }
 
 function sentence(answer: Awaited<ReturnType<typeof ask>>): string {

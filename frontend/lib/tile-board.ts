@@ -17,6 +17,8 @@ export interface StageView {
 export class TileBoard {
   readonly jobs = new Map<string, JobState>();
   stage: StageView | null = null;
+  /** What each job was last fetched for by a progress message: a trashed tile stays missing, and one look is enough. */
+  private readonly looked = new Map<string, string>();
   private readonly fetching = new Map<string, { again: boolean }>();
 
   /** Every tile of a job, in the gallery and on the stage. */
@@ -28,6 +30,7 @@ export class TileBoard {
 
   /** All jobs that run or wait, as the server has them after a connect. */
   snapshot(jobs: readonly JobState[]): void {
+    this.looked.clear();
     const alive = new Set(jobs.map((job) => job.id));
     for (const job of jobs) {
       this.jobs.set(job.id, job);
@@ -43,8 +46,11 @@ export class TileBoard {
 
   progress(job: JobState): void {
     this.jobs.set(job.id, job);
-    const tiles = this.tilesOf(job.id);
-    if (needsFetch(job, uniqueStates(tiles))) void this.refresh(job.id);
+    const look = `${job.index}/${job.count}`;
+    if (this.looked.get(job.id) !== look && needsFetch(job, uniqueStates(this.tilesOf(job.id)))) {
+      this.looked.set(job.id, look);
+      void this.refresh(job.id);
+    }
     this.draw(job);
   }
 

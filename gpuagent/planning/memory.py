@@ -7,9 +7,14 @@ from dataclasses import dataclass
 from gpuagent.protocol.recipe import Recipe
 
 BYTES_PER_ACTIVATION = 4
-# Peak activations per output pixel of a UNet + VAE decode. Measured as the slope of peak memory
-# over pixels on the house model (CPU, fp32); see docs/benchmarks.md. To be learned per model.
-ACTIVATIONS_PER_PIXEL = 640
+# Peak activations per output pixel while a picture is made at batch 1 with guidance. Measured as
+# growth of peak resident memory (VmHWM) over what was resident before, divided by pixels and 4
+# bytes; torch 2.13 on CPU, fp32. It is the VAE's decoding that peaks:
+#   house model,  192 to 768 px:   190 to 257   (its U-Net alone: 50)
+#   true SD 1.x sizes, random weights, 384 and 512 px:   1,027 and 975   (its U-Net alone: 370)
+# The larger family decides, since an estimate that is too low kills a process. To be learned per
+# model version.
+ACTIVATIONS_PER_PIXEL = 1_040
 OVERHEAD_BYTES = 256 * 1024**2
 
 

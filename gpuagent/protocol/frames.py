@@ -18,7 +18,7 @@ class PreviewFrame:
     """A preview of picture `index` of the attempt or job called `subject_id` (30 characters).
 
     On the agent's socket `subject_id` is the attempt and `payload` an envelope (kind `preview`,
-    object id = attempt id, the attempt's preview key); on the browser's it is the job and a picture.
+    object id = attempt id, the attempt's preview key); on the browser's, the job and a picture.
     """
 
     subject_id: str

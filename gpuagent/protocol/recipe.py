@@ -115,6 +115,8 @@ class _Reader:
             return ""
         if default is None and not value.strip():
             self.problem(field, "required", f"{label} is empty. Write what you want to see.")
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            self.problem(field, "not_text", f"{label} contains half a character; remove it.")
         if "\x00" in value:
             self.problem(field, "null_character", f"{label} contains a NUL character; remove it.")
         if len(value) > maximum:
@@ -163,8 +165,10 @@ def _short(value: object) -> str:
 def _as_integer(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
+    if isinstance(value, int):
+        return value if abs(value) < 2**63 else None  # larger ones do not even format as a float
     try:
-        number = float(value) if not isinstance(value, int) else value
+        number = float(value)
     except ValueError:
         return None
     if number in (float("inf"), float("-inf")) or number != number or number != int(number):

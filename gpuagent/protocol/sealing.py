@@ -5,8 +5,8 @@ reserved byte) and then segments of `segment size` plaintext bytes, each with it
 The nonce of a segment is 7 zero bytes, a 4-byte counter and a flag that is 1 on the last segment
 only, so that segments cannot be moved, repeated, dropped or cut off (the STREAM construction:
 Hoang, Reyhanitabar, Rogaway, Vizar, CRYPTO 2015). A nonce repeats only under another key, since
-every object has its own. The context (whose object, which kind) is associated data of every
-segment: an envelope opens only as what it was sealed as.
+every object has its own. The header and the context (whose object, which kind) are associated
+data of every segment: an envelope opens only as what it was sealed as.
 """
 
 from __future__ import annotations
@@ -84,9 +84,10 @@ def seal(
     plaintext: bytes, *, key: bytes, context: Context, segment_bytes: int = SEGMENT_BYTES
 ) -> bytes:
     """Seal bytes into one envelope."""
-    cipher, associated = AESGCM(key), context.to_bytes()
+    header = HEADER.pack(MAGIC, segment_bytes, 0)
+    cipher, associated = AESGCM(key), header + context.to_bytes()
     count = max(1, -(-len(plaintext) // segment_bytes))
-    parts = [HEADER.pack(MAGIC, segment_bytes, 0)]
+    parts = [header]
     view = memoryview(plaintext)
     for counter in range(count):
         segment = view[counter * segment_bytes : (counter + 1) * segment_bytes]
@@ -104,7 +105,7 @@ def open_sealed(envelope: bytes, *, key: bytes, context: Context) -> bytes:
     segment_bytes = _read_header(envelope[: HEADER.size])
     body = len(envelope) - HEADER.size
     plain = plain_size(len(envelope), segment_bytes=segment_bytes)
-    cipher, associated = AESGCM(key), context.to_bytes()
+    cipher, associated = AESGCM(key), envelope[: HEADER.size] + context.to_bytes()
     stride = segment_bytes + TAG_BYTES
     count = -(-body // stride)
     parts = []
@@ -128,13 +129,14 @@ def open_range(
         ValueError: the range does not lie inside the plaintext.
     """
     source.seek(0)
-    segment_bytes = _read_header(source.read(HEADER.size))
+    header = source.read(HEADER.size)
+    segment_bytes = _read_header(header)
     size = plain_size(sealed_bytes, segment_bytes=segment_bytes)
     if not 0 <= start <= stop <= size:
         raise ValueError(f"range {start}-{stop} is outside 0-{size}")
     if start == stop and size:
         return
-    cipher, associated = AESGCM(key), context.to_bytes()
+    cipher, associated = AESGCM(key), header + context.to_bytes()
     stride = segment_bytes + TAG_BYTES
     last = max(0, -(-size // segment_bytes) - 1)
     for counter in range(start // segment_bytes, max(stop - 1, 0) // segment_bytes + 1):

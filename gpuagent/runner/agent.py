@@ -12,6 +12,7 @@ from gpuagent.cache.files import FileCache
 from gpuagent.cache.places import Places
 from gpuagent.cache.sources import Sources
 from gpuagent.pipelines.engine import Engine, detect_engine
+from gpuagent.pipelines.registry import import_libraries
 from gpuagent.protocol.messages import Assignment, Register
 from gpuagent.runner.attempt import AttemptRunner
 from gpuagent.runner.client import (
@@ -84,10 +85,12 @@ class Agent:
             ),
             reporter=self._make_reporter,
             memory_bytes=self._engine.memory_bytes,
+            on_end=self._after_attempt,
         )
 
     def start(self, stop: threading.Event) -> bool:
         """Register as soon as the studio answers, then begin to live. False if told to stop."""
+        self._compute.begin(import_libraries)
         pause = _PAUSE_FIRST
         while not stop.is_set():
             if self._register():
@@ -139,6 +142,11 @@ class Agent:
     def _become_ready(self) -> None:
         self._is_ready = True
         self._poke()
+
+    def _after_attempt(self) -> None:
+        """A model that made a picture is as warm as one that was warmed up."""
+        if not self._is_ready and self._models.warm:
+            self._become_ready()
 
     def _poke(self) -> None:
         self._heartbeat.poke()

@@ -197,22 +197,13 @@ class AttemptRunner:
             reporter.started()
             embeddings = self._embed(work, model)
             start = self._start(work, model)
+            make = _Maker(work, self._compute, model, embeddings, start, reporter)
             for index in range(work.recipe.num_images_per_prompt):
-                if index in work.assignment.done:
-                    continue
-                work.held.check_next_picture()
-                _raise_early(work)
-                pixels = self._make_picture(work, model, index, embeddings, start, reporter)
-                work.finishing.append(
-                    self._pool.submit(
-                        self._finisher.finish,
-                        work.held,
-                        work.assignment,
-                        work.recipe,
-                        index,
-                        pixels,
-                    )
-                )
+                if index not in work.assignment.done:
+                    work.held.check_next_picture()
+                    _raise_early(work)
+                    self._finish_picture(work, index, make(index))
+            reporter.ended()
 
     def _embed(self, work: _Work, model: StableDiffusion15) -> Embeddings:
         began = time.monotonic()
@@ -231,30 +222,12 @@ class AttemptRunner:
         picture = open_input(work.source, width=work.recipe.width, height=work.recipe.height)
         return self._compute.run(lambda: model.take_in(picture))
 
-    def _make_picture(
-        self,
-        work: _Work,
-        model: StableDiffusion15,
-        index: int,
-        embeddings: Embeddings,
-        start: StartingPicture | None,
-        reporter: ProgressReporter,
-    ) -> Pixels:
-        count = work.recipe.num_images_per_prompt
-        watch = Watch(
-            check=work.held.check,
-            step=lambda done, of, peek: reporter.step(index, count, done, of, peek, model.colors),
+    def _finish_picture(self, work: _Work, index: int, pixels: Pixels) -> None:
+        """Begin to store a picture; the next one is made meanwhile."""
+        finish = self._finisher.finish
+        work.finishing.append(
+            self._pool.submit(finish, work.held, work.assignment, work.recipe, index, pixels)
         )
-
-        def compute() -> Pixels:
-            began = time.monotonic()
-            latents = model.denoise(work.recipe, index, embeddings, start=start, watch=watch)
-            denoised = work.timings.measure("denoise", began)
-            pixels = model.decode(latents)
-            work.timings.measure("decode", denoised)
-            return pixels
-
-        return self._compute.run(compute)
 
     def _tell_finish(
         self, held: Held, status: str, error: AttemptError | None, timings: _Timings
@@ -271,6 +244,39 @@ class AttemptRunner:
             persist(lambda: self._client.finish(held.attempt_id, message), check=check)
         except (StaleError, StudioUnreachableError, AttemptStoppedError):
             held.stop(Stop.LOST)
+
+
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    """Makes the pictures of one attempt, on the compute thread."""
+
+    work: _Work
+    compute: Compute
+    model: StableDiffusion15
+    embeddings: Embeddings
+    start: StartingPicture | None
+    reporter: ProgressReporter
+
+    def __call__(self, index: int) -> Pixels:
+        return self.compute.run(lambda: self._make(index))
+
+    def _make(self, index: int) -> Pixels:
+        timings, recipe = self.work.timings, self.work.recipe
+        began = time.monotonic()
+        latents = self.model.denoise(
+            recipe, index, self.embeddings, start=self.start, watch=self._watch(index)
+        )
+        denoised = timings.measure("denoise", began)
+        pixels = self.model.decode(latents)
+        timings.measure("decode", denoised)
+        return pixels
+
+    def _watch(self, index: int) -> Watch:
+        count, colors = self.work.recipe.num_images_per_prompt, self.model.colors
+        return Watch(
+            check=self.work.held.check,
+            step=lambda done, of, peek: self.reporter.step(index, count, done, of, peek, colors),
+        )
 
 
 def _status_of(reason: Stop) -> tuple[str, AttemptError | None]:

@@ -20,10 +20,12 @@ from gpuagent.protocol.messages import (
     OutputCommit,
     Register,
 )
-from gpuagent.protocol.wire import from_wire
+from gpuagent.protocol.wire import MessageInvalidError, from_wire
 
 T = TypeVar("T")
 
+# Refusals that pass by themselves: too slow, too often.
+_PASSING = frozenset({httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS})
 TIMEOUT = httpx.Timeout(10.0, connect=3.0)
 
 
@@ -33,6 +35,10 @@ class StaleError(Exception):
 
 class StudioUnreachableError(Exception):
     """No usable answer; says which kind of trouble."""
+
+
+class StudioRefusedError(StudioUnreachableError):
+    """It answered, and asking again will not change the answer."""
 
 
 def make_http() -> httpx.Client:
@@ -54,7 +60,7 @@ class StudioClient:
 
     def heartbeat(self, message: Heartbeat) -> HeartbeatReply:
         """Tell that we live; hear what to stop and what to prepare."""
-        return from_wire(HeartbeatReply, self._post("heartbeat", message).json())
+        return from_wire(HeartbeatReply, _json(self._post("heartbeat", message)))
 
     def claim(self, attempt_id: str, message: Claim) -> Assignment:
         """Take an attempt.
@@ -62,7 +68,7 @@ class StudioClient:
         Raises:
             StaleError: it is not for us.
         """
-        return from_wire(Assignment, self._post(f"attempts/{attempt_id}/claim", message).json())
+        return from_wire(Assignment, _json(self._post(f"attempts/{attempt_id}/claim", message)))
 
     def commit(self, attempt_id: str, message: OutputCommit) -> None:
         """Tell that a picture is stored. Saying it twice does no harm."""
@@ -80,9 +86,18 @@ class StudioClient:
             raise StudioUnreachableError(type(error).__name__) from error
         if answer.status_code == httpx.codes.CONFLICT:
             raise StaleError
+        if answer.is_client_error and answer.status_code not in _PASSING:
+            raise StudioRefusedError(f"HTTP {answer.status_code}")
         if not answer.is_success:
             raise StudioUnreachableError(f"HTTP {answer.status_code}")
         return answer
+
+
+def _json(answer: httpx.Response) -> object:
+    try:
+        return answer.json()
+    except ValueError as error:
+        raise MessageInvalidError("not JSON") from error
 
 
 def persist(
@@ -102,8 +117,8 @@ def persist(
         check()
         try:
             return call()
-        except StudioUnreachableError:
-            if left == 0:
+        except StudioUnreachableError as error:
+            if left == 0 or isinstance(error, StudioRefusedError):
                 raise
         threading.Event().wait(pause * random.uniform(0.7, 1.3))  # noqa: S311 - jitter, no secret
         pause = min(pause * 2, 3.0)

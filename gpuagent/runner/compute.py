@@ -38,6 +38,10 @@ class Compute:
         """Run on the compute thread and wait for the result."""
         return self._executor.submit(work).result()
 
+    def begin(self, work: Callable[[], object]) -> None:
+        """Run on the compute thread, when it is free, and wait for nothing."""
+        self._executor.submit(work)
+
     def close(self) -> None:
         """Take no more work; what runs is not waited for."""
         self._executor.shutdown(wait=False, cancel_futures=True)

@@ -36,7 +36,7 @@ def attempt_error(
         sizes = {"needed_bytes": needed_bytes, "available_bytes": available_bytes}
         return AttemptError(code=FailureCode.OUT_OF_MEMORY, data=dict(sizes))
     if isinstance(error, StudioUnreachableError):
-        return AttemptError(code=FailureCode.STORE_FAILED, data={"reason": "studio unreachable"})
+        return AttemptError(code=FailureCode.STORE_FAILED, data={"reason": str(error)})
     if isinstance(error, OSError) and is_disk_full(error):
         return AttemptError(code=FailureCode.STORE_FAILED, data={"reason": "disk full"})
     if isinstance(error, MessageInvalidError):

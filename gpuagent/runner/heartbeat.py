@@ -83,7 +83,7 @@ class HeartbeatThread:
                     attempts=attempts,
                 )
             )
-        except (StudioUnreachableError, StaleError, MessageInvalidError, ValueError) as error:
+        except (StudioUnreachableError, StaleError, MessageInvalidError) as error:
             # What is held is given up by each attempt's own clock once the lease has run out.
             if self._is_reachable:
                 log_trouble("studio.unreachable", error=type(error).__name__)

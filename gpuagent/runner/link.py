@@ -118,7 +118,7 @@ class Link:
                     compression=None,
                     proxy=None,
                     open_timeout=5,
-                    close_timeout=1,
+                    close_timeout=0.5,
                     ping_interval=10,
                     max_size=1 << 16,
                 ) as socket:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
 
 from gpuagent.cache.errors import AttemptFailedError
 from gpuagent.cache.files import FileCache
@@ -18,6 +20,8 @@ from gpuagent.protocol.recipe import Recipe
 from gpuagent.runner.compute import Compute
 from gpuagent.runner.failures import is_out_of_memory
 from gpuagent.runner.logs import log_event
+
+T = TypeVar("T")
 
 
 class Models:
@@ -99,7 +103,21 @@ class Models:
         model = self._residency.get(ref.digest)
         if model is not None:
             return model.weights_bytes
-        return weights_bytes(self._cache.folder(ref), self._engine)
+        return self._with_files(ref, lambda folder: weights_bytes(folder, self._engine))
+
+    def _with_files(self, ref: ModelRef, read: Callable[[Path], T]) -> T:
+        """Read the files; if they cannot be read, fetch and verify them again, once.
+
+        The disk may have lost what was verified when it was fetched.
+        """
+        folder = self._cache.folder(ref)
+        try:
+            return read(folder)
+        except AttemptFailedError as error:
+            if error.code is not FailureCode.MODEL_UNREADABLE:
+                raise
+        self._cache.forget(ref)
+        return read(self._cache.folder(ref))
 
     def _make_room(self, coming_bytes: int, need: Estimate | None, *, keep: str) -> None:
         activations = need.activation_bytes if need is not None else 0
@@ -109,14 +127,7 @@ class Models:
 
     def _load(self, ref: ModelRef) -> StableDiffusion15:
         began = time.monotonic()
-        try:
-            model = self._load_once(ref)
-        except AttemptFailedError as error:
-            if error.code is not FailureCode.MODEL_UNREADABLE:
-                raise
-            # The disk may have lost what was once verified: fetch and verify again, once.
-            self._cache.forget(ref)
-            model = self._load_once(ref)
+        model = self._with_files(ref, lambda folder: self._load_from(ref, folder))
         log_event(
             "model.loaded",
             digest=ref.digest[:8],
@@ -125,8 +136,7 @@ class Models:
         )
         return model
 
-    def _load_once(self, ref: ModelRef) -> StableDiffusion15:
-        folder = self._cache.folder(ref)
+    def _load_from(self, ref: ModelRef, folder: Path) -> StableDiffusion15:
         notes = self._cache.notes(ref.digest)
         try:
             return self._compute.run(lambda: load_model(ref, folder, self._engine, notes=notes))

@@ -112,6 +112,10 @@ class ProgressReporter:
             )
         )
 
+    def ended(self) -> None:
+        """No more pictures are made: what waits to be shown is of no use."""
+        self._previews.drop(self._held.attempt_id)
+
     def step(
         self, index: int, count: int, done: int, of: int, peek: Peek, colors: LatentColors
     ) -> None:

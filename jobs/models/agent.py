@@ -11,7 +11,7 @@ class Agent(models.Model):
     """A machine's process that makes pictures; lost when its heartbeat stops.
 
     `boot_id` changes at every start of the process: attempts of an earlier boot are over.
-    `warm` lists digests of resident models; `memory_bytes` is what weights and activations may take.
+    `warm` lists digests of resident models; `memory_bytes` is for weights and activations.
     """
 
     id = IdField(prefix="agt")

@@ -43,6 +43,7 @@ class JobAttempt(models.Model):
     error_code = models.CharField(max_length=64, blank=True)
     error_data = models.JSONField(default=dict)
     timings = models.JSONField(default=dict)
+    settled_at = models.DateTimeField(null=True)
 
     objects: ClassVar[ScopedManager[JobAttempt]] = ScopedManager()
 
@@ -60,5 +61,10 @@ class JobAttempt(models.Model):
                 fields=["agent"],
                 condition=models.Q(status__in=["leased", "running"]),
                 name="attempt_open",
-            )
+            ),
+            models.Index(
+                fields=["ended_at"],
+                condition=models.Q(settled_at=None, ended_at__isnull=False),
+                name="attempt_unsettled",
+            ),
         ]

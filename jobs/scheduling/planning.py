@@ -166,6 +166,8 @@ class _Planner:
         return None
 
     def _place(self, job: WaitingJob, seat: _Seat) -> None:
+        if self.capped:
+            self._keep_pace(seat.index.root)
         swap = self._swap_seconds(seat, job.model_digest)
         placement = Placement(job=job, agent_id=seat.agent.id, swap_seconds=swap)
         self.placements.append(placement)
@@ -177,21 +179,18 @@ class _Planner:
         cap = self.policy.in_flight_cap
         if cap is not None and self.in_flight[job.organization_id] >= cap:
             self.capped.add(job.organization_id)
-        if self.capped:
-            self._keep_pace(seat.index.root)
 
     def _keep_pace(self, root: Node) -> None:
-        """What a limit kept an organization (or a tier that has no other) from using is not owed
+        """What a limit keeps an organization (or a tier that has no other) from using is not owed
         to it later, when it would come as a burst that stops everybody else.
         """
         free = {tier: first_free(node, self.capped) for tier, node in root.children.items()}
-        least = min(
-            (root.children[tier].entry[0] for tier, first in free.items() if first), default=0.0
-        )
+        # Never empty: the job that is being placed is of one of these.
+        least = min(root.children[tier].entry[0] for tier, first in free.items() if first)
         for tier, first in free.items():
             if first is None:
                 self.queue.lift((tier,), least)
                 continue
-            behind = [e[2] for e in takewhile(first.__gt__, root.children[tier].order)]
+            behind = [entry[2] for entry in takewhile(first.__gt__, root.children[tier].order)]
             for organization_id in behind:
                 self.queue.lift((tier, organization_id), first[0])

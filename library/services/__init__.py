@@ -1,0 +1,1 @@
+"""Writes: atomic, audited, announced on commit."""

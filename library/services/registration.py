@@ -197,9 +197,7 @@ def _create_version(
         weights_bytes=sum(f.size_bytes for f in facts if f.path.endswith(".safetensors")),
     )
     ModelFile.objects.bulk_create(
-        ModelFile(
-            version=version, path=fact.path, sha256=fact.sha256, size_bytes=fact.size_bytes
-        )
+        ModelFile(version=version, path=fact.path, sha256=fact.sha256, size_bytes=fact.size_bytes)
         for fact in facts
     )
     return version

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import models
 from ulid import ULID
 
 ID_LENGTH = 30
+
+# Generic for the type checker only.
+_CharField = models.CharField[str, str] if TYPE_CHECKING else models.CharField
 
 
 def new_id(prefix: str) -> str:
@@ -15,7 +18,7 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_{ULID()}"
 
 
-class IdField(models.CharField[str, str]):
+class IdField(_CharField):
     """Primary key that makes its own prefixed id."""
 
     def __init__(self, *, prefix: str = "", **options: Any) -> None:  # noqa: ANN401  # Django's own field options

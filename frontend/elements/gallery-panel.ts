@@ -1,0 +1,151 @@
+/** The gallery: all pictures newest first, or the trash; arrow keys walk over it. */
+
+import htmx from "htmx.org";
+
+import { emit, listen, parseFragment, part } from "../lib/dom";
+import { ask } from "../lib/http";
+import { JobTile } from "./job-tile";
+
+export class GalleryPanel extends HTMLElement {
+  private total: number | null = null;
+  private inTrash: number | null = null;
+  private observer: MutationObserver | null = null;
+  private stop: (() => void)[] = [];
+
+  connectedCallback(): void {
+    this.readFacts();
+    this.addEventListener("click", (event) => {
+      if ((event.target as Element).closest('[data-action="toggle-trash"]')) void this.show(!this.isTrash);
+    });
+    this.addEventListener("keydown", (event) => this.walk(event));
+    this.addEventListener("focusin", (event) => this.rove(event.target as Element));
+    this.stop = [
+      listen("studio:output-gone", ({ output }) => this.moved(output, true)),
+      listen("studio:output-restored", ({ output }) => this.moved(output, false)),
+    ];
+    this.observer = new MutationObserver(() => this.changed());
+    this.observer.observe(this.grid, { childList: true, subtree: true, attributes: true, attributeFilter: ["hidden"] });
+    this.changed();
+  }
+
+  disconnectedCallback(): void {
+    this.observer?.disconnect();
+    for (const stop of this.stop) stop();
+  }
+
+  get isTrash(): boolean {
+    return this.grid.dataset.trash === "1";
+  }
+
+  private get grid(): HTMLElement {
+    const grid = this.querySelector<HTMLElement>("#gallery");
+    if (!grid) throw new Error("gallery-panel holds no gallery");
+    return grid;
+  }
+
+  private get tiles(): JobTile[] {
+    return [...this.grid.querySelectorAll("job-tile")].filter((tile): tile is JobTile => tile instanceof JobTile && !tile.hidden);
+  }
+
+  /** Show the trash or the pictures, fetched anew. */
+  async show(trash: boolean): Promise<void> {
+    this.grid.setAttribute("aria-busy", "true");
+    const answer = await ask((trash ? this.dataset.trashUrl : this.dataset.url) ?? "");
+    this.grid.removeAttribute("aria-busy");
+    if (answer.kind !== "ok") {
+      emit("studio:toast", { text: answer.kind === "failed" ? answer.message : "The gallery could not be read.", bad: true });
+      return;
+    }
+    this.grid.dataset.trash = trash ? "1" : "0";
+    this.grid.replaceChildren(document.importNode(parseFragment(answer.text), true));
+    htmx.process(this.grid);
+    this.querySelector('[data-action="toggle-trash"]')?.setAttribute("aria-pressed", String(trash));
+    this.readFacts();
+    this.changed();
+  }
+
+  /** A picture went to the trash or came back, here or in another tab. */
+  private moved(output: string, gone: boolean): void {
+    const here = [...this.grid.querySelectorAll<JobTile>("job-tile")].filter((tile) => tile.output === output);
+    const next = this.neighbour(here[0]);
+    const hadFocus = here.some((tile) => tile.contains(document.activeElement));
+    const hides = gone !== this.isTrash;
+    const wasThere = here.some((tile) => tile.hidden !== hides);
+    for (const tile of here) tile.hidden = hides;
+    if (wasThere || !here.length) {
+      if (this.total !== null && !this.isTrash) this.total += gone ? -1 : 1;
+      if (this.inTrash !== null) this.inTrash = Math.max(0, this.inTrash + (gone ? 1 : -1));
+    }
+    if (!here.length && !hides) void this.show(this.isTrash);
+    if (hadFocus && hides) next?.querySelector<HTMLElement>(".tile__frame")?.focus();
+    this.changed();
+  }
+
+  private neighbour(tile: JobTile | undefined): JobTile | undefined {
+    if (!tile) return undefined;
+    const tiles = this.tiles;
+    const at = tiles.indexOf(tile);
+    return tiles[at + 1] ?? tiles[at - 1];
+  }
+
+  private readFacts(): void {
+    for (const facts of this.querySelectorAll<HTMLElement>("[data-gallery-facts]")) {
+      if (facts.dataset.total) {
+        if (facts.dataset.trash === "1") this.inTrash = Number(facts.dataset.total);
+        else this.total = Number(facts.dataset.total);
+      }
+      if (facts.dataset.trashTotal) this.inTrash = Number(facts.dataset.trashTotal);
+    }
+    this.inTrash ??= 0;
+  }
+
+  private changed(): void {
+    const tiles = this.tiles;
+    const empty = part(this, "empty");
+    if (empty) {
+      empty.hidden = tiles.length > 0;
+      empty.textContent = this.isTrash ? "The trash is empty." : "Pictures land here, newest first.";
+    }
+    const note = part(this, "trash-note");
+    if (note) note.hidden = !this.isTrash || tiles.length === 0;
+    const label = part(this, "trash-label");
+    if (label) label.textContent = this.isTrash ? "Back to the gallery" : this.inTrash ? `${this.inTrash} in trash` : "Trash";
+    const title = this.querySelector(".panel__title");
+    if (title) title.textContent = this.isTrash ? "Trash" : "Gallery";
+    const total = part(this, "total");
+    if (total) total.textContent = this.isTrash ? String(this.inTrash ?? "") : this.total === null ? "" : String(this.total);
+    if (!tiles.some((tile) => tile.querySelector('.tile__frame[tabindex="0"]'))) this.rove(tiles[0] ?? null);
+  }
+
+  /** One stop in the tab order; arrow keys do the rest. */
+  private rove(target: Element | null): void {
+    const tile = target?.closest("job-tile");
+    if (!tile || !this.grid.contains(tile)) return;
+    for (const frame of this.grid.querySelectorAll(".tile__frame, .tile__tool")) {
+      const tabindex = tile.contains(frame) ? "0" : "-1";
+      if (frame.getAttribute("tabindex") !== tabindex) frame.setAttribute("tabindex", tabindex);
+    }
+  }
+
+  private walk(event: KeyboardEvent): void {
+    const tile = (event.target as Element).closest("job-tile");
+    if (!(tile instanceof JobTile) || event.altKey || event.ctrlKey || event.metaKey) return;
+    const tiles = this.tiles;
+    const at = tiles.indexOf(tile);
+    const columns = Math.max(1, getComputedStyle(this.grid).gridTemplateColumns.split(" ").length);
+    const steps: Record<string, number> = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns };
+    const to =
+      event.key === "Home" ? 0 : event.key === "End" ? tiles.length - 1 : at + (steps[event.key] ?? Number.NaN);
+    if (event.key === "Delete" && tile.output) {
+      event.preventDefault();
+      tile.querySelector<HTMLElement>(`[data-action="${this.isTrash ? "restore" : "trash"}"]`)?.click();
+      return;
+    }
+    const next = tiles[to];
+    if (!next) return;
+    event.preventDefault();
+    next.querySelector<HTMLElement>(".tile__frame")?.focus();
+  }
+}
+
+customElements.define("gallery-panel", GalleryPanel);

@@ -1,0 +1,217 @@
+/** One finished picture: looked at closely, with everything that made it. */
+
+import { announce, emit, listen, type ParameterPart, part } from "../lib/dom";
+import { ask } from "../lib/http";
+import { bindKeys } from "../lib/keys";
+import { fetchParameters, restoreOutput, trashOutput } from "../lib/outputs";
+import { readSetting, writePrivate, writeSetting } from "../lib/store";
+import { board } from "../lib/tile-board";
+
+export class PictureViewer extends HTMLElement {
+  private isActual = false;
+  private stop: (() => void)[] = [];
+  private observer: ResizeObserver | null = null;
+  private readonly clickedListener = (event: Event): void => this.clicked(event);
+
+  connectedCallback(): void {
+    // Enlarged, the focused picture is scrolled by the arrow keys.
+    const when = (): boolean => !(this.isActual && document.activeElement === part(this, "mat"));
+    const on = (keys: string, label: string, run: () => void) => ({ keys, label, group: "Picture" as const, run, when });
+    this.stop = [
+      bindKeys(
+        { ...on("escape", "Back to the stage", () => this.close()), when: () => true },
+        on("arrowleft", "Previous picture", () => this.step("previous")),
+        on("arrowright", "Next picture", () => this.step("next")),
+        on("z", "Fit, or actual pixels", () => this.zoom()),
+        on("i", "Details", () => this.info()),
+        on("b", "Black, grey or white surround", () => this.cycleSurround()),
+        on("a", "Use all parameters", () => void this.use("all")),
+        on("p", "Use the prompt", () => void this.use("prompt")),
+        on("s", "Use the seed", () => void this.use("seed")),
+        on("d", "Use the size", () => void this.use("size")),
+        on("r", "Remix: all but the seed", () => void this.use("remix")),
+        on("delete", "Delete to the trash, or restore", () => void this.trashOrRestore()),
+      ),
+      listen("studio:output-gone", ({ output }) => {
+        if (output === this.dataset.output && this.dataset.trashed === undefined) this.reload();
+      }),
+      listen("studio:output-restored", ({ output }) => {
+        if (output === this.dataset.output && this.dataset.trashed !== undefined) this.reload();
+      }),
+    ];
+    this.addEventListener("click", this.clickedListener);
+    this.applySurround(String(readSetting("surround") ?? "grey"));
+    this.applyInfo(readSetting("viewer-info") !== false);
+    this.applyZoom();
+    const mat = part(this, "mat");
+    if (mat && typeof ResizeObserver !== "undefined") {
+      this.observer = new ResizeObserver(() => this.describeZoom());
+      this.observer.observe(mat);
+    }
+  }
+
+  disconnectedCallback(): void {
+    for (const stop of this.stop) stop();
+    this.observer?.disconnect();
+    this.removeEventListener("click", this.clickedListener);
+  }
+
+  private get inRoom(): boolean {
+    return document.querySelector("studio-room") !== null;
+  }
+
+  private close(): void {
+    if (this.inRoom) emit("studio:close-viewer", {});
+    else this.goToRoom();
+  }
+
+  private goToRoom(): void {
+    const room = this.closest<HTMLElement>("[data-room]")?.dataset.room;
+    if (room) location.assign(room);
+  }
+
+  private step(which: "previous" | "next"): void {
+    const link = this.querySelector<HTMLAnchorElement>(`a[data-action="${which}"]`);
+    if (!link) announce(which === "next" ? "This is the last picture." : "This is the first picture.");
+    else if (this.inRoom) emit("studio:open-picture", { url: link.href });
+    else location.assign(link.href);
+  }
+
+  private clicked(event: Event): void {
+    const target = (event.target as Element).closest<HTMLElement>("[data-action], [data-surround], [data-open-picture]");
+    if (!target) return;
+    if (target.dataset.surround) {
+      this.applySurround(target.dataset.surround);
+      writeSetting("surround", target.dataset.surround);
+      return;
+    }
+    if (target instanceof HTMLAnchorElement) {
+      const mouse = event as MouseEvent;
+      if (!this.inRoom || mouse.metaKey || mouse.ctrlKey || mouse.shiftKey) return;
+      event.preventDefault();
+      emit("studio:open-picture", { url: target.href });
+      return;
+    }
+    switch (target.dataset.action) {
+      case "close":
+        this.close();
+        break;
+      case "zoom":
+        this.zoom();
+        break;
+      case "info":
+        this.info();
+        break;
+      case "use":
+        void this.use((target.dataset.use ?? "all") as ParameterPart);
+        break;
+      case "rerun":
+        void this.rerun(target as HTMLButtonElement);
+        break;
+      case "trash":
+      case "restore":
+        void this.trashOrRestore();
+        break;
+    }
+  }
+
+  private async use(which: ParameterPart): Promise<void> {
+    const values = await fetchParameters(this.dataset.parameters ?? "");
+    if (!values) return;
+    if (this.inRoom) {
+      emit("studio:use-parameters", { values, part: which });
+      return;
+    }
+    writePrivate("tab", "pending", { values, part: which });
+    this.goToRoom();
+  }
+
+  private async rerun(button: HTMLButtonElement): Promise<void> {
+    if (button.getAttribute("aria-busy") === "true") return;
+    button.setAttribute("aria-busy", "true");
+    this.say("");
+    const answer = await ask(this.dataset.rerun ?? "", { method: "POST", body: new URLSearchParams() });
+    button.removeAttribute("aria-busy");
+    if (answer.kind === "failed") this.say(answer.message);
+    else if (answer.kind === "problems") this.say(answer.problems.map((problem) => problem.message).join(" "));
+    else if (!this.inRoom) this.goToRoom();
+    else {
+      const [job] = board.apply(answer.text);
+      announce("Running it again. The verdict shows when it is done.");
+      if (job) emit("studio:submitted", { job, rerun: true });
+    }
+  }
+
+  private async trashOrRestore(): Promise<void> {
+    const output = this.dataset.output ?? "";
+    const { trash = "", restore = "" } = this.dataset;
+    if (this.dataset.trashed !== undefined) {
+      await restoreOutput(output, restore);
+      return;
+    }
+    const next = this.querySelector<HTMLAnchorElement>('a[data-action="next"]')?.href;
+    this.dataset.trashed = ""; // set first: our own notice must not load the picture again
+    if (await trashOutput(output, trash, restore)) {
+      if (next && this.inRoom) emit("studio:open-picture", { url: next });
+      else this.close();
+    } else delete this.dataset.trashed;
+  }
+
+  private reload(): void {
+    if (this.inRoom) emit("studio:open-picture", { url: location.pathname });
+    else location.reload();
+  }
+
+  private zoom(): void {
+    this.isActual = !this.isActual;
+    this.applyZoom();
+  }
+
+  private applyZoom(): void {
+    this.toggleAttribute("data-actual", this.isActual);
+    this.querySelector('[data-action="zoom"]')?.setAttribute("aria-pressed", String(this.isActual));
+    this.describeZoom();
+  }
+
+  private describeZoom(): void {
+    const picture = this.querySelector<HTMLImageElement>(".viewer__picture");
+    const shown = part(this, "zoom");
+    const width = Number(this.dataset.width);
+    const height = Number(this.dataset.height);
+    if (!picture || !shown || !width || !height) return;
+    const share = this.isActual ? 1 : Math.min(picture.clientWidth / width, picture.clientHeight / height);
+    shown.textContent = share > 0 ? `${Math.round(share * 100)} %` : "";
+  }
+
+  private info(): void {
+    const shown = this.dataset.info === "0";
+    writeSetting("viewer-info", shown);
+    this.applyInfo(shown);
+  }
+
+  private applyInfo(shown: boolean): void {
+    this.dataset.info = shown ? "1" : "0";
+    this.querySelector('[data-action="info"]')?.setAttribute("aria-pressed", String(shown));
+  }
+
+  private cycleSurround(): void {
+    const order = ["black", "grey", "white"];
+    const next = order[(order.indexOf(this.dataset.surround ?? "grey") + 1) % order.length] ?? "grey";
+    this.applySurround(next);
+    writeSetting("surround", next);
+  }
+
+  private applySurround(name: string): void {
+    this.dataset.surround = name;
+    for (const choice of this.querySelectorAll<HTMLElement>("button[data-surround]")) {
+      choice.setAttribute("aria-pressed", String(choice.dataset.surround === name));
+    }
+  }
+
+  private say(text: string): void {
+    const error = part(this, "error");
+    if (error) error.textContent = text;
+  }
+}
+
+customElements.define("picture-viewer", PictureViewer);

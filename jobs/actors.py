@@ -1,0 +1,20 @@
+"""Background work of the web side. Every actor may run twice."""
+
+from __future__ import annotations
+
+import dramatiq
+
+from jobs.services.outputs import purge_trash
+from studio.core.queue import DEFAULT_QUEUE, WEB_NAMESPACE, broker
+from studio.core.scoping import system_scope
+from workspaces.services.artifacts import sweep_expected
+
+web_broker = broker(WEB_NAMESPACE)
+
+
+@dramatiq.actor(broker=web_broker, queue_name=DEFAULT_QUEUE, max_retries=3)
+def sweep() -> None:
+    """Remove what has lain in the trash too long, and bytes that nobody committed."""
+    with system_scope():
+        purge_trash()
+        sweep_expected()

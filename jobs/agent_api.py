@@ -1,0 +1,162 @@
+"""The agents' own API: `/agent/v1/`. See `docs/architecture.md` for the calls."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_http_methods
+
+from accounts.http import Access, declare
+from gpuagent.protocol.messages import AttemptFinish, Claim, Heartbeat, OutputCommit, Register
+from gpuagent.protocol.sealing import HEADER, SEGMENT_BYTES
+from gpuagent.protocol.wire import MessageInvalidError, from_wire
+from jobs.models import Agent, JobAttempt
+from jobs.services import claiming, fleet, reporting
+from jobs.services.leasing import OPEN
+from library.models import ModelFile
+from studio.core import storage
+from studio.core.errors import ConflictError, NotFoundError, StudioError, UnauthenticatedError
+from studio.core.scoping import system_scope
+from workspaces.models import Artifact, ArtifactStatus
+
+BODY_MAX_BYTES = 1024 * 1024
+SEALED_MAX_BYTES = 512 * 1024 * 1024
+
+
+class AgentRequest(HttpRequest):
+    """A request of a known agent."""
+
+    agent: Agent
+
+
+class BadMessageError(StudioError):
+    """The body is not the message that belongs here."""
+
+    code = "message.invalid"
+    status = 422
+    template = "{reason}"
+
+
+def agent_from_header(header: str) -> Agent | None:
+    """The agent that an `Authorization` header names."""
+    scheme, _, plain = header.partition(" ")
+    return fleet.find_agent(plain.strip()) if scheme.lower() == "bearer" else None
+
+
+def agent_call(method: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A call that only a known agent may make; it runs in the system scope."""
+
+    def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
+        @csrf_exempt
+        @require_http_methods([method])
+        @wraps(view)
+        def wrapper(request: AgentRequest, **kwargs: str) -> HttpResponseBase:
+            agent = agent_from_header(request.headers.get("Authorization", ""))
+            if agent is None:
+                raise UnauthenticatedError
+            request.agent = agent
+            with system_scope():
+                answer: HttpResponseBase = view(request, **kwargs)
+                return answer
+
+        return declare(wrapper, Access(kind="agent"))
+
+    return decorate
+
+
+def _read(request: HttpRequest, kind: type[Any]) -> Any:  # noqa: ANN401  # the message class given
+    if len(request.body) > BODY_MAX_BYTES:
+        raise BadMessageError(reason=f"The message is larger than {BODY_MAX_BYTES} bytes.")
+    try:
+        return from_wire(kind, json.loads(request.body))
+    except (ValueError, MessageInvalidError) as error:
+        raise BadMessageError(reason=f"The body is not a {kind.__name__} message.") from error
+
+
+@agent_call("POST")
+def register(request: AgentRequest) -> JsonResponse:
+    """A process of this agent has started."""
+    fleet.register_agent(request.agent, _read(request, Register))
+    return JsonResponse({"agent_id": request.agent.pk})
+
+
+@agent_call("POST")
+def heartbeat(request: AgentRequest) -> JsonResponse:
+    """The agent lives; what should it stop?"""
+    reply = fleet.hear_heartbeat(request.agent, _read(request, Heartbeat))
+    return JsonResponse(reply.to_wire())
+
+
+@agent_call("POST")
+def claim(request: AgentRequest, attempt_id: str) -> JsonResponse:
+    """The work of an attempt."""
+    message: Claim = _read(request, Claim)
+    assignment = claiming.claim_attempt(
+        request.agent, attempt_id, fence=message.fence, boot_id=message.boot_id
+    )
+    response = JsonResponse(assignment.to_wire())
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+@agent_call("POST")
+def outputs(request: AgentRequest, attempt_id: str) -> JsonResponse:
+    """A picture is stored."""
+    is_new = reporting.commit_output(request.agent, attempt_id, _read(request, OutputCommit))
+    return JsonResponse({"is_new": is_new})
+
+
+@agent_call("POST")
+def finish(request: AgentRequest, attempt_id: str) -> JsonResponse:
+    """The attempt is over."""
+    reporting.finish_attempt(request.agent, attempt_id, _read(request, AttemptFinish))
+    return JsonResponse({})
+
+
+@agent_call("PUT")
+def store(request: AgentRequest, artifact_id: str) -> HttpResponse:
+    """Sealed bytes from an agent that cannot reach the file store itself."""
+    artifact = Artifact.objects.filter(pk=artifact_id).first()
+    if artifact is None or artifact.status != ArtifactStatus.EXPECTED.value:
+        raise ConflictError(what="Nothing is expected under this id.")
+    length = int(request.headers.get("Content-Length") or 0)
+    if not HEADER.size < length <= SEALED_MAX_BYTES:
+        raise BadMessageError(reason=f"The body must have 1 to {SEALED_MAX_BYTES} bytes.")
+    storage.put(artifact.storage_key, request.read(SEALED_MAX_BYTES))
+    return HttpResponse(status=204)
+
+
+@agent_call("GET")
+def input_bytes(request: AgentRequest, attempt_id: str, artifact_id: str) -> HttpResponseBase:
+    """The sealed starting picture of an attempt that the agent holds."""
+    attempt = (
+        JobAttempt.objects.select_related("job__input_artifact")
+        .filter(pk=attempt_id, agent=request.agent, status__in=OPEN)
+        .first()
+    )
+    artifact = attempt.job.input_artifact if attempt else None
+    if artifact is None or artifact.pk != artifact_id:
+        raise NotFoundError(noun="input")
+    return _file(artifact.storage_key)
+
+
+@agent_call("GET")
+def model_bytes(request: AgentRequest, sha256: str) -> HttpResponseBase:
+    """One file of a registered model."""
+    file = ModelFile.objects.filter(sha256=sha256).first()
+    if file is None:
+        raise NotFoundError(noun="model file")
+    return _file(file.storage_key)
+
+
+def _file(key: str) -> FileResponse:
+    if not storage.exists(key):
+        raise NotFoundError(noun="file")
+    response = FileResponse(storage.open_object(key), content_type="application/octet-stream")
+    response.block_size = SEGMENT_BYTES
+    return response

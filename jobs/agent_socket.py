@@ -1,0 +1,137 @@
+"""The agent's socket: progress and previews up, cancels down."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from channels.db import database_sync_to_async
+from channels.generic.websocket import AsyncWebsocketConsumer
+
+from gpuagent.protocol.frames import FrameInvalidError, PreviewFrame
+from gpuagent.protocol.messages import AttemptCancel, AttemptProgress, AttemptStarted
+from gpuagent.protocol.wire import MessageInvalidError, from_wire
+from jobs.agent_api import agent_from_header
+from jobs.announcements import workspace_group
+from jobs.models import Agent, JobAttempt
+from jobs.progress import put_preview, put_progress
+from jobs.services.leasing import OPEN
+from jobs.services.reporting import note_started
+from studio.core.scoping import system_scope
+
+ATTEMPTS_KEPT = 64
+CLOSE_UNAUTHENTICATED = 4401
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Known:
+    """An attempt this socket may speak of."""
+
+    job_id: str
+    workspace_id: str
+    fence: int
+    seq: int = 0
+
+
+def _find(agent: Agent, attempt_id: str) -> _Known | None:
+    with system_scope():
+        row = (
+            JobAttempt.objects.filter(pk=attempt_id, agent=agent, status__in=OPEN)
+            .values_list("job_id", "job__workspace_id", "fence")
+            .first()
+        )
+    return _Known(*row) if row else None
+
+
+def _start(agent: Agent, attempt_id: str, fence: int) -> bool:
+    with system_scope():
+        return note_started(agent, attempt_id, fence)
+
+
+class AgentConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ships no types
+    """`/agent/v1/socket`, opened by an agent with its token."""
+
+    declared_permission = "agent"
+
+    async def connect(self) -> None:
+        """Only a known agent gets in."""
+        self.known: dict[str, _Known | None] = {}
+        headers = dict(self.scope.get("headers", []))
+        header = headers.get(b"authorization", b"").decode("latin-1")
+        agent = await database_sync_to_async(agent_from_header)(header)
+        await self.accept()
+        if agent is None:
+            await self.close(code=CLOSE_UNAUTHENTICATED)
+            return
+        self.agent: Agent = agent
+        await self.channel_layer.group_add(agent.group, self.channel_name)
+
+    async def disconnect(self, code: int) -> None:
+        """Leave the group."""
+        if hasattr(self, "agent"):
+            await self.channel_layer.group_discard(self.agent.group, self.channel_name)
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        """A report; what is malformed, stale or about somebody else's attempt is dropped."""
+        try:
+            if bytes_data is not None:
+                await self._preview(PreviewFrame.decode(bytes_data))
+            elif text_data is not None:
+                await self._report(json.loads(text_data))
+        except (ValueError, MessageInvalidError, FrameInvalidError):
+            logger.warning("agent %s sent a malformed message", self.agent.pk)
+
+    async def _report(self, raw: Any) -> None:  # noqa: ANN401  # not yet checked JSON
+        kind = raw.get("type") if isinstance(raw, dict) else None
+        if kind == AttemptStarted.type:
+            started = from_wire(AttemptStarted, raw)
+            start = database_sync_to_async(_start)
+            await start(self.agent, started.attempt_id, started.fence)
+        elif kind == AttemptProgress.type:
+            await self._progress(from_wire(AttemptProgress, raw))
+
+    async def _attempt(self, attempt_id: str) -> _Known | None:
+        if attempt_id not in self.known:
+            if len(self.known) >= ATTEMPTS_KEPT:
+                self.known.pop(next(iter(self.known)))
+            self.known[attempt_id] = await database_sync_to_async(_find)(self.agent, attempt_id)
+        return self.known[attempt_id]
+
+    async def _progress(self, message: AttemptProgress) -> None:
+        known = await self._attempt(message.attempt_id)
+        if known is None or message.fence != known.fence or message.seq <= known.seq:
+            return
+        known.seq = message.seq
+        values = {
+            "attempt_id": message.attempt_id,
+            "index": message.index,
+            "count": message.count,
+            "step": message.step,
+            "steps": message.steps,
+        }
+        await put_progress(known.job_id, values)
+        await self._ring(known)
+
+    async def _preview(self, frame: PreviewFrame) -> None:
+        known = await self._attempt(frame.subject_id)
+        if known is None:
+            return
+        await put_preview(
+            known.job_id,
+            attempt_id=frame.subject_id,
+            index=frame.index,
+            envelope=frame.payload,
+        )
+        await self._ring(known)
+
+    async def _ring(self, known: _Known) -> None:
+        event = {"type": "job.progress", "job_id": known.job_id}
+        await self.channel_layer.group_send(workspace_group(known.workspace_id), event)
+
+    async def attempt_cancel(self, event: dict[str, Any]) -> None:
+        """Somebody canceled: tell the agent now."""
+        message = AttemptCancel(attempt_id=event["attempt_id"])
+        await self.send(text_data=json.dumps(message.to_wire()))

@@ -1,0 +1,204 @@
+"""Shapes of the API, for its documentation and its answers. Checking is `parse_recipe`'s work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from gpuagent.protocol.taxonomy import SAMPLERS
+from jobs.lifecycle import JobStatus
+from jobs.messages import failure_sentence
+from jobs.models import Job, Output
+from jobs.recipes import open_manifest, open_recipe
+from jobs.selectors import outputs_of
+from jobs.services.outputs import compare_with_original
+from studio.core.urls import absolute
+from workspaces.signing import media_url
+
+
+class JobRequestSerializer(serializers.Serializer[Any]):
+    """What `POST jobs` takes. Everything but the prompt has a default."""
+
+    workspace = serializers.CharField(
+        required=False, help_text="Default: the first workspace of the token's organization."
+    )
+    prompt = serializers.CharField(max_length=4_000)
+    negative_prompt = serializers.CharField(required=False, allow_blank=True)
+    model = serializers.CharField(required=False, help_text="Digest from `GET models`.")
+    num_inference_steps = serializers.IntegerField(required=False, min_value=1, max_value=150)
+    guidance_scale = serializers.FloatField(required=False, min_value=0, max_value=30)
+    width = serializers.IntegerField(required=False, help_text="A multiple of 8.")
+    height = serializers.IntegerField(required=False, help_text="A multiple of 8.")
+    seed = serializers.IntegerField(required=False, help_text="Random if left out.")
+    sampler = serializers.ChoiceField(required=False, choices=list(SAMPLERS))
+    num_images_per_prompt = serializers.IntegerField(required=False, min_value=1, max_value=16)
+    clip_skip = serializers.IntegerField(required=False, min_value=0, max_value=12)
+    image = serializers.CharField(required=False, help_text="`sha256` from `POST uploads`.")
+    strength = serializers.FloatField(required=False, min_value=0.05, max_value=1)
+
+
+class OutputSerializer(serializers.Serializer[Any]):
+    """A finished picture. Addresses are signed and short-lived; ask again for fresh ones."""
+
+    id = serializers.CharField()
+    job = serializers.CharField()
+    index = serializers.IntegerField()
+    seed = serializers.IntegerField()
+    width = serializers.IntegerField()
+    height = serializers.IntegerField()
+    sha256 = serializers.CharField()
+    size_bytes = serializers.IntegerField()
+    media_type = serializers.CharField()
+    picture_url = serializers.URLField()
+    thumbnail_url = serializers.URLField()
+    created_at = serializers.DateTimeField()
+    trashed_at = serializers.DateTimeField(allow_null=True)
+
+
+class VerdictSerializer(serializers.Serializer[Any]):
+    """How a picture made again compares with its original."""
+
+    verdict = serializers.CharField()
+    sentence = serializers.CharField()
+    original = serializers.CharField()
+
+
+class OutputDetailSerializer(OutputSerializer):
+    """A picture with the manifest it can be made again from."""
+
+    manifest = serializers.DictField()
+    rerun = VerdictSerializer(allow_null=True)
+
+
+class JobErrorSerializer(serializers.Serializer[Any]):
+    """Why a job failed."""
+
+    code = serializers.CharField()
+    message = serializers.CharField()
+
+
+class JobSerializer(serializers.Serializer[Any]):
+    """A job as it stands."""
+
+    id = serializers.CharField()
+    workspace = serializers.CharField()
+    status = serializers.ChoiceField(choices=[status.value for status in JobStatus])
+    recipe = serializers.DictField()
+    submitted_at = serializers.DateTimeField()
+    started_at = serializers.DateTimeField(allow_null=True)
+    ended_at = serializers.DateTimeField(allow_null=True)
+    cancel_requested = serializers.BooleanField()
+    error = JobErrorSerializer(allow_null=True)
+    outputs = OutputSerializer(many=True)
+
+
+class JobPageSerializer(serializers.Serializer[Any]):
+    """A page of jobs, newest first; `next` is the `before` of the next page."""
+
+    results = JobSerializer(many=True)
+    next = serializers.CharField(allow_null=True)
+
+
+class OutputPageSerializer(serializers.Serializer[Any]):
+    """A page of pictures, newest first; `next` is the `before` of the next page."""
+
+    results = OutputSerializer(many=True)
+    next = serializers.CharField(allow_null=True)
+
+
+class ModelSerializer(serializers.Serializer[Any]):
+    """A model that can be asked for by its digest."""
+
+    digest = serializers.CharField()
+    name = serializers.CharField()
+    architecture = serializers.CharField()
+    licence = serializers.CharField()
+    default_width = serializers.IntegerField()
+    default_height = serializers.IntegerField()
+    is_warm = serializers.BooleanField()
+
+
+class SamplerSerializer(serializers.Serializer[Any]):
+    """A sampler that can be asked for by its id."""
+
+    id = serializers.CharField()
+    label = serializers.CharField()
+
+
+class WorkspaceSerializer(serializers.Serializer[Any]):
+    """A workspace of the token's organization."""
+
+    id = serializers.CharField()
+    name = serializers.CharField()
+
+
+class UploadSerializer(serializers.Serializer[Any]):
+    """A stored starting picture; `sha256` goes into a job's `image`."""
+
+    id = serializers.CharField()
+    sha256 = serializers.CharField()
+    width = serializers.IntegerField()
+    height = serializers.IntegerField()
+
+
+class ProblemSerializer(serializers.Serializer[Any]):
+    """RFC 9457 problem details."""
+
+    type = serializers.CharField()
+    title = serializers.CharField()
+    status = serializers.IntegerField()
+    detail = serializers.CharField()
+    code = serializers.CharField()
+    errors = serializers.ListField(child=serializers.DictField(), required=False)
+
+
+def output_json(output: Output) -> dict[str, Any]:
+    """An output as JSON."""
+    picture = output.picture
+    return {
+        "id": output.pk,
+        "job": output.job_id,
+        "index": output.index,
+        "seed": output.seed,
+        "width": picture.width,
+        "height": picture.height,
+        "sha256": picture.sha256,
+        "size_bytes": picture.size_bytes,
+        "media_type": picture.media_type,
+        "picture_url": absolute(media_url(picture)),
+        "thumbnail_url": absolute(media_url(output.thumbnail)),
+        "created_at": output.created_at,
+        "trashed_at": output.trashed_at,
+    }
+
+
+def output_detail_json(output: Output) -> dict[str, Any]:
+    """An output with its manifest and, for a re-run, the verdict."""
+    comparison = compare_with_original(output)
+    rerun = comparison and {
+        "verdict": comparison.verdict.value,
+        "sentence": comparison.sentence,
+        "original": comparison.original.pk,
+    }
+    return {**output_json(output), "manifest": open_manifest(output), "rerun": rerun}
+
+
+def job_json(job: Job) -> dict[str, Any]:
+    """A job as JSON."""
+    error = None
+    if job.status == JobStatus.FAILED.value:
+        error = {"code": job.error_code, "message": failure_sentence(job.error_code)}
+    outputs = outputs_of(job)
+    return {
+        "id": job.pk,
+        "workspace": job.workspace_id,
+        "status": job.status,
+        "recipe": open_recipe(job).to_wire(),
+        "submitted_at": job.submitted_at,
+        "started_at": job.started_at,
+        "ended_at": job.ended_at,
+        "cancel_requested": job.cancel_requested_at is not None,
+        "error": error,
+        "outputs": [output_json(outputs[index]) for index in sorted(outputs)],
+    }

@@ -1,0 +1,364 @@
+"""The REST API for programs. The page's own forms call the same services."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from django.http import HttpResponseBase, StreamingHttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework.parsers import FileUploadParser, MultiPartParser
+from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.api import TenantView
+from accounts.roles import Permission
+from gpuagent.protocol.recipe import FieldProblem
+from gpuagent.protocol.taxonomy import SAMPLERS
+from jobs import access
+from jobs.api import serializers as shapes
+from jobs.models import Job, Output
+from jobs.selectors import gallery_page, warm_digests
+from jobs.services.cancellation import cancel_job
+from jobs.services.outputs import rerun_output, restore_output, trash_output
+from jobs.services.submission import submit_job
+from jobs.waiting import stream_events, wait_until_ended
+from library.selectors import usable_versions
+from studio.core.errors import InvalidInputError, NotFoundError
+from workspaces.access import get_workspace
+from workspaces.models import Workspace
+from workspaces.services.uploads import add_upload
+
+WAIT_MAX_SECONDS = 60
+PAGE_SIZE = 50
+_WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,4})(?:$|[,;\s])")
+
+PROBLEM = OpenApiResponse(shapes.ProblemSerializer, description="Problem details (RFC 9457)")
+ERRORS: dict[Any, Any] = {401: PROBLEM, 403: PROBLEM, 404: PROBLEM}
+BAD_INPUT: dict[Any, Any] = {**ERRORS, 400: PROBLEM, 415: PROBLEM, 422: PROBLEM}
+PREFER = OpenApiParameter(
+    "Prefer",
+    OpenApiTypes.STR,
+    OpenApiParameter.HEADER,
+    description=f"`wait=30` waits up to so many seconds (at most {WAIT_MAX_SECONDS}) for the end.",
+)
+KEY = OpenApiParameter(
+    "Idempotency-Key",
+    OpenApiTypes.STR,
+    OpenApiParameter.HEADER,
+    description="The same key again answers with the same job instead of making another.",
+)
+WORKSPACE = OpenApiParameter("workspace", OpenApiTypes.STR, description="Id of a workspace.")
+BEFORE = OpenApiParameter("before", OpenApiTypes.STR, description="`next` of the page before.")
+TRASH = OpenApiParameter("trash", OpenApiTypes.BOOL, description="List the trash instead.")
+
+
+def _workspace(view: TenantView, workspace_id: str | None, permission: Permission) -> Workspace:
+    """The named workspace, or the organization's first."""
+    if workspace_id:
+        return get_workspace(view.actor, str(workspace_id), permission=permission)
+    first = Workspace.objects.order_by("id").first()
+    if first is None:
+        raise NotFoundError(noun="workspace")
+    return get_workspace(view.actor, first.pk, permission=permission)
+
+
+def _object(request: Request) -> dict[str, Any]:
+    if isinstance(request.data, dict):
+        return dict(request.data)
+    message = "The body must be a JSON object."
+    raise InvalidInputError([FieldProblem(field="body", code="not_an_object", message=message)])
+
+
+def _answer(request: Request, job: Job, *, status: int) -> Response:
+    """The job, after waiting for its end if the request prefers that."""
+    match = _WAIT.search(request.headers.get("Prefer", ""))
+    headers = {"Location": f"/api/v1/jobs/{job.pk}"}
+    if match:
+        seconds = min(int(match.group(1)), WAIT_MAX_SECONDS)
+        ended = async_to_sync(wait_until_ended)(job, seconds=seconds)
+        headers["Preference-Applied"] = f"wait={seconds}"
+        status = status if ended else 202
+        job.refresh_from_db()
+    return Response(shapes.job_json(job), status=status, headers=headers)
+
+
+class JobsView(TenantView):
+    """Submit and list."""
+
+    permissions = {"GET": Permission.JOB_VIEW, "POST": Permission.JOB_SUBMIT}
+
+    @extend_schema(
+        operation_id="submit_job",
+        request=shapes.JobRequestSerializer,
+        parameters=[PREFER, KEY],
+        responses={
+            200: shapes.JobSerializer,
+            201: shapes.JobSerializer,
+            202: shapes.JobSerializer,
+            **BAD_INPUT,
+        },
+    )
+    def post(self, request: Request) -> Response:
+        """Ask for pictures. 201 made a job, 200 found it by its key, 202 waited in vain."""
+        raw = _object(request)
+        workspace = _workspace(self, raw.pop("workspace", None), Permission.JOB_SUBMIT)
+        key = request.headers.get("Idempotency-Key")
+        submitted = submit_job(actor=self.actor, workspace=workspace, raw=raw, idempotency_key=key)
+        return _answer(request, submitted.job, status=201 if submitted.is_new else 200)
+
+    @extend_schema(
+        operation_id="list_jobs",
+        parameters=[WORKSPACE, BEFORE],
+        responses={200: shapes.JobPageSerializer, **ERRORS},
+    )
+    def get(self, request: Request) -> Response:
+        """Jobs of a workspace, newest first."""
+        workspace = _workspace(self, request.GET.get("workspace"), Permission.JOB_VIEW)
+        jobs = Job.objects.select_related("workspace").filter(workspace=workspace).order_by("-id")
+        if before := request.GET.get("before"):
+            jobs = jobs.filter(id__lt=before)
+        page = list(jobs[: PAGE_SIZE + 1])
+        following = page[PAGE_SIZE - 1].pk if len(page) > PAGE_SIZE else None
+        results = [shapes.job_json(job) for job in page[:PAGE_SIZE]]
+        return Response({"results": results, "next": following})
+
+
+class JobView(TenantView):
+    """One job."""
+
+    permissions = {"GET": Permission.JOB_VIEW}
+
+    @extend_schema(
+        operation_id="get_job", parameters=[PREFER], responses={200: shapes.JobSerializer, **ERRORS}
+    )
+    def get(self, request: Request, job_id: str) -> Response:
+        """The job as it stands, or as it ends with `Prefer: wait`."""
+        job = access.get_job(self.actor, job_id, permission=Permission.JOB_VIEW)
+        return _answer(request, job, status=200)
+
+
+class JobCancelView(TenantView):
+    """Cancel."""
+
+    permissions = {"POST": Permission.JOB_CANCEL}
+
+    @extend_schema(
+        operation_id="cancel_job", request=None, responses={200: shapes.JobSerializer, **ERRORS}
+    )
+    def post(self, request: Request, job_id: str) -> Response:
+        """Stop within one step. A job that has ended stays as it is."""
+        job = access.get_job(self.actor, job_id, permission=Permission.JOB_CANCEL)
+        cancel_job(job=job, actor=self.actor)
+        job.refresh_from_db()
+        return Response(shapes.job_json(job))
+
+
+class EventStreamRenderer(BaseRenderer):
+    """Lets clients ask for `text/event-stream`; the stream itself is no rendered value."""
+
+    media_type = "text/event-stream"
+    format = "event-stream"
+
+    def render(self, data: Any, *_rest: object) -> bytes:  # noqa: ANN401  # DRF's signature
+        """Problems are the only values that get here."""
+        return JSONRenderer().render(data)
+
+
+class JobEventsView(TenantView):
+    """Follow."""
+
+    permissions = {"GET": Permission.JOB_VIEW}
+    renderer_classes = [EventStreamRenderer, JSONRenderer]
+
+    @extend_schema(
+        operation_id="stream_job_events",
+        responses={(200, "text/event-stream"): OpenApiTypes.STR, **ERRORS},
+    )
+    def get(self, request: Request, job_id: str) -> HttpResponseBase:
+        """Server-sent events `status` and `progress` until the job ends."""
+        job = access.get_job(self.actor, job_id, permission=Permission.JOB_VIEW)
+        response = StreamingHttpResponse(stream_events(job), content_type="text/event-stream")
+        response["Cache-Control"] = "no-store"
+        response["X-Accel-Buffering"] = "no"
+        return response
+
+
+class OutputsView(TenantView):
+    """Pictures."""
+
+    permissions = {"GET": Permission.OUTPUT_VIEW}
+
+    @extend_schema(
+        operation_id="list_outputs",
+        parameters=[WORKSPACE, BEFORE, TRASH],
+        responses={200: shapes.OutputPageSerializer, **ERRORS},
+    )
+    def get(self, request: Request) -> Response:
+        """Pictures of a workspace, newest first."""
+        workspace = _workspace(self, request.GET.get("workspace"), Permission.OUTPUT_VIEW)
+        outputs, following = gallery_page(
+            workspace,
+            before=request.GET.get("before"),
+            is_trash=request.GET.get("trash", "").lower() in ("1", "true"),
+            size=PAGE_SIZE,
+        )
+        results = [shapes.output_json(output) for output in outputs]
+        return Response({"results": results, "next": following})
+
+
+class OutputView(TenantView):
+    """One picture."""
+
+    permissions = {"GET": Permission.OUTPUT_VIEW, "DELETE": Permission.OUTPUT_TRASH}
+
+    def _output(self, output_id: str, permission: Permission) -> Output:
+        return access.get_output(self.actor, output_id, permission=permission)
+
+    @extend_schema(
+        operation_id="get_output", responses={200: shapes.OutputDetailSerializer, **ERRORS}
+    )
+    def get(self, request: Request, output_id: str) -> Response:
+        """The picture with its manifest."""
+        output = self._output(output_id, Permission.OUTPUT_VIEW)
+        return Response(shapes.output_detail_json(output))
+
+    @extend_schema(operation_id="trash_output", responses={204: None, **ERRORS})
+    def delete(self, request: Request, output_id: str) -> Response:
+        """Put it into the trash, from which it can be restored."""
+        output = self._output(output_id, Permission.OUTPUT_TRASH)
+        trash_output(output=output, actor=self.actor)
+        return Response(status=204)
+
+
+class OutputRestoreView(TenantView):
+    """Bring back."""
+
+    permissions = {"POST": Permission.OUTPUT_TRASH}
+
+    @extend_schema(
+        operation_id="restore_output",
+        request=None,
+        responses={200: shapes.OutputSerializer, **ERRORS},
+    )
+    def post(self, request: Request, output_id: str) -> Response:
+        """Take it out of the trash."""
+        output = access.get_output(self.actor, output_id, permission=Permission.OUTPUT_TRASH)
+        restore_output(output=output, actor=self.actor)
+        output.refresh_from_db(fields=["trashed_at"])
+        return Response(shapes.output_json(output))
+
+
+class OutputRerunView(TenantView):
+    """Make again."""
+
+    permissions = {"POST": Permission.JOB_SUBMIT}
+
+    @extend_schema(
+        operation_id="rerun_output",
+        request=None,
+        parameters=[PREFER, KEY],
+        responses={
+            200: shapes.JobSerializer,
+            201: shapes.JobSerializer,
+            202: shapes.JobSerializer,
+            **BAD_INPUT,
+        },
+    )
+    def post(self, request: Request, output_id: str) -> Response:
+        """A new job with the same recipe; on the same runtime its bytes are the same."""
+        output = access.get_output(self.actor, output_id, permission=Permission.OUTPUT_VIEW)
+        key = request.headers.get("Idempotency-Key")
+        submitted = rerun_output(output=output, actor=self.actor, idempotency_key=key)
+        return _answer(request, submitted.job, status=201 if submitted.is_new else 200)
+
+
+class UploadsView(TenantView):
+    """Starting pictures."""
+
+    permissions = {"POST": Permission.UPLOAD_CREATE}
+    parser_classes = [MultiPartParser, FileUploadParser]
+
+    @extend_schema(
+        operation_id="add_upload",
+        parameters=[WORKSPACE],
+        request={
+            "multipart/form-data": {
+                "type": "object",
+                "properties": {"image": {"type": "string", "format": "binary"}},
+                "required": ["image"],
+            }
+        },
+        responses={201: shapes.UploadSerializer, **BAD_INPUT, 507: PROBLEM},
+    )
+    def post(self, request: Request) -> Response:
+        """Add a PNG, JPEG, WebP or AVIF picture."""
+        workspace = _workspace(self, request.GET.get("workspace"), Permission.UPLOAD_CREATE)
+        file = next(iter(request.FILES.values()), None)
+        content = file.read() if file is not None else b""
+        artifact = add_upload(actor=self.actor, workspace=workspace, content=content)
+        body = {
+            "id": artifact.pk,
+            "sha256": artifact.sha256,
+            "width": artifact.width,
+            "height": artifact.height,
+        }
+        return Response(body, status=201)
+
+
+class ModelsView(TenantView):
+    """Models."""
+
+    permissions = {"GET": Permission.MODEL_VIEW}
+
+    @extend_schema(
+        operation_id="list_models", responses={200: shapes.ModelSerializer(many=True), **ERRORS}
+    )
+    def get(self, request: Request) -> Response:
+        """The newest version of every model the organization sees."""
+        warm = warm_digests()
+        models = [
+            {
+                "digest": version.digest,
+                "name": version.asset.name,
+                "architecture": version.architecture,
+                "licence": version.asset.licence,
+                "default_width": version.default_width,
+                "default_height": version.default_height,
+                "is_warm": version.digest in warm,
+            }
+            for version in usable_versions()
+        ]
+        return Response(models)
+
+
+class SamplersView(TenantView):
+    """Samplers."""
+
+    permissions = {"GET": Permission.MODEL_VIEW}
+
+    @extend_schema(
+        operation_id="list_samplers",
+        responses={200: shapes.SamplerSerializer(many=True), **ERRORS},
+    )
+    def get(self, request: Request) -> Response:
+        """Samplers by the names artists know."""
+        return Response([{"id": s.id, "label": s.label} for s in SAMPLERS.values()])
+
+
+class WorkspacesView(TenantView):
+    """Workspaces."""
+
+    permissions = {"GET": Permission.WORKSPACE_VIEW}
+
+    @extend_schema(
+        operation_id="list_workspaces",
+        responses={200: shapes.WorkspaceSerializer(many=True), **ERRORS},
+    )
+    def get(self, request: Request) -> Response:
+        """Workspaces of the token's organization."""
+        workspaces = Workspace.objects.order_by("id")
+        return Response([{"id": w.pk, "name": w.name} for w in workspaces])

@@ -1,0 +1,67 @@
+"""`manage.py dispatch`: the dispatcher as a process. A second one waits until the first is gone."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from typing import Any
+
+import psycopg
+from django.core.management.base import BaseCommand
+from django.db import OperationalError, close_old_connections, connections
+
+from jobs.announcements import DISPATCH_CHANNEL
+from jobs.dispatcher import Dispatcher
+from studio.core.scoping import system_scope
+
+LEADER_LOCK = 0x57D10  # any number, but the same for every dispatcher of an installation
+POLL_SECONDS = 1.0
+logger = logging.getLogger(__name__)
+
+
+class Command(BaseCommand):
+    """Run until told to stop; survive the database going away."""
+
+    help = "Give queued jobs to agents."
+
+    def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # Django's signature
+        self.is_stopping = False
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, self._stop)
+        with system_scope():
+            while not self.is_stopping:
+                try:
+                    self._lead()
+                except (psycopg.OperationalError, OperationalError) as error:
+                    logger.warning("database away (%s), trying again", type(error).__name__)
+                    connections.close_all()
+                    time.sleep(POLL_SECONDS)
+
+    def _stop(self, *_signal: object) -> None:
+        self.is_stopping = True
+
+    def _lead(self) -> None:
+        """Hold the leader's lock on a connection of its own, and listen there."""
+        parameters = connections["default"].get_connection_params()
+        parameters.pop("cursor_factory", None)
+        parameters.pop("context", None)
+        with psycopg.connect(**parameters, autocommit=True) as listener:
+            if not self._become_leader(listener):
+                return
+            listener.execute(f"LISTEN {DISPATCH_CHANNEL}")
+            logger.info("dispatching")
+            dispatcher = Dispatcher()
+            while not self.is_stopping:
+                close_old_connections()
+                dispatcher.run_round()
+                for _note in listener.notifies(timeout=POLL_SECONDS, stop_after=1):
+                    pass
+
+    def _become_leader(self, listener: psycopg.Connection[Any]) -> bool:
+        while not self.is_stopping:
+            row = listener.execute("SELECT pg_try_advisory_lock(%s)", [LEADER_LOCK]).fetchone()
+            if row and row[0]:
+                return True
+            time.sleep(POLL_SECONDS)
+        return False

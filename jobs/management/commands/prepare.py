@@ -1,0 +1,111 @@
+"""`manage.py prepare`: bring an installation to the point where it can be used. Idempotent."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand
+from django.db import transaction
+
+from accounts.models import Membership, Organization, User
+from accounts.roles import Role
+from jobs.models import Agent
+from jobs.services.fleet import create_agent
+from library.services.registration import Description, register_model
+from studio.core.scoping import organization_scope, system_scope
+from workspaces.models import Workspace
+
+DEMO_EMAIL = "artist@studio.example"
+LOCAL_AGENT = "local"
+HOUSE_EXAMPLES = (
+    "product photo of a red mug on a wooden table",
+    "photo of a blue car on a beach",
+    "flat icon of a yellow star at night",
+    "a glossy 3d render of a green apple on a white background",
+    "photo of a white house at sunset",
+    "photo of a purple hat in a green meadow",
+    "flat illustration of a blue star on a pink background",
+    "photo of a yellow lamp in a gray studio",
+    "photo of a brown house in the snow",
+    "photo of an orange fish on a blue background",
+    "studio shot of a pink bottle on a wooden table",
+    "photo of a red fish at night",
+)
+
+
+class Command(BaseCommand):
+    """Tables, the demo organization, the house model, the local agent's credentials."""
+
+    help = "Create what a fresh installation needs; safe to run at every start."
+
+    def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # Django's signature
+        call_command("migrate", verbosity=0)
+        self.stdout.write("tables are up to date")
+        state = Path(os.environ["STUDIO_STATE"])
+        with system_scope():
+            login = prepare_demo(state)
+            register_house_model()
+            self.stdout.write("the house model is in the library")
+            write_agent_credentials(Path(os.environ["STUDIO_AGENT_CREDENTIALS"]))
+        self.stdout.write(json.dumps(login))
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    temporary.replace(path)
+
+
+@transaction.atomic
+def prepare_demo(state: Path) -> dict[str, str]:
+    """The demo organization, its workspace and its artist; the password is kept in a file."""
+    password_file = state / "demo-password"
+    user = User.objects.filter(email=DEMO_EMAIL).first()
+    if user is None:
+        password = secrets.token_urlsafe(12)
+        user = User.objects.create_user(DEMO_EMAIL, password, name="Demo artist")
+        _write_private(password_file, password)
+        organization = Organization.objects.create(name="Demo studio")
+        Membership.objects.create(user=user, organization=organization, role=Role.OWNER.value)
+        with organization_scope(organization.pk):
+            Workspace.objects.create(organization=organization, name="First workspace")
+    membership = Membership.objects.filter(user=user).order_by("created_at").first()
+    organization_id = membership.organization_id if membership else ""
+    workspace = Workspace.objects.filter(organization_id=organization_id).order_by("id").first()
+    known = password_file.read_text(encoding="utf-8") if password_file.exists() else ""
+    return {
+        "email": DEMO_EMAIL,
+        "password": known if known and user.check_password(known) else "(as you changed it)",
+        "workspace_path": f"/w/{workspace.pk}/" if workspace else "/",
+    }
+
+
+def register_house_model() -> None:
+    """Register `house/model` by the path that every model takes."""
+    description = Description(
+        name="House",
+        licence="As this project",
+        text="The small model that comes with the studio: simple objects, 128 × 128 pixels.",
+        example_prompts=HOUSE_EXAMPLES,
+    )
+    register_model(settings.BASE_DIR / "house" / "model", description, organization_id=None)
+
+
+def write_agent_credentials(path: Path) -> None:
+    """Credentials of the agent on this machine; made anew if the file or the row is gone."""
+    if path.exists():
+        agent_id = json.loads(path.read_text(encoding="utf-8")).get("agent_id")
+        if Agent.objects.filter(pk=agent_id).exists():
+            return
+    agent, token = create_agent(LOCAL_AGENT, is_local=True)
+    credentials = {"agent_id": agent.pk, "token": token, "namespace": agent.namespace}
+    _write_private(path, json.dumps(credentials))

@@ -1,0 +1,24 @@
+"""Sentences about failures, made from a code and its data. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gpuagent.protocol.failures import FailureCode
+
+_SENTENCES: Mapping[str, str] = {
+    FailureCode.OUT_OF_MEMORY: "The agent ran out of memory. Make the picture smaller.",
+    FailureCode.DOES_NOT_FIT: "The picture does not fit into the agent's memory. Make it smaller.",
+    FailureCode.MODEL_CORRUPT: "The model's files are damaged. Tell an admin; try another model.",
+    FailureCode.MODEL_UNREADABLE: "The model does not load. Tell an admin; try another model.",
+    FailureCode.INPUT_UNREADABLE: "The starting picture could not be read. Add it again.",
+    FailureCode.RECIPE_INVALID: "The agent does not understand this recipe. It may need an update.",
+    FailureCode.STORE_FAILED: "The picture could not be stored. Is the disk full? Tell an admin.",
+    FailureCode.AGENT_LOST: "The agent stopped answering three times. Try again; tell an admin.",
+    FailureCode.INTERNAL: "Something went wrong on the agent. Try again.",
+}
+
+
+def failure_sentence(code: str) -> str:
+    """What to tell the artist about a failed job."""
+    return _SENTENCES.get(code, "Something went wrong. Try again.")

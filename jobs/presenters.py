@@ -1,0 +1,299 @@
+"""What the room's templates are given. Reads only."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+from django.urls import reverse
+
+from accounts.actors import Actor
+from accounts.roles import ROLE_PERMISSIONS, Permission
+from accounts.selectors import member_names
+from gpuagent.protocol import recipe as limits
+from gpuagent.protocol.recipe import Recipe
+from gpuagent.protocol.sealing import SealBrokenError
+from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER, SAMPLERS
+from jobs.lifecycle import JOB_OPEN, JobStatus
+from jobs.messages import failure_sentence
+from jobs.models import Job, Output
+from jobs.recipes import open_manifest, open_recipe
+from jobs.selectors import (
+    count_agents,
+    count_outputs,
+    gallery_page,
+    jobs_ahead,
+    open_jobs,
+    outputs_of,
+    warm_digests,
+)
+from jobs.services.outputs import compare_with_original
+from library.models import ModelVersion
+from library.selectors import usable_versions
+from workspaces.models import Workspace
+from workspaces.signing import media_url
+
+LIMITS = {
+    "prompt_max_characters": limits.PROMPT_MAX_CHARACTERS,
+    "steps_min": limits.STEPS_MIN,
+    "steps_max": limits.STEPS_MAX,
+    "guidance_min": limits.GUIDANCE_MIN,
+    "guidance_max": limits.GUIDANCE_MAX,
+    "side_min": limits.SIDE_MIN,
+    "side_max": limits.SIDE_MAX,
+    "side_multiple": limits.SIDE_MULTIPLE,
+    "pictures_max": limits.PICTURES_MAX,
+    "clip_skip_max": limits.CLIP_SKIP_MAX,
+    "strength_min": limits.STRENGTH_MIN,
+    "strength_max": limits.STRENGTH_MAX,
+}
+
+
+def output_tile(output: Output, *, width: int, height: int) -> dict[str, Any]:
+    """A finished picture in the gallery."""
+    return {
+        "job_id": output.job_id,
+        "index": output.index,
+        "status": JobStatus.SUCCEEDED.value,
+        "seed": output.seed,
+        "width": width,
+        "height": height,
+        "output_id": output.pk,
+        "thumb_url": media_url(output.thumbnail),
+        "picture_url": media_url(output.picture),
+        "alt": f"Picture {output.index + 1}, seed {output.seed}",
+        "error_message": None,
+        "can_cancel": False,
+        "url": reverse("output", args=[output.workspace_id, output.pk]),
+        "created_at": output.created_at,
+    }
+
+
+def _unmade_tile(job: Job, index: int, *, can_cancel: bool) -> dict[str, Any]:
+    failed = job.status == JobStatus.FAILED.value
+    return {
+        "job_id": job.pk,
+        "index": index,
+        "status": job.status,
+        "seed": None,
+        "width": job.width,
+        "height": job.height,
+        "output_id": None,
+        "error_message": failure_sentence(job.error_code) if failed else None,
+        "can_cancel": can_cancel and job.status in JOB_OPEN,
+        "created_at": job.submitted_at,
+    }
+
+
+def job_tiles(job: Job, actor: Actor) -> list[dict[str, Any]]:
+    """One tile per picture of the job as it stands; pictures in the trash have none."""
+    made, can_cancel = outputs_of(job), actor.can(Permission.JOB_CANCEL)
+    tiles = []
+    for index in range(job.count):
+        output = made.get(index)
+        if output is None:
+            tiles.append(_unmade_tile(job, index, can_cancel=can_cancel))
+        elif output.trashed_at is None:
+            tiles.append(output_tile(output, width=job.width, height=job.height))
+    return tiles
+
+
+def gallery_context(workspace: Workspace, *, before: str | None, is_trash: bool) -> dict[str, Any]:
+    """A page of the gallery or of the trash."""
+    outputs, next_before = gallery_page(workspace, before=before, is_trash=is_trash)
+    address = reverse("gallery", args=[workspace.pk])
+    query = f"?before={next_before}" + ("&trash=1" if is_trash else "")
+    return {
+        "tiles": [output_tile(o, width=o.job.width, height=o.job.height) for o in outputs],
+        "next_url": address + query if next_before else None,
+        "is_trash": is_trash,
+        "total": count_outputs(workspace, is_trash=is_trash),
+        "trash_total": count_outputs(workspace, is_trash=True),
+    }
+
+
+def queue_row(job: Job, actor: Actor, *, done: int, position: int | None) -> dict[str, Any]:
+    """A line of the queue; only its owner sees the prompt."""
+    is_mine = job.created_by_id == actor.user_id
+    reason = "Canceling…" if job.cancel_requested_at and job.status in JOB_OPEN else None
+    return {
+        "job_id": job.pk,
+        "prompt": _prompt(job) if is_mine else None,
+        "status": job.status,
+        "count": job.count,
+        "done": done,
+        "position": position,
+        "created_at": job.submitted_at,
+        "can_cancel": actor.can(Permission.JOB_CANCEL) and job.status in JOB_OPEN and not reason,
+        "cancel_url": reverse("job-cancel", args=[job.workspace_id, job.pk]),
+        "reason": reason,
+    }
+
+
+def _prompt(job: Job) -> str:
+    try:
+        return open_recipe(job).prompt
+    except SealBrokenError:
+        return ""
+
+
+def queue_context(workspace: Workspace, actor: Actor) -> dict[str, Any]:
+    """The open jobs of the workspace."""
+    rows = []
+    for job in open_jobs(workspace):
+        is_queued = job.status == JobStatus.QUEUED.value
+        position = jobs_ahead(job) + 1 if is_queued else None
+        done = Output.objects.filter(job=job).count() if not is_queued else 0
+        rows.append(queue_row(job, actor, done=done, position=position))
+    return {"rows": rows}
+
+
+def _model(version: ModelVersion, warm: set[str]) -> dict[str, Any]:
+    return {
+        "digest": version.digest,
+        "name": version.asset.name,
+        "architecture": version.architecture,
+        "licence": version.asset.licence,
+        "is_warm": version.digest in warm,
+        "default_width": version.default_width,
+        "default_height": version.default_height,
+    }
+
+
+def _sizes(side: int) -> list[dict[str, Any]]:
+    wide, tall = side * 3 // 2 // 8 * 8, side * 3 // 4 // 8 * 8
+    return [
+        {"width": side, "height": side, "label": "Square"},
+        {"width": wide, "height": side, "label": "Landscape"},
+        {"width": side, "height": wide, "label": "Portrait"},
+        {"width": wide, "height": tall, "label": "Wide"},
+    ]
+
+
+def _form(versions: list[ModelVersion]) -> dict[str, Any]:
+    first = versions[0] if versions else None
+    defaults = Recipe(model=first.digest if first else "", prompt="")
+    side = first.default_width if first else defaults.width
+    return {
+        **defaults.to_wire(),
+        "width": side,
+        "height": first.default_height if first else defaults.height,
+        "seed": "",
+        "sampler": DEFAULT_SAMPLER,
+    }
+
+
+def room_urls(workspace: Workspace) -> dict[str, str]:
+    """Addresses that the room's scripts use."""
+    gallery = reverse("gallery", args=[workspace.pk])
+    return {
+        "submit": reverse("job-submit", args=[workspace.pk]),
+        "queue": reverse("queue", args=[workspace.pk]),
+        "gallery": gallery,
+        "trash": f"{gallery}?trash=1",
+        "upload": reverse("upload", args=[workspace.pk]),
+        "socket": f"/ws/w/{workspace.pk}/",
+    }
+
+
+def base_context(workspace: Workspace, actor: Actor, email: str) -> dict[str, Any]:
+    """What every page of a workspace shows at its top."""
+    connected, warm = count_agents()
+    viewers = frozenset(r for r, p in ROLE_PERMISSIONS.items() if Permission.OUTPUT_VIEW in p)
+    return {
+        "workspace": workspace,
+        "organization": workspace.organization,
+        "user_email": email,
+        "account_email": email,
+        "agents": {"connected": connected, "warm": warm},
+        "urls": room_urls(workspace),
+        "who_can_see": member_names(actor.organization_id, roles=viewers),
+    }
+
+
+def room_context(workspace: Workspace, actor: Actor, email: str) -> dict[str, Any]:
+    """The whole room."""
+    versions, warm = usable_versions(), warm_digests()
+    side = versions[0].default_width if versions else 128
+    prompts = [prompt for version in versions for prompt in version.asset.example_prompts]
+    return {
+        **base_context(workspace, actor, email),
+        "form": _form(versions),
+        "models": [_model(version, warm) for version in versions],
+        "samplers": [{"id": s.id, "label": s.label} for s in SAMPLERS.values()],
+        "sizes": _sizes(side),
+        "example_prompts": prompts[:12],
+        "limits": LIMITS,
+        "gallery": gallery_context(workspace, before=None, is_trash=False),
+        "queue": queue_context(workspace, actor),
+    }
+
+
+def _neighbours(output: Output) -> dict[str, str]:
+    """The pictures before and after in the same shelf, newest first."""
+    shelf = Output.objects.filter(
+        workspace_id=output.workspace_id, trashed_at__isnull=output.trashed_at is None
+    )
+    newer = shelf.filter(id__gt=output.pk).order_by("id").values_list("pk", flat=True).first()
+    older = shelf.filter(id__lt=output.pk).order_by("-id").values_list("pk", flat=True).first()
+
+    def address(pk: str | None) -> str:
+        return reverse("output", args=[output.workspace_id, pk]) if pk else ""
+
+    return {"previous": address(newer), "next": address(older)}
+
+
+def output_urls(output: Output) -> dict[str, str]:
+    """What can be done with a picture."""
+    names = ("rerun", "parameters", "download", "trash", "restore")
+    arguments = [output.workspace_id, output.pk]
+    urls = {name: reverse(f"output-{name}", args=arguments) for name in names}
+    return {**urls, **_neighbours(output)}
+
+
+def verdict_context(output: Output) -> dict[str, str] | None:
+    """The verdict on a re-run."""
+    comparison = compare_with_original(output)
+    if comparison is None:
+        return None
+    original = comparison.original
+    return {
+        "kind": comparison.verdict.value,
+        "text": comparison.sentence,
+        "original_url": reverse("output", args=[original.workspace_id, original.pk]),
+    }
+
+
+def output_context(output: Output) -> dict[str, Any]:
+    """The viewer of one picture."""
+    manifest = open_manifest(output)
+    recipe = open_recipe(output.job).only(output.index)
+    picture = output.picture
+    return {
+        "output": {
+            "id": output.pk,
+            "picture_url": media_url(picture),
+            "thumb_url": media_url(output.thumbnail),
+            "width": picture.width,
+            "height": picture.height,
+            "seed": output.seed,
+            "created_at": output.created_at,
+            "is_trashed": output.trashed_at is not None,
+            "is_starred": False,
+            "size_bytes": picture.size_bytes,
+            "media_type": picture.media_type,
+        },
+        "recipe": recipe.to_wire(),
+        "manifest": manifest,
+        "manifest_json": json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False),
+        "verdict": verdict_context(output),
+        "urls": output_urls(output),
+        "author_email": output.job.created_by.email,
+    }
+
+
+def download_name(output: Output) -> str:
+    """A file name that says nothing of the content."""
+    made: datetime = output.created_at
+    return f"studio-{made:%Y%m%d-%H%M%S}-{output.pk[-6:].lower()}-seed{output.seed}.png"

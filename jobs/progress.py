@@ -1,0 +1,96 @@
+"""Latest-wins progress in Redis: numbers in the clear, previews sealed. Everything has a TTL."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+from django.conf import settings
+from redis.asyncio import Redis
+
+TTL_SECONDS = 300
+_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Redis] = WeakKeyDictionary()
+
+
+def _client() -> Redis:
+    """One client (and pool) per event loop."""
+    loop = asyncio.get_running_loop()
+    client = _clients.get(loop)
+    if client is None:
+        client = _clients[loop] = Redis.from_url(settings.REDIS_URL)
+    return client
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Step `step` of `steps` of picture `index` of `count`; `preview` counts its previews."""
+
+    attempt_id: str
+    index: int
+    count: int
+    step: int
+    steps: int
+    preview: int
+
+
+def _key(job_id: str) -> str:
+    return f"studio:progress:{job_id}"
+
+
+async def put_progress(job_id: str, values: Mapping[str, str | int]) -> None:
+    """Keep the newest numbers of a job."""
+    async with _client().pipeline(transaction=False) as pipe:
+        pipe.hset(_key(job_id), mapping={key: str(value) for key, value in values.items()})
+        pipe.expire(_key(job_id), TTL_SECONDS)
+        await pipe.execute()
+
+
+async def put_preview(job_id: str, *, attempt_id: str, index: int, envelope: bytes) -> None:
+    """Keep the newest preview, sealed by the agent under the attempt's preview key."""
+    async with _client().pipeline(transaction=False) as pipe:
+        mapping: dict[str, str | bytes] = {
+            "envelope": envelope,
+            "envelope_index": str(index),
+            "envelope_attempt": attempt_id,
+        }
+        pipe.hset(_key(job_id), mapping=mapping)
+        pipe.hincrby(_key(job_id), "preview", 1)
+        pipe.expire(_key(job_id), TTL_SECONDS)
+        await pipe.execute()
+
+
+async def get_progress(job_id: str) -> Progress | None:
+    """The newest numbers, if any are kept."""
+    names = ["attempt_id", "index", "count", "step", "steps", "preview"]
+    raw = await _client().hmget(_key(job_id), names)
+    if raw[0] is None:
+        return None
+    numbers = [int(value or 0) for value in raw[1:]]
+    return Progress(
+        attempt_id=raw[0].decode(),
+        index=numbers[0],
+        count=numbers[1],
+        step=numbers[2],
+        steps=numbers[3],
+        preview=numbers[4],
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedPreview:
+    """A preview's envelope and what it belongs to."""
+
+    attempt_id: str
+    index: int
+    envelope: bytes
+
+
+async def get_preview(job_id: str) -> SealedPreview | None:
+    """The newest sealed preview, if any is kept."""
+    names = ["envelope_attempt", "envelope_index", "envelope"]
+    attempt, index, envelope = await _client().hmget(_key(job_id), names)
+    if attempt is None or envelope is None:
+        return None
+    return SealedPreview(attempt_id=attempt.decode(), index=int(index), envelope=bytes(envelope))

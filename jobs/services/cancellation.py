@@ -1,0 +1,41 @@
+"""Canceling."""
+
+from __future__ import annotations
+
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.actors import Actor
+from accounts.roles import Permission
+from accounts.services.audit import record_event
+from jobs.announcements import announce_cancel, announce_job
+from jobs.lifecycle import ATTEMPT_OPEN, JobStatus
+from jobs.models import Job, JobAttempt
+from jobs.services.transitions import move_job
+
+
+@transaction.atomic
+def cancel_job(*, job: Job, actor: Actor) -> bool:
+    """Cancel a queued job now, or ask the agent to stop a running one.
+
+    Returns False if the job had already ended: that is not an error, the user was just slower.
+    """
+    actor.require(Permission.JOB_CANCEL)
+    now = timezone.now()
+    if Job.objects.filter(pk=job.pk, status=JobStatus.QUEUED.value).update(
+        cancel_requested_at=now
+    ) and move_job(job, JobStatus.CANCELED):
+        record_event(actor, "job.canceled", job.pk)
+        return True
+    asked = Job.objects.filter(
+        pk=job.pk, status=JobStatus.RUNNING.value, cancel_requested_at=None
+    ).update(cancel_requested_at=now)
+    if not asked:
+        return Job.objects.filter(pk=job.pk, status=JobStatus.RUNNING.value).exists()
+    open_statuses = [status.value for status in ATTEMPT_OPEN]
+    attempts = JobAttempt.objects.select_related("agent").filter(job=job, status__in=open_statuses)
+    for attempt in attempts:
+        announce_cancel(attempt.agent, attempt.pk)
+    announce_job(job, JobStatus.RUNNING)
+    record_event(actor, "job.cancel_requested", job.pk)
+    return True

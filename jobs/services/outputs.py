@@ -1,0 +1,127 @@
+"""Pictures: to the trash, back again, made again, gone for good."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.actors import Actor
+from accounts.roles import Permission
+from accounts.services.audit import record_event
+from jobs.announcements import announce_output
+from jobs.models import Job, Output
+from jobs.recipes import open_recipe
+from jobs.services.submission import Submitted, submit_job
+from workspaces.services.artifacts import remove_artifacts
+
+
+@transaction.atomic
+def trash_output(*, output: Output, actor: Actor) -> bool:
+    """Put a picture into the trash; False if it lies there already."""
+    actor.require(Permission.OUTPUT_TRASH)
+    now = timezone.now()
+    if not Output.objects.filter(pk=output.pk, trashed_at=None).update(trashed_at=now):
+        return False
+    record_event(actor, "output.trashed", output.pk)
+    announce_output(output, is_trashed=True)
+    return True
+
+
+@transaction.atomic
+def restore_output(*, output: Output, actor: Actor) -> bool:
+    """Bring a picture back from the trash; False if it was not there."""
+    actor.require(Permission.OUTPUT_TRASH)
+    trashed = Output.objects.filter(pk=output.pk, trashed_at__isnull=False)
+    if not trashed.update(trashed_at=None):
+        return False
+    record_event(actor, "output.restored", output.pk)
+    announce_output(output, is_trashed=False)
+    return True
+
+
+def rerun_output(*, output: Output, actor: Actor, idempotency_key: str | None = None) -> Submitted:
+    """Make a picture again from its recipe: a new job for that one picture.
+
+    Raises:
+        InvalidInputError: its model or starting picture is gone.
+    """
+    recipe = open_recipe(output.job).only(output.index)
+    raw = {key: value for key, value in recipe.to_wire().items() if value is not None}
+    return submit_job(
+        actor=actor,
+        workspace=output.workspace,
+        raw=raw,
+        idempotency_key=idempotency_key,
+        rerun_of=output,
+    )
+
+
+class Verdict(StrEnum):
+    """How a picture made again compares with its original."""
+
+    PENDING = "pending"
+    IDENTICAL = "identical"
+    SIMILAR = "similar"
+    DIFFERENT = "different"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """A verdict, its sentence, and the picture it was compared with."""
+
+    verdict: Verdict
+    sentence: str
+    original: Output
+
+
+def compare_with_original(output: Output) -> Comparison | None:
+    """The plain verdict on a re-run; None if the picture is no re-run."""
+    job = Job.objects.select_related("rerun_of__picture").get(pk=output.job_id)
+    original = job.rerun_of
+    if original is None:
+        return None
+    if original.picture.sha256 == output.picture.sha256:
+        return Comparison(
+            verdict=Verdict.IDENTICAL,
+            sentence="Identical: every byte is the same as in the original.",
+            original=original,
+        )
+    if original.engine != output.engine:
+        return Comparison(
+            verdict=Verdict.SIMILAR,
+            sentence="Same recipe, other runtime: similar, not identical. "
+            + _differences(original.engine, output.engine),
+            original=original,
+        )
+    return Comparison(
+        verdict=Verdict.DIFFERENT,
+        sentence="Same recipe and runtime, yet other bytes. Please tell an admin: "
+        "this should not happen.",
+        original=original,
+    )
+
+
+def _differences(before: dict[str, object], after: dict[str, object]) -> str:
+    changed = [
+        f"{key} was {before.get(key, '–')}, is {after.get(key, '–')}"
+        for key in sorted(set(before) | set(after))
+        if before.get(key) != after.get(key)
+    ]
+    return "Changed: " + "; ".join(changed) + "."
+
+
+def purge_trash(*, limit: int = 200) -> int:
+    """Remove for good what has lain in the trash for longer than `TRASH_DAYS`; how many."""
+    before = timezone.now() - timedelta(days=settings.TRASH_DAYS)
+    old = Output.objects.filter(trashed_at__lt=before).select_related("picture", "thumbnail")
+    outputs = list(old[:limit])
+    for output in outputs:
+        with transaction.atomic():
+            Output.objects.filter(pk=output.pk).delete()
+            remove_artifacts([output.picture, output.thumbnail])
+    return len(outputs)

@@ -1,0 +1,175 @@
+"""Submitting a job: checked, priced, sealed and queued in one transaction."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from django.db import IntegrityError, transaction
+from django.db.models import Max
+from django.utils import timezone
+
+from accounts.actors import Actor
+from accounts.roles import Permission
+from accounts.services.audit import record_event
+from gpuagent.protocol.recipe import (
+    SEED_MAX,
+    FieldProblem,
+    Recipe,
+    RecipeInvalidError,
+    parse_recipe,
+)
+from jobs.announcements import announce_job, wake_dispatcher
+from jobs.estimates import Cost, estimate_cost, largest_square
+from jobs.lifecycle import JobStatus
+from jobs.models import Agent, Job, Output
+from jobs.recipes import seal_recipe
+from jobs.scheduling import Tier
+from library.models import ModelVersion
+from library.selectors import find_version, usable_versions
+from studio.core.errors import InvalidInputError
+from studio.core.ids import new_id
+from workspaces.access import find_input
+from workspaces.models import Artifact, Workspace
+
+IDEMPOTENCY_KEY_MAX = 255
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """`is_new` is False if the idempotency key named a job that exists already."""
+
+    job: Job
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Checked:
+    recipe: Recipe
+    version: ModelVersion
+    image: Artifact | None
+    cost: Cost
+
+
+def submit_job(
+    *,
+    actor: Actor,
+    workspace: Workspace,
+    raw: Mapping[str, object],
+    idempotency_key: str | None = None,
+    rerun_of: Output | None = None,
+) -> Submitted:
+    """Queue what `raw` asks for. No model means the library's first; no seed a random one.
+
+    Raises:
+        InvalidInputError: something about it is wrong; every field is named.
+        ForbiddenError: the role may not submit.
+    """
+    actor.require(Permission.JOB_SUBMIT)
+    if idempotency_key and (existing := _find(actor, idempotency_key)):
+        return Submitted(job=existing, is_new=False)
+    checked = _check(workspace, raw, idempotency_key)
+    try:
+        with transaction.atomic():
+            job = _create(actor, workspace, checked, idempotency_key, rerun_of)
+    except IntegrityError:
+        # The other half of a double click won the race.
+        existing = _find(actor, idempotency_key or "")
+        if existing is None:
+            raise
+        return Submitted(job=existing, is_new=False)
+    return Submitted(job=job, is_new=True)
+
+
+def _find(actor: Actor, idempotency_key: str) -> Job | None:
+    mine = Job.objects.select_related("workspace", "model_version__asset")
+    return mine.filter(created_by_id=actor.user_id, idempotency_key=idempotency_key).first()
+
+
+def _with_defaults(raw: Mapping[str, object]) -> dict[str, object]:
+    values = {key: value for key, value in raw.items() if value is not None}
+    if values.get("model") in (None, ""):
+        versions = usable_versions()
+        if versions:
+            values["model"] = versions[0].digest
+    if values.get("seed") in (None, ""):
+        values["seed"] = secrets.randbelow(SEED_MAX + 1)
+    return values
+
+
+def _check(workspace: Workspace, raw: Mapping[str, object], key: str | None) -> _Checked:
+    if key is not None and len(key) > IDEMPOTENCY_KEY_MAX:
+        message = f"The idempotency key has {len(key)} characters; at most 255 fit."
+        raise _invalid("idempotency_key", "too_long", message, len(key), IDEMPOTENCY_KEY_MAX)
+    try:
+        recipe = parse_recipe(_with_defaults(raw))
+    except RecipeInvalidError as error:
+        raise InvalidInputError(error.problems) from error
+    version = find_version(recipe.model)
+    if version is None:
+        raise _invalid("model", "unknown_model", "There is no such model here. Choose another.")
+    image = None
+    if recipe.image is not None:
+        image = find_input(workspace, recipe.image)
+        if image is None:
+            message = "That starting picture is not in this workspace; add it again."
+            raise _invalid("image", "unknown_image", message)
+    cost = estimate_cost(recipe, weights_bytes=version.weights_bytes)
+    _refuse_what_fits_nowhere(recipe, version, cost)
+    return _Checked(recipe=recipe, version=version, image=image, cost=cost)
+
+
+def _invalid(
+    field: str, code: str, message: str, value: object = None, limit: object = None
+) -> InvalidInputError:
+    return InvalidInputError(
+        [FieldProblem(field=field, code=code, message=message, value=value, limit=limit)]
+    )
+
+
+def _refuse_what_fits_nowhere(recipe: Recipe, version: ModelVersion, cost: Cost) -> None:
+    """Only if some agent has said how much it has: before that nothing is known."""
+    largest = Agent.objects.aggregate(largest=Max("memory_bytes"))["largest"]
+    if not largest or cost.memory_bytes <= largest:
+        return
+    side = largest_square(available_bytes=largest, weights_bytes=version.weights_bytes)
+    hint = f"Try {side} × {side} or smaller." if side else "Choose a smaller model."
+    message = (
+        f"{version.asset.name} at {recipe.width} × {recipe.height} needs about "
+        f"{cost.memory_bytes / 1024**3:.1f} GiB; the largest agent has "
+        f"{largest / 1024**3:.1f} GiB. {hint}"
+    )
+    raise _invalid("width", "does_not_fit", message, recipe.width * recipe.height, side)
+
+
+def _create(
+    actor: Actor,
+    workspace: Workspace,
+    checked: _Checked,
+    idempotency_key: str | None,
+    rerun_of: Output | None,
+) -> Job:
+    recipe, job_id = checked.recipe, new_id("job")
+    job = Job.objects.create(
+        id=job_id,
+        organization_id=workspace.organization_id,
+        workspace=workspace,
+        created_by_id=actor.user_id,
+        tier=Tier.FAST.value,
+        model_version=checked.version,
+        sealed_recipe=seal_recipe(workspace, recipe, job_id=job_id),
+        input_artifact=checked.image,
+        rerun_of=rerun_of,
+        idempotency_key=idempotency_key or None,
+        width=recipe.width,
+        height=recipe.height,
+        count=recipe.num_images_per_prompt,
+        cost_seconds=checked.cost.seconds,
+        memory_bytes=checked.cost.memory_bytes,
+        submitted_at=timezone.now(),
+    )
+    record_event(actor, "job.submitted", job.pk)
+    announce_job(job, JobStatus.QUEUED)
+    wake_dispatcher()
+    return job

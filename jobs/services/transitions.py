@@ -1,0 +1,77 @@
+"""Changing the state of jobs and attempts: compare-and-set, then announce."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils import timezone
+
+from gpuagent.protocol.failures import FailureCode
+from jobs.announcements import announce_job, wake_dispatcher
+from jobs.lifecycle import (
+    AttemptStatus,
+    JobStatus,
+    after_attempt_ends,
+    counts_against_job,
+    sources_of,
+)
+from jobs.models import Job, JobAttempt
+
+_ENDS = {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED}
+
+
+def move_job(job: Job, target: JobStatus, **changes: Any) -> bool:  # noqa: ANN401  # column values
+    """Move the job if it is in a state that allows it; False if somebody was quicker."""
+    sources = [status.value for status in sources_of(target)]
+    if target in _ENDS:
+        changes.setdefault("ended_at", timezone.now())
+    moved = Job.objects.filter(pk=job.pk, status__in=sources).update(status=target.value, **changes)
+    if moved:
+        announce_job(job, target)
+        wake_dispatcher()
+    return bool(moved)
+
+
+def move_attempt(attempt: JobAttempt, target: AttemptStatus, **changes: Any) -> bool:  # noqa: ANN401  # column values
+    """Move the attempt if it is in a state that allows it and its fence still holds."""
+    sources = [status.value for status in sources_of(target)]
+    return bool(
+        JobAttempt.objects.filter(pk=attempt.pk, fence=attempt.fence, status__in=sources).update(
+            status=target.value, **changes
+        )
+    )
+
+
+def end_attempt(
+    attempt: JobAttempt,
+    target: AttemptStatus,
+    *,
+    failure: FailureCode | None = None,
+    data: dict[str, object] | None = None,
+    timings: dict[str, object] | None = None,
+) -> bool:
+    """End an attempt and decide what becomes of its job; False if it had ended already."""
+    code = failure.value if failure else ""
+    ended = move_attempt(
+        attempt,
+        target,
+        ended_at=timezone.now(),
+        error_code=code,
+        error_data=data or {},
+        timings=timings or {},
+    )
+    if not ended:
+        return False
+    job = Job.objects.select_for_update().get(pk=attempt.job_id)
+    counts = target is not AttemptStatus.SUCCEEDED and counts_against_job(failure, target)
+    counted = job.attempts_counted + int(counts)
+    next_status = after_attempt_ends(
+        target, failure, counted, cancel_requested=job.cancel_requested_at is not None
+    )
+    error = {"error_code": code or "", "error_data": data or {}}
+    if next_status is JobStatus.FAILED and not code:
+        error["error_code"] = FailureCode.AGENT_LOST.value
+    if next_status is not JobStatus.FAILED:
+        error = {"error_code": "", "error_data": {}}
+    move_job(job, next_status, attempts_counted=counted, **error)
+    return True

@@ -1,0 +1,37 @@
+"""Addresses of the room and of the agents' API."""
+
+from django.urls import path
+
+from jobs import agent_api
+from jobs.views import outputs, room
+
+WORKSPACE = "w/<str:workspace_id>/"
+JOB = WORKSPACE + "jobs/<str:job_id>/"
+OUTPUT = WORKSPACE + "outputs/<str:output_id>"
+ATTEMPT = "agent/v1/attempts/<str:attempt_id>/"
+
+urlpatterns = [
+    path("", room.home, name="home"),
+    path(WORKSPACE, room.room, name="room"),
+    path(WORKSPACE + "jobs", room.job_submit, name="job-submit"),
+    path(JOB + "tile", room.job_tiles_view, name="job-tiles"),
+    path(JOB + "parameters", room.job_parameters, name="job-parameters"),
+    path(JOB + "cancel", room.job_cancel, name="job-cancel"),
+    path(WORKSPACE + "queue", room.queue, name="queue"),
+    path(WORKSPACE + "gallery", room.gallery, name="gallery"),
+    path(WORKSPACE + "uploads", room.upload, name="upload"),
+    path(OUTPUT, outputs.output_view, name="output"),
+    path(OUTPUT + "/parameters", outputs.output_parameters, name="output-parameters"),
+    path(OUTPUT + "/download", outputs.output_download, name="output-download"),
+    path(OUTPUT + "/rerun", outputs.output_rerun, name="output-rerun"),
+    path(OUTPUT + "/trash", outputs.output_trash, name="output-trash"),
+    path(OUTPUT + "/restore", outputs.output_restore, name="output-restore"),
+    path("agent/v1/register", agent_api.register, name="agent-register"),
+    path("agent/v1/heartbeat", agent_api.heartbeat, name="agent-heartbeat"),
+    path(ATTEMPT + "claim", agent_api.claim, name="agent-claim"),
+    path(ATTEMPT + "outputs", agent_api.outputs, name="agent-outputs"),
+    path(ATTEMPT + "finish", agent_api.finish, name="agent-finish"),
+    path(ATTEMPT + "inputs/<str:artifact_id>", agent_api.input_bytes, name="agent-input"),
+    path("agent/v1/store/<str:artifact_id>", agent_api.store, name="agent-store"),
+    path("agent/v1/models/<str:sha256>", agent_api.model_bytes, name="agent-model"),
+]

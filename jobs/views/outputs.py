@@ -1,0 +1,95 @@
+"""One picture: looking, taking its recipe, making it again, downloading, trash."""
+
+from __future__ import annotations
+
+from django.http import HttpResponse, HttpResponseBase, JsonResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_GET, require_POST, require_safe
+
+from accounts.roles import Permission
+from jobs import access
+from jobs.models import Output
+from jobs.presenters import (
+    base_context,
+    download_name,
+    job_tiles,
+    output_context,
+    output_tile,
+)
+from jobs.recipes import open_recipe
+from jobs.services.outputs import rerun_output, restore_output, trash_output
+from workspaces.http import WorkspaceRequest, workspace_page
+from workspaces.views import deliver
+
+
+def _output(request: WorkspaceRequest, output_id: str, permission: Permission) -> Output:
+    return access.get_output(
+        request.actor, output_id, permission=permission, workspace=request.workspace
+    )
+
+
+@require_safe
+@workspace_page(Permission.OUTPUT_VIEW)
+def output_view(request: WorkspaceRequest, output_id: str) -> HttpResponse:
+    """The viewer: a fragment for the room's scripts, a page for an address typed in."""
+    output = _output(request, output_id, Permission.OUTPUT_VIEW)
+    context = output_context(output)
+    if request.headers.get("HX-Request"):
+        return render(request, "jobs/partials/output.html", context)
+    email = str(getattr(request.user, "email", ""))
+    base = base_context(request.workspace, request.actor, email)
+    merged = {**base, **context, "urls": {**base["urls"], **context["urls"]}}
+    return render(request, "jobs/output_page.html", merged)
+
+
+@require_GET
+@workspace_page(Permission.OUTPUT_VIEW)
+def output_parameters(request: WorkspaceRequest, output_id: str) -> JsonResponse:
+    """The recipe of just this picture."""
+    output = _output(request, output_id, Permission.OUTPUT_VIEW)
+    return JsonResponse({"recipe": open_recipe(output.job).only(output.index).to_wire()})
+
+
+@require_GET
+@workspace_page(Permission.OUTPUT_VIEW)
+def output_download(request: WorkspaceRequest, output_id: str) -> HttpResponseBase:
+    """The picture as it was made, with the metadata inside it."""
+    output = _output(request, output_id, Permission.OUTPUT_VIEW)
+    return deliver(request, output.picture, filename=download_name(output))
+
+
+@require_POST
+@workspace_page(Permission.JOB_SUBMIT)
+def output_rerun(request: WorkspaceRequest, output_id: str) -> HttpResponse:
+    """Make the picture again: a new job, whose tile is the answer."""
+    output = _output(request, output_id, Permission.OUTPUT_VIEW)
+    submitted = rerun_output(
+        output=output,
+        actor=request.actor,
+        idempotency_key=request.POST.get("idempotency_key") or None,
+    )
+    tiles = job_tiles(submitted.job, request.actor)
+    return render(request, "jobs/partials/tiles.html", {"tiles": tiles}, status=201)
+
+
+@require_POST
+@workspace_page(Permission.OUTPUT_TRASH)
+def output_trash(request: WorkspaceRequest, output_id: str) -> HttpResponse:
+    """To the trash."""
+    output = _output(request, output_id, Permission.OUTPUT_TRASH)
+    trash_output(output=output, actor=request.actor)
+    return _tile(request, output)
+
+
+@require_POST
+@workspace_page(Permission.OUTPUT_TRASH)
+def output_restore(request: WorkspaceRequest, output_id: str) -> HttpResponse:
+    """Back from the trash."""
+    output = _output(request, output_id, Permission.OUTPUT_TRASH)
+    restore_output(output=output, actor=request.actor)
+    return _tile(request, output)
+
+
+def _tile(request: WorkspaceRequest, output: Output) -> HttpResponse:
+    tile = output_tile(output, width=output.job.width, height=output.job.height)
+    return render(request, "jobs/partials/tiles.html", {"tiles": [tile]})

@@ -1,0 +1,141 @@
+"""The room: submitting, the queue, the gallery."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_GET, require_POST, require_safe
+
+from accounts.http import signed_in
+from accounts.roles import Permission
+from accounts.selectors import organizations_of
+from gpuagent.protocol.recipe import Recipe
+from jobs import access
+from jobs.presenters import (
+    gallery_context,
+    job_tiles,
+    queue_context,
+    queue_row,
+    room_context,
+)
+from jobs.recipes import open_recipe
+from jobs.selectors import outputs_of
+from jobs.services.cancellation import cancel_job
+from jobs.services.submission import submit_job
+from workspaces.http import WorkspaceRequest, workspace_page
+from workspaces.selectors import workspaces_of
+from workspaces.services.uploads import add_upload
+from workspaces.signing import media_url
+
+FIELDS = frozenset(Recipe.__dataclass_fields__)
+
+
+def _email(request: HttpRequest) -> str:
+    return str(getattr(request.user, "email", ""))
+
+
+@require_safe
+@signed_in
+def home(request: HttpRequest) -> HttpResponse:
+    """On to the first workspace the person can reach."""
+    workspaces = workspaces_of(organizations_of(str(request.user.pk)))
+    if workspaces:
+        return HttpResponseRedirect(f"/w/{workspaces[0].pk}/")
+    message = "You are in no workspace yet. Ask an admin of your organization to invite you."
+    context = {"title": "No workspace", "message": message, "code": 403}
+    return render(request, "error.html", context, status=403)
+
+
+@require_safe
+@workspace_page(Permission.WORKSPACE_VIEW)
+def room(request: WorkspaceRequest) -> HttpResponse:
+    """The room of a workspace."""
+    context = room_context(request.workspace, request.actor, _email(request))
+    return render(request, "jobs/room.html", context)
+
+
+@require_POST
+@workspace_page(Permission.JOB_SUBMIT)
+def job_submit(request: WorkspaceRequest) -> HttpResponse:
+    """Submit the form: tiles at once (201), or what is wrong with which field (422)."""
+    raw = {name: value for name, value in request.POST.items() if name in FIELDS}
+    submitted = submit_job(
+        actor=request.actor,
+        workspace=request.workspace,
+        raw=raw,
+        idempotency_key=request.POST.get("idempotency_key") or None,
+    )
+    tiles = job_tiles(submitted.job, request.actor)
+    status = 201 if submitted.is_new else 200
+    return render(request, "jobs/partials/tiles.html", {"tiles": tiles}, status=status)
+
+
+@require_GET
+@workspace_page(Permission.JOB_VIEW)
+def job_tiles_view(request: WorkspaceRequest, job_id: str) -> HttpResponse:
+    """The tiles of a job as they stand."""
+    job = access.get_job(
+        request.actor, job_id, permission=Permission.JOB_VIEW, workspace=request.workspace
+    )
+    tiles = job_tiles(job, request.actor)
+    return render(request, "jobs/partials/tiles.html", {"tiles": tiles})
+
+
+@require_GET
+@workspace_page(Permission.OUTPUT_VIEW)
+def job_parameters(request: WorkspaceRequest, job_id: str) -> JsonResponse:
+    """A job's recipe, for *Use parameters* on a tile that has no picture."""
+    job = access.get_job(
+        request.actor, job_id, permission=Permission.OUTPUT_VIEW, workspace=request.workspace
+    )
+    return JsonResponse({"recipe": open_recipe(job).to_wire()})
+
+
+@require_POST
+@workspace_page(Permission.JOB_CANCEL)
+def job_cancel(request: WorkspaceRequest, job_id: str) -> HttpResponse:
+    """Cancel; pressing twice, or too late, is fine."""
+    job = access.get_job(
+        request.actor, job_id, permission=Permission.JOB_CANCEL, workspace=request.workspace
+    )
+    cancel_job(job=job, actor=request.actor)
+    job.refresh_from_db()
+    row = queue_row(job, request.actor, done=len(outputs_of(job)), position=None)
+    return render(request, "jobs/partials/queue_row.html", {"row": row})
+
+
+@require_GET
+@workspace_page(Permission.JOB_VIEW)
+def queue(request: WorkspaceRequest) -> HttpResponse:
+    """The queue drawer."""
+    context = queue_context(request.workspace, request.actor)
+    return render(request, "jobs/partials/queue.html", context)
+
+
+@require_GET
+@workspace_page(Permission.OUTPUT_VIEW)
+def gallery(request: WorkspaceRequest) -> HttpResponse:
+    """A page of the gallery, older than `before`."""
+    context = gallery_context(
+        request.workspace,
+        before=request.GET.get("before"),
+        is_trash=request.GET.get("trash") == "1",
+    )
+    return render(request, "jobs/partials/gallery.html", context)
+
+
+@require_POST
+@workspace_page(Permission.UPLOAD_CREATE)
+def upload(request: WorkspaceRequest) -> JsonResponse:
+    """Add a starting picture."""
+    file = request.FILES.get("image") or next(iter(request.FILES.values()), None)
+    content = file.read() if file is not None else b""
+    artifact = add_upload(actor=request.actor, workspace=request.workspace, content=content)
+    body = {
+        "id": artifact.pk,
+        "sha256": artifact.sha256,
+        "width": artifact.width,
+        "height": artifact.height,
+        "url": media_url(artifact),
+    }
+    return JsonResponse(body, status=201)
