@@ -26,7 +26,9 @@ def ready(request: HttpRequest) -> JsonResponse:
     """Database, Redis and a warm agent are there: a picture can be made."""
     waiting_for, warm = _waiting_for()
     body = {"ready": not waiting_for, "agents_warm": warm, "waiting_for": waiting_for}
-    return JsonResponse(body, status=503 if waiting_for else 200)
+    response = JsonResponse(body, status=503 if waiting_for else 200)
+    response._has_been_logged = True  # type: ignore[attr-defined]  # "not yet" is no error to log
+    return response
 
 
 def _waiting_for() -> tuple[str, int]:

@@ -111,7 +111,7 @@ def _checks(layout: Layout, console: Console, env: Mapping[str, str]) -> list[Ch
         *checks,
         Check("pytest", _pytest(layout, *_FAST), env),
         Check("pytest in the browser", _pytest(layout, "-m", "browser"), env, may_be_empty=True),
-        Check("pytest of the whole product", slow, env, may_be_empty=True),
+        Check("pytest of the whole product", slow, env),
     ]
 
 

@@ -169,7 +169,6 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "/static/"
-STATIC_ROOT = Path(env.text("STUDIO_STATE", str(BASE_DIR / ".state"))) / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 WHITENOISE_USE_FINDERS = True
 FRONTEND_MANIFEST = BASE_DIR / "static" / "build" / "manifest.json"

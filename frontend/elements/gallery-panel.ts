@@ -113,7 +113,7 @@ export class GalleryPanel extends HTMLElement {
     const title = this.querySelector(".panel__title");
     if (title) title.textContent = this.isTrash ? "Trash" : "Gallery";
     const total = part(this, "total");
-    if (total) total.textContent = this.isTrash ? String(this.inTrash ?? "") : this.total === null ? "" : String(this.total);
+    if (total) total.textContent = this.isTrash ? String(this.inTrash || "") : String(this.total || "");
     if (!tiles.some((tile) => tile.querySelector('.tile__frame[tabindex="0"]'))) this.rove(tiles[0] ?? null);
   }
 

@@ -40,7 +40,7 @@ export class PictureViewer extends HTMLElement {
       }),
     ];
     this.addEventListener("click", this.clickedListener);
-    this.applySurround(String(readSetting("surround") ?? "grey"));
+    this.applySurround(String(readSetting("surround") ?? "room"));
     this.applyInfo(readSetting("viewer-info") !== false);
     this.applyZoom();
     const mat = part(this, "mat");
@@ -81,8 +81,8 @@ export class PictureViewer extends HTMLElement {
     const target = (event.target as Element).closest<HTMLElement>("[data-action], [data-surround], [data-open-picture]");
     if (!target) return;
     if (target.dataset.surround) {
-      this.applySurround(target.dataset.surround);
-      writeSetting("surround", target.dataset.surround);
+      const pressed = target.getAttribute("aria-pressed") === "true";
+      this.setSurround(pressed ? "room" : target.dataset.surround);
       return;
     }
     if (target instanceof HTMLAnchorElement) {
@@ -195,10 +195,13 @@ export class PictureViewer extends HTMLElement {
   }
 
   private cycleSurround(): void {
-    const order = ["black", "grey", "white"];
-    const next = order[(order.indexOf(this.dataset.surround ?? "grey") + 1) % order.length] ?? "grey";
-    this.applySurround(next);
-    writeSetting("surround", next);
+    const order = ["room", "black", "grey", "white"];
+    this.setSurround(order[(order.indexOf(this.dataset.surround ?? "room") + 1) % order.length] ?? "room");
+  }
+
+  private setSurround(name: string): void {
+    this.applySurround(name);
+    writeSetting("surround", name);
   }
 
   private applySurround(name: string): void {

@@ -35,10 +35,12 @@ export class StudioStage extends HTMLElement implements StageView {
       listen("studio:output-gone", ({ output }) => {
         for (const tile of this.tiles) if (tile.output === output) tile.hidden = true;
         this.lay();
+        this.describe();
       }),
       listen("studio:output-restored", ({ output }) => {
         for (const tile of this.tiles) if (tile.output === output) tile.hidden = false;
         this.lay();
+        this.describe();
       }),
     ];
     this.addEventListener("click", (event) => this.clicked(event));

@@ -52,7 +52,7 @@ class Agent:
         )
         self._client = StudioClient(places, self._http)
         self._engine = self._detect(settings)
-        self._held = HeldAttempts()
+        self._held = HeldAttempts(lease_seconds=settings.lease_seconds)
         self._compute = Compute()
         self._is_ready = False
         sources = Sources(places, self._http)

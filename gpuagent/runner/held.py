@@ -33,10 +33,18 @@ class AttemptStoppedError(Exception):
 class Held:
     """One attempt in this agent's hands. All methods may be called from any thread."""
 
-    def __init__(self, attempt_id: str, fence: int, *, now: float | None = None) -> None:
+    def __init__(
+        self,
+        attempt_id: str,
+        fence: int,
+        *,
+        lease_seconds: float = LEASE_SECONDS,
+        now: float | None = None,
+    ) -> None:
         self.attempt_id = attempt_id
         self.fence = fence
         self.is_claimed = False
+        self._lease_seconds = lease_seconds
         self._leased_at = time.monotonic() if now is None else now
         self._reason: Stop | None = None
         self._no_more_pictures = False
@@ -71,7 +79,7 @@ class Held:
         """
         at = time.monotonic() if now is None else now
         with self._lock:
-            if at - self._leased_at > LEASE_SECONDS:
+            if at - self._leased_at > self._lease_seconds:
                 self._reason = Stop.LOST
             return self._reason
 
@@ -99,7 +107,8 @@ class Held:
 class HeldAttempts:
     """All held attempts, and the last ones that were: a message may come more than once."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, lease_seconds: float = LEASE_SECONDS) -> None:
+        self._lease_seconds = lease_seconds
         self._held: dict[str, Held] = {}
         self._seen: OrderedDict[tuple[str, int], None] = OrderedDict()
         self._is_draining = False
@@ -113,7 +122,8 @@ class HeldAttempts:
             self._seen[attempt_id, fence] = None
             while len(self._seen) > _REMEMBERED:
                 self._seen.popitem(last=False)
-            held = self._held[attempt_id] = Held(attempt_id, fence)
+            held = Held(attempt_id, fence, lease_seconds=self._lease_seconds)
+            self._held[attempt_id] = held
             return held
 
     def drop(self, held: Held, *, forget: bool = False) -> None:

@@ -92,12 +92,19 @@ class ProgressReporter:
     """Tells the studio how far an attempt is. Called on the compute thread, so it only queues."""
 
     def __init__(
-        self, assignment: Assignment, held: Held, link: Link, previews: PreviewThread
+        self,
+        assignment: Assignment,
+        held: Held,
+        link: Link,
+        previews: PreviewThread,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._assignment = assignment
         self._held = held
         self._link = link
         self._previews = previews
+        self._clock = clock
         self._key = b64decode(assignment.preview_key)
         self._progress_at = -1.0
         self._preview_at: float | None = None
@@ -120,7 +127,7 @@ class ProgressReporter:
         self, index: int, count: int, done: int, of: int, peek: Peek, colors: LatentColors
     ) -> None:
         """Step `done` of `of` of picture `index` has been taken."""
-        now = time.monotonic()
+        now = self._clock()
         if done == of or now - self._progress_at >= PROGRESS_SECONDS:
             self._progress_at = now
             self._link.send(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -38,9 +38,11 @@ class CountingSources(Sources):
     opened: int = 0
 
     @override
-    def open(self, url: str) -> AbstractContextManager[Iterator[bytes]]:
+    @contextmanager
+    def open(self, url: str) -> Iterator[Iterator[bytes]]:
         self.opened += 1
-        return super().open(url)
+        with super().open(url) as chunks:
+            yield chunks
 
 
 @pytest.fixture

@@ -23,12 +23,10 @@ VALID: dict[str, object] = {"model": MODEL, "prompt": "a mug"}
 recipes = st.builds(
     Recipe,
     model=st.just(MODEL),
-    prompt=st.text(
-        st.characters(exclude_characters="\x00", exclude_categories=("Cs",)), min_size=1
-    ).filter(str.strip),
-    negative_prompt=st.text(
-        st.characters(exclude_characters="\x00", exclude_categories=("Cs",)), max_size=50
+    prompt=st.text(st.characters(exclude_characters="\x00", codec="utf-8"), min_size=1).filter(
+        str.strip
     ),
+    negative_prompt=st.text(st.characters(exclude_characters="\x00", codec="utf-8"), max_size=50),
     num_inference_steps=st.integers(1, 150),
     guidance_scale=st.floats(0, 30),
     width=st.integers(8, 256).map(lambda n: n * 8),

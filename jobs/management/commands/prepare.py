@@ -52,6 +52,7 @@ class Command(BaseCommand):
             login = prepare_demo(state)
             register_house_model()
             self.stdout.write("the house model is in the library")
+            forget_last_run()
             write_agent_credentials(Path(os.environ["STUDIO_AGENT_CREDENTIALS"]))
         self.stdout.write(json.dumps(login))
 
@@ -98,6 +99,12 @@ def register_house_model() -> None:
         example_prompts=HOUSE_EXAMPLES,
     )
     register_model(settings.BASE_DIR / "house" / "model", description, organization_id=None)
+
+
+def forget_last_run() -> None:
+    """The agent of this machine is not running yet, however lately it was heard of."""
+    local = Agent.objects.filter(is_local=True)
+    local.update(last_seen_at=None, is_ready=False, warm=[])
 
 
 def write_agent_credentials(path: Path) -> None:

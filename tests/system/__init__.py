@@ -1,0 +1,1 @@
+"""The whole product as processes: started as a person starts it, and broken on purpose."""
