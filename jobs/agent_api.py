@@ -124,7 +124,8 @@ def store(request: AgentRequest, artifact_id: str) -> HttpResponse:
     artifact = Artifact.objects.filter(pk=artifact_id).first()
     if artifact is None or artifact.status != ArtifactStatus.EXPECTED.value:
         raise ConflictError(what="Nothing is expected under this id.")
-    length = int(request.headers.get("Content-Length") or 0)
+    stated = request.headers.get("Content-Length", "")
+    length = int(stated) if stated.isdecimal() and len(stated) < 16 else 0
     if not HEADER.size < length <= SEALED_MAX_BYTES:
         raise BadMessageError(reason=f"The body must have 1 to {SEALED_MAX_BYTES} bytes.")
     storage.put(artifact.storage_key, request.read(SEALED_MAX_BYTES))

@@ -76,6 +76,8 @@ class AgentConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels s
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """A report; what is malformed, stale or about somebody else's attempt is dropped."""
+        if not hasattr(self, "agent"):
+            return  # refused, and it spoke before it heard so
         try:
             if bytes_data is not None:
                 await self._preview(PreviewFrame.decode(bytes_data))

@@ -148,10 +148,14 @@ class WorkspaceConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channe
 
     async def output_gone(self, event: dict[str, Any]) -> None:
         """A picture went to the trash."""
+        if not await self._may_stay():
+            return
         await self._send({"type": "gone", "output_id": event["output_id"]})
 
     async def output_restored(self, event: dict[str, Any]) -> None:
         """A picture came back."""
+        if not await self._may_stay():
+            return
         message = {"type": "restored", "output_id": event["output_id"], "id": event["job_id"]}
         await self._send(message)
 

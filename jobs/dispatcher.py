@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
 
 from django.conf import settings
@@ -21,20 +22,35 @@ from jobs.scheduling import (
     AgentView,
     Charge,
     FairState,
+    Need,
     Placement,
     Policy,
     Queue,
     Tier,
+    Unplaceable,
     WaitingJob,
+    WaitReason,
     plan,
     refund,
     settle,
 )
 from jobs.selectors import live_agents
 from jobs.services.leasing import OPEN, expire_overdue, lease_attempt, resend_unclaimed
+from jobs.services.transitions import fail_unplaceable
 from studio.core.queue import flush_outbox, send_on_commit
 
 SAVE_SECONDS = 5.0
+READ_AT_ONCE = 2_000
+_COLUMNS = (
+    "organization_id",
+    "created_by_id",
+    "tier",
+    "model_version__digest",
+    "cost_seconds",
+    "memory_bytes",
+    "submitted_at",
+    "position",
+)
 SWEEP_EVERY = timedelta(minutes=10)
 logger = logging.getLogger(__name__)
 
@@ -46,6 +62,8 @@ class Dispatcher:
         self.policy = policy or Policy()
         self.queue: Queue | None = None
         self.saved_at = 0.0
+        self.known: set[str] = set()
+        self.unfit_since: dict[Need, float] = {}
         self.swept_at = timezone.now() - SWEEP_EVERY
 
     def run_round(self) -> int:
@@ -61,23 +79,20 @@ class Dispatcher:
         return leased
 
     def _synchronise(self) -> Queue:
-        """Make the index agree with the queued rows."""
-        queued = Job.objects.filter(status=JobStatus.QUEUED.value).select_related("model_version")
-        rows = {row.pk: row for row in queued}
+        """Make the index agree with the queued rows: ids of all, columns only of what is new."""
+        queued = Job.objects.filter(status=JobStatus.QUEUED.value)
+        positions = dict(queued.order_by().values_list("pk", "position"))
         if self.queue is None:
             saved = SchedulerState.objects.filter(pk=1).values_list("state", flat=True).first()
             state = FairState.from_json(saved) if saved else FairState()
-            waiting = [_waiting(row) for row in rows.values()]
-            self.queue = Queue(policy=self.policy, state=state, waiting=waiting)
-            self.known = set(rows)
-            return self.queue
-        for job_id in self.known - set(rows):
-            if job_id in self.queue:
-                self.queue.remove(job_id)
-        for job_id, row in rows.items():
-            if job_id not in self.queue:
-                self.queue.add(_waiting(row))
-        self.known = set(rows)
+            self.queue = Queue(policy=self.policy, state=state, waiting=_read(list(positions)))
+        else:
+            queue = self.queue
+            for job_id in self.known - positions.keys():
+                queue.remove(job_id)
+            for job in _read([pk for pk in positions if _differs(queue, pk, positions[pk])]):
+                queue.add(job)
+        self.known = set(positions)
         return self.queue
 
     def _settle(self, queue: Queue) -> None:
@@ -103,8 +118,22 @@ class Dispatcher:
         for agent_id, _organization, seconds, leased_at in open_attempts:
             busy[agent_id] = max(busy.get(agent_id, 0.0), leased_at.timestamp()) + seconds
         views = [_view(agent, held[agent.pk], busy.get(agent.pk)) for agent in agents.values()]
-        placements = plan(queue, views, now=now, in_flight=in_flight).placements
-        return sum(self._lease(queue, placement, agents) for placement in placements)
+        planned = plan(queue, views, now=now, in_flight=in_flight)
+        leased = sum(self._lease(queue, placement, agents) for placement in planned.placements)
+        self._give_up(queue, planned.unplaceable)
+        return leased
+
+    def _give_up(self, queue: Queue, unplaceable: Sequence[Unplaceable]) -> None:
+        """Fail what has been too large for every live agent for a while; a larger one may come."""
+        now = time.monotonic()
+        too_large = {u.need: u for u in unplaceable if u.reason is WaitReason.DOES_NOT_FIT}
+        self.unfit_since = {need: self.unfit_since.get(need, now) for need in too_large}
+        for need, since in list(self.unfit_since.items()):
+            if now - since < settings.UNPLACEABLE_GRACE_SECONDS:
+                continue
+            for job_id in queue.jobs_needing(need):
+                fail_unplaceable(job_id, dict(too_large[need].data))
+                queue.remove(job_id)
 
     def _lease(self, queue: Queue, placement: Placement, agents: dict[str, Agent]) -> bool:
         boot_id = agents[placement.agent_id].boot_id
@@ -130,6 +159,22 @@ class Dispatcher:
         self.swept_at = timezone.now()
         with transaction.atomic():
             send_on_commit("sweep")
+
+
+def _differs(queue: Queue, job_id: str, position: int) -> bool:
+    """Whether the index lacks the job, or has it in another place of its owner's line."""
+    known = queue.get(job_id)
+    return known is None or known.position != position
+
+
+def _read(job_ids: Sequence[str]) -> list[WaitingJob]:
+    """The jobs with what the scheduler must know of them, some hundreds at a time."""
+    found = []
+    for start in range(0, len(job_ids), READ_AT_ONCE):
+        some = Job.objects.filter(pk__in=job_ids[start : start + READ_AT_ONCE])
+        rows = some.select_related("model_version").only(*_COLUMNS)
+        found.extend(_waiting(row) for row in rows)
+    return found
 
 
 def _waiting(job: Job) -> WaitingJob:

@@ -207,7 +207,6 @@ def base_context(workspace: Workspace, actor: Actor, email: str) -> dict[str, An
         "user_email": email,
         "account_email": email,
         "agents": {"connected": connected, "warm": warm},
-        "urls": room_urls(workspace),
         "who_can_see": member_names(actor.organization_id, roles=viewers),
     }
 
@@ -219,6 +218,7 @@ def room_context(workspace: Workspace, actor: Actor, email: str) -> dict[str, An
     prompts = [prompt for version in versions for prompt in version.asset.example_prompts]
     return {
         **base_context(workspace, actor, email),
+        "urls": room_urls(workspace),
         "form": _form(versions),
         "models": [_model(version, warm) for version in versions],
         "samplers": [{"id": s.id, "label": s.label} for s in SAMPLERS.values()],
@@ -284,7 +284,7 @@ def output_context(output: Output) -> dict[str, Any]:
             "size_bytes": picture.size_bytes,
             "media_type": picture.media_type,
         },
-        "recipe": recipe.to_wire(),
+        "recipe": {**recipe.to_wire(), "sampler_label": SAMPLERS[recipe.sampler].label},
         "manifest": manifest,
         "manifest_json": json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False),
         "verdict": verdict_context(output),

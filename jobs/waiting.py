@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 
 from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
@@ -25,7 +26,9 @@ def _state(organization_id: str, job_id: str) -> tuple[JobStatus, int]:
         return JobStatus(status), Output.objects.filter(job_id=job_id).count()
 
 
-async def _events(workspace_id: str, job_id: str) -> AsyncIterator[dict[str, object] | None]:
+async def _events(
+    workspace_id: str, job_id: str
+) -> AsyncGenerator[dict[str, object] | None, None]:
     """Rings about the job; None at least every `RECHECK_SECONDS`, since a ring may be lost."""
     layer = get_channel_layer()
     channel = await layer.new_channel()
@@ -50,10 +53,11 @@ async def wait_until_ended(job: Job, *, seconds: float) -> bool:
     read = database_sync_to_async(_state)
     try:
         async with asyncio.timeout(seconds):
-            async for _event in _events(job.workspace_id, job.pk):
-                status, _outputs = await read(job.organization_id, job.pk)
-                if status in JOB_TERMINAL:
-                    return True
+            async with aclosing(_events(job.workspace_id, job.pk)) as events:
+                async for _event in events:
+                    status, _outputs = await read(job.organization_id, job.pk)
+                    if status in JOB_TERMINAL:
+                        return True
     except TimeoutError:
         pass
     return False
@@ -68,24 +72,26 @@ async def stream_events(job: Job) -> AsyncIterator[str]:
     read = database_sync_to_async(_state)
     said: tuple[JobStatus, int] | None = None
     quiet = 0.0
-    async for event in _events(job.workspace_id, job.pk):
-        if event is not None and event["type"] == "job.progress":
-            progress = await get_progress(job.pk)
-            if progress is not None:
-                numbers: dict[str, object] = {
-                    "index": progress.index,
-                    "step": progress.step,
-                    "steps": progress.steps,
-                }
-                yield _encode("progress", numbers)
-            continue
-        state = await read(job.organization_id, job.pk)
-        quiet = quiet + RECHECK_SECONDS if event is None else 0.0
-        if state != said:
-            said = state
-            yield _encode("status", {"id": job.pk, "status": state[0].value, "outputs": state[1]})
-        elif quiet >= KEEP_ALIVE_SECONDS:
-            quiet = 0.0
-            yield ": still here\n\n"
-        if state[0] in JOB_TERMINAL:
-            return
+    async with aclosing(_events(job.workspace_id, job.pk)) as events:
+        async for event in events:
+            if event is not None and event["type"] == "job.progress":
+                progress = await get_progress(job.pk)
+                if progress is not None:
+                    numbers: dict[str, object] = {
+                        "index": progress.index,
+                        "step": progress.step,
+                        "steps": progress.steps,
+                    }
+                    yield _encode("progress", numbers)
+                continue
+            state = await read(job.organization_id, job.pk)
+            quiet = quiet + RECHECK_SECONDS if event is None else 0.0
+            if state != said:
+                said = state
+                status, outputs = state
+                yield _encode("status", {"id": job.pk, "status": status.value, "outputs": outputs})
+            elif quiet >= KEEP_ALIVE_SECONDS:
+                quiet = 0.0
+                yield ": still here\n\n"
+            if state[0] in JOB_TERMINAL:
+                return

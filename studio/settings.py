@@ -180,6 +180,7 @@ FILE_UPLOAD_MAX_MEMORY_SIZE = UPLOAD_MAX_BYTES  # uploads stay in memory: no pla
 # ------------------------------------------------------------------ our own times, in seconds
 LEASE_SECONDS = env.integer("STUDIO_LEASE_SECONDS", default=15)
 UNCLAIMED_RESEND_SECONDS = 3
+UNPLACEABLE_GRACE_SECONDS = 60  # a larger agent may be on its way
 MEDIA_URL_SECONDS = 900
 TRASH_DAYS = 30
 AGENT_SLOTS = 2

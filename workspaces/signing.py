@@ -34,4 +34,4 @@ def is_valid(organization_id: str, artifact_id: str, expires: str, signature: st
     if not expires.isdecimal() or len(expires) > 12 or int(expires) < time.time():
         return False
     expected = _signature(organization_id, artifact_id, int(expires))
-    return hmac.compare_digest(expected, signature)
+    return hmac.compare_digest(expected.encode(), signature.encode(errors="replace"))

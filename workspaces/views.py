@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 
+from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.utils.http import http_date
 from django.views.decorators.http import require_safe
@@ -18,7 +19,7 @@ from workspaces.models import Artifact, ArtifactStatus
 from workspaces.services.artifacts import read_range
 from workspaces.signing import is_valid
 
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)$")
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})$", re.ASCII)
 _WHOLE_BYTES = 1 << 20
 
 
@@ -79,9 +80,12 @@ def _body(artifact: Artifact, start: int, stop: int) -> HttpResponse | Streaming
     return StreamingHttpResponse(_pieces(artifact, start, stop), content_type=artifact.media_type)
 
 
-def _pieces(artifact: Artifact, start: int, stop: int) -> Iterator[bytes]:
-    with organization_scope(artifact.organization_id):
-        yield from read_range(artifact, start, stop)
+async def _pieces(artifact: Artifact, start: int, stop: int) -> AsyncIterator[bytes]:
+    """Each segment is read and opened in a thread, so that other requests go on meanwhile."""
+    pieces = read_range(artifact, start, stop)
+    following = sync_to_async(next, thread_sensitive=False)
+    while piece := await following(pieces, b""):
+        yield piece
 
 
 def _requested_range(header: str, size: int) -> tuple[int, int] | None:

@@ -5,9 +5,10 @@ import { readSetting, writeSetting } from "../lib/store";
 const KEY_STEP = 16;
 
 export class PanelResizer extends HTMLElement {
-  private readonly usual = Number(this.getAttribute("aria-valuenow"));
+  private usual = 0;
 
   connectedCallback(): void {
+    this.usual = Number(this.getAttribute("aria-valuenow"));
     const kept = Number(readSetting(`width.${this.panel}`));
     this.set(kept || this.usual, { keep: false });
     this.addEventListener("pointerdown", (event) => this.drag(event));

@@ -114,11 +114,11 @@ export class RecipeForm extends HTMLElement {
     for (const [name, value] of Object.entries(values)) {
       if (name === "num_images_per_prompt" && mark && Number(value) === 1) continue; // one picture of a batch was looked at
       const text = value === null || value === undefined ? "" : String(value);
+      const radios = this.form.querySelectorAll<HTMLInputElement>(`input[type="radio"][name="${CSS.escape(name)}"]`);
+      for (const radio of radios) if (radio.value === text) radio.checked = true; // an unknown model changes nothing
+      if (radios.length) continue;
       const control = this.form.elements.namedItem(name);
-      if (control instanceof RadioNodeList) {
-        if ([...control].some((radio) => (radio as HTMLInputElement).value === text)) control.value = text;
-      } else if (control instanceof HTMLInputElement && control.type === "radio") control.checked ||= control.value === text;
-      else if (
+      if (
         control instanceof HTMLInputElement ||
         control instanceof HTMLTextAreaElement ||
         control instanceof HTMLSelectElement

@@ -1,10 +1,11 @@
 import { expect, test } from "vitest";
 
 import { formValues, loadDraft, recallRecipe, rememberRecipe, saveDraft } from "./drafts";
+import { mount } from "../test/pages";
 
 test("a draft is the form without what belongs to one request", () => {
-  document.body.innerHTML = `<form><input name="csrfmiddlewaretoken" value="t"><textarea name="prompt">boat</textarea>
-    <input type="radio" name="model" value="a"><input type="radio" name="model" value="b" checked></form>`;
+  mount(`<form><input name="csrfmiddlewaretoken" value="t"><textarea name="prompt">boat</textarea>
+    <input type="radio" name="model" value="a"><input type="radio" name="model" value="b" checked></form>`);
   const values = formValues(document.querySelector("form") as HTMLFormElement);
   expect(values).toEqual({ prompt: "boat", model: "b" });
   saveDraft("w", values);

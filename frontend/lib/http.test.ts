@@ -1,10 +1,10 @@
 import { expect, test } from "vitest";
 
-import { playServer } from "../test/pages";
+import { mount, playServer } from "../test/pages";
 import { ask } from "./http";
 
 test("a post carries the token and asks for a fragment", async () => {
-  document.body.innerHTML = '<meta name="csrf-token" content="abc">';
+  mount('<meta name="csrf-token" content="abc">');
   const log = playServer(() => ({ body: "ok" }));
   expect(await ask("/x", { method: "POST" })).toMatchObject({ kind: "ok", text: "ok" });
   expect(log[0]?.headers).toMatchObject({ "X-CSRFToken": "abc", "HX-Request": "true" });

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 
-import { press } from "../test/pages";
+import { mount, press } from "../test/pages";
 import { bindKeys, handleKey, keyCaps, keysOf, setSingleKeys } from "./keys";
 
 const stops: (() => void)[] = [];
@@ -28,7 +28,7 @@ test("names of keys", () => {
 });
 
 test("a key of one character does nothing while someone writes", () => {
-  document.body.innerHTML = "<textarea></textarea>";
+  mount("<textarea></textarea>");
   const run = bind("t");
   press("t", document.querySelector("textarea") as Element);
   expect(run).not.toHaveBeenCalled();
@@ -37,7 +37,7 @@ test("a key of one character does nothing while someone writes", () => {
 });
 
 test("a key for text fields works there", () => {
-  document.body.innerHTML = "<textarea></textarea>";
+  mount("<textarea></textarea>");
   const run = bind("mod+enter", { typing: true });
   press("Enter", document.querySelector("textarea") as Element, { ctrlKey: true });
   expect(run).toHaveBeenCalledOnce();
@@ -63,7 +63,7 @@ test("the latest binding wins, unless it does not apply now", () => {
 });
 
 test("an open dialog keeps the keys to itself", () => {
-  document.body.innerHTML = "<dialog open></dialog>";
+  mount("<dialog open></dialog>");
   const run = bind("t");
   press("t");
   expect(run).not.toHaveBeenCalled();

@@ -1,7 +1,7 @@
 import { beforeEach, expect, test } from "vitest";
 
 import "../elements/job-tile";
-import { playServer, record, roomHtml, settle, tileHtml } from "../test/pages";
+import { mount, playServer, record, roomHtml, settle, tileHtml } from "../test/pages";
 import type { JobState } from "./job-state";
 import { TileBoard } from "./tile-board";
 
@@ -14,7 +14,7 @@ beforeEach(() => {
 });
 
 test("a tile becomes its picture in place", async () => {
-  document.body.innerHTML = roomHtml(tileHtml({ status: "running" }) + tileHtml({ job: "job_0", status: "succeeded" }));
+  mount(roomHtml(tileHtml({ status: "running" }) + tileHtml({ job: "job_0", status: "succeeded" })));
   playServer(() => ({ body: tileHtml({ status: "succeeded" }) }));
   const tile = document.querySelector("job-tile");
   board.changed("job_1", "succeeded");
@@ -25,7 +25,7 @@ test("a tile becomes its picture in place", async () => {
 });
 
 test("a job of another tab comes to the front, once however often it is announced", async () => {
-  document.body.innerHTML = roomHtml(tileHtml({ job: "job_0", status: "succeeded" }));
+  mount(roomHtml(tileHtml({ job: "job_0", status: "succeeded" })));
   playServer(() => ({ body: tileHtml({ index: 0 }) + tileHtml({ index: 1 }) }));
   for (let times = 0; times < 3; times += 1) board.changed("job_1", "queued");
   await settle();
@@ -34,7 +34,7 @@ test("a job of another tab comes to the front, once however often it is announce
 });
 
 test("changes during a fetch lead to one more fetch", async () => {
-  document.body.innerHTML = roomHtml(tileHtml());
+  mount(roomHtml(tileHtml()));
   const log = playServer(async () => {
     await settle(5);
     return { body: tileHtml({ status: log.length > 1 ? "succeeded" : "running" }) };
@@ -46,9 +46,9 @@ test("changes during a fetch lead to one more fetch", async () => {
 });
 
 test("after a reconnect, what ended is fetched, what is new is fetched, what fits is not", async () => {
-  document.body.innerHTML = roomHtml(
+  mount(roomHtml(
     tileHtml({ job: "job_ended", status: "running" }) + tileHtml({ job: "job_same", status: "running" }) + tileHtml({ job: "job_old", status: "succeeded" }),
-  );
+  ));
   const log = playServer(({ url }) => ({
     body: url.includes("job_ended") ? tileHtml({ job: "job_ended", status: "failed", error: "Out of memory." }) : tileHtml({ job: "job_new" }),
   }));
@@ -60,7 +60,7 @@ test("after a reconnect, what ended is fetched, what is new is fetched, what fit
 });
 
 test("a job that is not ours to see any more goes", async () => {
-  document.body.innerHTML = roomHtml(tileHtml({ status: "running" }));
+  mount(roomHtml(tileHtml({ status: "running" })));
   playServer(() => ({ status: 404 }));
   board.snapshot([]);
   await settle();
@@ -68,7 +68,7 @@ test("a job that is not ours to see any more goes", async () => {
 });
 
 test("a picture that went to the trash is not asked for with every step", async () => {
-  document.body.innerHTML = roomHtml(tileHtml({ index: 1, status: "running" }));
+  mount(roomHtml(tileHtml({ index: 1, status: "running" })));
   const log = playServer(() => ({ body: tileHtml({ index: 1, status: "running" }) }));
   for (let step = 1; step < 6; step += 1) {
     board.progress(state({ step, index: 1, count: 2 }));
@@ -78,13 +78,13 @@ test("a picture that went to the trash is not asked for with every step", async 
 });
 
 test("late progress does not wake a tile that has ended", () => {
-  document.body.innerHTML = roomHtml(tileHtml({ status: "succeeded" }));
+  mount(roomHtml(tileHtml({ status: "succeeded" })));
   board.progress(state());
   expect(statuses()).toEqual(["job_1/0 succeeded"]);
 });
 
 test("the end of a job is told once, with its outputs", async () => {
-  document.body.innerHTML = roomHtml(tileHtml({ index: 0, status: "running" }) + tileHtml({ index: 1 }));
+  mount(roomHtml(tileHtml({ index: 0, status: "running" }) + tileHtml({ index: 1 })));
   const finished = record<{ job: string; outputs: string[] }>("studio:job-finished");
   board.apply(tileHtml({ index: 0, status: "succeeded" }));
   expect(document.getElementById("live")?.textContent).toBe("Picture 1 of 2 is ready.");
@@ -95,7 +95,7 @@ test("the end of a job is told once, with its outputs", async () => {
 });
 
 test("while the trash is shown, new jobs do not fall into it", () => {
-  document.body.innerHTML = roomHtml("");
+  mount(roomHtml(""));
   (document.getElementById("gallery") as HTMLElement).dataset.trash = "1";
   board.apply(tileHtml());
   expect(statuses()).toEqual([]);

@@ -1,6 +1,6 @@
 import { afterEach, expect, test } from "vitest";
 
-import { playServer, record, roomHtml, settle } from "../test/pages";
+import { mount, playServer, record, roomHtml, settle } from "../test/pages";
 import { emit } from "./dom";
 import { isViewerOpen, startViewerHost } from "./viewer-host";
 
@@ -8,7 +8,7 @@ let stop = (): void => undefined;
 afterEach(() => stop());
 
 test("opens a picture under its address, and gives the focus back when it closes", async () => {
-  document.body.innerHTML = roomHtml('<a id="opener" href="#">picture</a>');
+  mount(roomHtml('<a id="opener" href="#">picture</a>'));
   const room = location.pathname;
   stop = startViewerHost();
   playServer(() => ({ body: "<p>the picture</p>" }));
@@ -26,7 +26,7 @@ test("opens a picture under its address, and gives the focus back when it closes
 });
 
 test("the last picture asked for is the one shown", async () => {
-  document.body.innerHTML = roomHtml("");
+  mount(roomHtml(""));
   stop = startViewerHost();
   playServer(async ({ url }) => {
     await settle(url.includes("slow") ? 20 : 1);
@@ -39,7 +39,7 @@ test("the last picture asked for is the one shown", async () => {
 });
 
 test("a picture that cannot be had is told, and the stage stays", async () => {
-  document.body.innerHTML = roomHtml("");
+  mount(roomHtml(""));
   stop = startViewerHost();
   playServer(() => ({ status: 404 }));
   const toasts = record<{ text: string }>("studio:toast");

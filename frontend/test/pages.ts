@@ -82,3 +82,10 @@ export function press(key: string, target: EventTarget = document.body, options:
   target.dispatchEvent(event);
   return event;
 }
+
+/** Put HTML into the page as a browser does: elements are connected when their children are there. */
+export function mount(html: string): void {
+  const template = document.createElement("template");
+  template.innerHTML = html;
+  document.body.replaceChildren(document.importNode(template.content, true));
+}

@@ -199,7 +199,7 @@ class AttemptRunner:
             start = self._start(work, model)
             make = _Maker(work, self._compute, model, embeddings, start, reporter)
             for index in range(work.recipe.num_images_per_prompt):
-                if True:
+                if index not in work.assignment.done:
                     work.held.check_next_picture()
                     _raise_early(work)
                     self._finish_picture(work, index, make(index))

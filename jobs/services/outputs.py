@@ -122,6 +122,7 @@ def purge_trash(*, limit: int = 200) -> int:
     outputs = list(old[:limit])
     for output in outputs:
         with transaction.atomic():
-            Output.objects.filter(pk=output.pk).delete()
-            remove_artifacts([output.picture, output.thumbnail])
+            gone, _rows = Output.objects.filter(pk=output.pk, trashed_at__lt=before).delete()
+            if gone:  # else: somebody brought it back this very moment
+                remove_artifacts([output.picture, output.thumbnail])
     return len(outputs)

@@ -98,9 +98,13 @@ def _take(attempt: JobAttempt, file: StoredFile) -> Artifact:
         width=file.width,
         height=file.height,
     )
-    if artifact is None or not sealed_size_is_right(artifact, facts):
+    # One that is stored already belongs to another picture: `mark_stored` refuses it.
+    if (
+        artifact is None
+        or not sealed_size_is_right(artifact, facts)
+        or not mark_stored(artifact, facts)
+    ):
         raise ConflictError(what=f"The store does not hold the {file.kind.value} as reported.")
-    mark_stored(artifact, facts)
     return artifact
 
 

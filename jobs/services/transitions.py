@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db import transaction
 from django.utils import timezone
 
 from gpuagent.protocol.failures import FailureCode
@@ -75,3 +76,13 @@ def end_attempt(
         error = {"error_code": "", "error_data": {}}
     move_job(job, next_status, attempts_counted=counted, **error)
     return True
+
+
+@transaction.atomic
+def fail_unplaceable(job_id: str, data: dict[str, int | str]) -> bool:
+    """Fail a queued job that no agent can ever take; False if it is not queued any more."""
+    job = Job.objects.select_for_update().filter(pk=job_id, status=JobStatus.QUEUED.value).first()
+    code = FailureCode.DOES_NOT_FIT.value
+    return job is not None and move_job(
+        job, JobStatus.FAILED, error_code=code, error_data=data
+    )

@@ -37,9 +37,8 @@ def output_view(request: WorkspaceRequest, output_id: str) -> HttpResponse:
     if request.headers.get("HX-Request"):
         return render(request, "jobs/partials/output.html", context)
     email = str(getattr(request.user, "email", ""))
-    base = base_context(request.workspace, request.actor, email)
-    merged = {**base, **context, "urls": {**base["urls"], **context["urls"]}}
-    return render(request, "jobs/output_page.html", merged)
+    page = {**base_context(request.workspace, request.actor, email), **context}
+    return render(request, "jobs/output_page.html", page)
 
 
 @require_GET

@@ -25,6 +25,16 @@ PIPELINES = {"StableDiffusionPipeline": Architecture.SD15}
 SUFFIXES = frozenset({".json", ".txt", ".safetensors"})
 HEADER_MAX_BYTES = 100 * 1024 * 1024
 CHUNK_BYTES = 1 << 20
+# What an untrusted header can raise, deeply nested JSON included.
+_BROKEN = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    OverflowError,
+    RecursionError,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,10 +98,11 @@ def check_safetensors(path: Path) -> None:
             raise _refuse("broken_weights", f"{path.name} is not a safetensors file.")
         try:
             header = json.loads(file.read(length))
-            ends = [v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"]
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            tensors = [v for k, v in header.items() if k != "__metadata__"]
+            end = max((int(v["data_offsets"][1]) for v in tensors), default=-1)
+        except _BROKEN as error:
             raise _refuse("broken_weights", f"{path.name} has a broken header.") from error
-    if not ends or 8 + length + max(ends) != size:
+    if 8 + length + end != size:
         raise _refuse("broken_weights", f"{path.name} is cut short or has a tail.")
 
 

@@ -56,11 +56,21 @@ def system_scope() -> Iterator[None]:
 
 
 class ScopedQuery(sql.Query):
-    """Refuses to become SQL outside a scope; everything Django does with rows passes here."""
+    """Refuses to become SQL outside the scope it was made in; all that Django does passes here.
+
+    A query made outside any scope has no filter on the organization, so it must not run later
+    inside one: `born_in` goes with every clone.
+    """
+
+    born_in: Scope | None = None
 
     def _refuse_outside_scope(self) -> None:
-        if _current.get() is None and not self.is_empty():
+        if self.is_empty():
+            return
+        if _current.get() is None:
             raise ScopeMissingError(f"{self.model.__name__} was queried outside a scope")
+        if self.born_in != _current.get():
+            raise ScopeMissingError(f"{self.model.__name__} was queried in another scope")
 
     def get_compiler(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401  # Django's signature
         self._refuse_outside_scope()
@@ -90,10 +100,9 @@ class ScopedManager(models.Manager[Row], Generic[Row]):
     """The default manager of tenant-owned tables: only rows of the scope's organization."""
 
     def get_queryset(self) -> ScopedQuerySet[Row]:
-        queryset: ScopedQuerySet[Row] = ScopedQuerySet(
-            self.model, query=ScopedQuery(self.model), using=self._db
-        )
-        scope = _current.get()
+        query, scope = ScopedQuery(self.model), _current.get()
+        query.born_in = scope
+        queryset: ScopedQuerySet[Row] = ScopedQuerySet(self.model, query=query, using=self._db)
         if scope is None or scope.organization_id is None:
             return queryset
         return queryset.filter(self.visible_to(scope.organization_id))

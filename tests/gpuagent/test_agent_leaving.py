@@ -21,17 +21,19 @@ def test_agent_told_to_leave_finishes_the_picture_and_hands_back_the_rest(
     studio: FakeStudio, valkey: Valkey, house_ref: ModelRef, tmp_path: Path, store: Path
 ) -> None:
     # Given one attempt in the making, one waiting and one not yet taken
-    agent = AgentProcess(tmp_path, studio, valkey)
+    agent = AgentProcess(tmp_path, studio, valkey, STUDIO_AGENT_DRAIN_SECONDS="60")
     try:
         running, waiting, later = (studio.add_attempt(house_ref, MANY) for _ in range(3))
-        for attempt in (running, waiting, later):
-            agent.send(attempt)
+        agent.send(running)
+        wait_until(lambda: studio.progress_of(running), seconds=60, what="the first step")
+        agent.send(waiting)
+        agent.send(later)
         wait_until(lambda: running.commits and waiting.claims, seconds=60, what="the first picture")
         made = len(running.commits)
         # When the agent is told to leave
         agent.process.send_signal(signal.SIGTERM)
         # Then it leaves in good order
-        assert agent.process.wait(20) == 0
+        assert agent.process.wait(40) == 0
         # with the picture in hand stored, and what remains handed back
         assert made <= len(running.commits) <= made + 3
         for attempt in (running, waiting):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from base64 import b64encode
@@ -151,6 +152,20 @@ def test_outbox_is_bounded() -> None:
     for number in range(1000):
         outbox.put(("progress", str(number)), "x")
     assert len(outbox) == 256
+
+
+def test_message_that_could_not_be_sent_is_kept() -> None:
+    class BrokenSocket:
+        async def send(self, _data: str) -> None:
+            raise ConnectionError
+
+    link = Link(Places(studio_url="http://x", token=TOKEN), on_cancel=lambda _: None)
+    link.send(AttemptStarted(attempt_id="att_1", fence=1, seq=1))
+    with pytest.raises(ConnectionError):
+        asyncio.run(link._send_all(BrokenSocket()))  # type: ignore[arg-type]  # all it needs
+    entry = link._outbox.take()
+    assert entry is not None
+    assert entry[0] == ("attempt.started", "att_1")
 
 
 class RecordingLink(Link):

@@ -95,6 +95,16 @@ class Program:
                 return
         raise AssertionError(f"{job_id} ended before step {step} of picture {index}.")
 
+    def pictures(self) -> dict[str, str]:
+        """Id to SHA-256 of all pictures in the gallery."""
+        found: dict[str, str] = {}
+        before: str | None = ""
+        while before is not None:
+            page = _object(self.http.get("outputs", params={"before": before}))
+            found |= {output["id"]: output["sha256"] for output in page["results"]}
+            before = page["next"]
+        return found
+
     def close(self) -> None:
         self.http.close()
 
@@ -107,6 +117,15 @@ class Program:
                     name = line.removeprefix("event: ")
                 elif line.startswith("data: ") and name == "progress":
                     yield json.loads(line.removeprefix("data: "))
+
+
+def message_of(data: str | bytes) -> Json | None:
+    """A message of the browser's socket; None for a preview."""
+    if isinstance(data, bytes):
+        return None
+    message = json.loads(data)
+    assert isinstance(message, dict)
+    return message
 
 
 def _csrf(html: str) -> str:

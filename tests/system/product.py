@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -28,6 +29,7 @@ _MARKS = {
     "worker": "manage.py work",
     "agent": "-m gpuagent",
 }
+NAMES = tuple(_MARKS)
 
 
 class Product:
@@ -40,6 +42,7 @@ class Product:
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
         self._seen = 0
+        self._settings: dict[str, str] = {}
 
     @property
     def url(self) -> str:
@@ -61,7 +64,7 @@ class Product:
     def up(self) -> float:
         """Start, wait until it says that it is ready; the seconds that took."""
         began = time.monotonic()
-        self._seen = len(self.lines)
+        self._seen, self._settings = len(self.lines), {}
         self._process = self._start("up")
         self._reader = threading.Thread(target=self._listen, args=(self._process,), daemon=True)
         self._reader.start()
@@ -144,20 +147,24 @@ class Product:
 
     def settings(self) -> dict[str, str]:
         """What `launcher env` prints; never kept among the lines, for it holds passwords."""
-        said, _ = self._start("env").communicate(timeout=_ONCE_TIMEOUT_S)
-        return dict(line.split("=", 1) for line in said.splitlines())
+        if not self._settings:
+            said, _ = self._start("env").communicate(timeout=_ONCE_TIMEOUT_S)
+            self._settings = dict(line.split("=", 1) for line in said.splitlines())
+        return self._settings
 
     def attempts(self, job_id: str) -> list[str]:
         """The states of a job's attempts in the order of their fences."""
-        with psycopg.connect(self.settings()["DATABASE_URL"]) as connection:
-            query = "SELECT status FROM jobs_jobattempt WHERE job_id = %s ORDER BY fence"
-            return [row[0] for row in connection.execute(query, [job_id])]
+        return [status for _id, status in self.attempts_by_fence(job_id)]
 
-    def artifacts(self) -> dict[str, str]:
-        """Key in the store to status, of every artifact."""
+    def attempts_by_fence(self, job_id: str) -> list[tuple[str, str]]:
+        """Id and state of a job's attempts; the first has fence 1."""
         with psycopg.connect(self.settings()["DATABASE_URL"]) as connection:
-            query = "SELECT organization_id, workspace_id, id, status FROM workspaces_artifact"
-            return {"/".join(row[:3]): row[3] for row in connection.execute(query)}
+            query = "SELECT id, status FROM jobs_jobattempt WHERE job_id = %s ORDER BY fence"
+            return [(row[0], row[1]) for row in connection.execute(query, [job_id])]
+
+    def agent_token(self) -> str:
+        """What the agent of this machine proves itself with."""
+        return str(json.loads((self.state / "agent.json").read_text(encoding="utf-8"))["token"])
 
     def empty_broker(self) -> None:
         """FLUSHALL."""

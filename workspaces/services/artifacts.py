@@ -10,7 +10,7 @@ from datetime import timedelta
 from django.db import transaction
 from django.utils import timezone
 
-from gpuagent.protocol.sealing import Context, open_range, plain_size, seal
+from gpuagent.protocol.sealing import Context, SealBrokenError, open_range, plain_size, seal
 from studio.core import storage
 from workspaces.models import Artifact, ArtifactKind, ArtifactStatus, Workspace
 from workspaces.services.keys import data_key, new_data_key
@@ -121,7 +121,10 @@ def read_all(artifact: Artifact) -> bytes:
 
 def sealed_size_is_right(artifact: Artifact, facts: StoredFacts) -> bool:
     """Whether the store holds an object of the size the writer says, fit for its plaintext."""
-    if plain_size(facts.sealed_bytes) != facts.size_bytes:
+    try:
+        if plain_size(facts.sealed_bytes) != facts.size_bytes:
+            return False
+    except SealBrokenError:
         return False
     return (
         storage.exists(artifact.storage_key)

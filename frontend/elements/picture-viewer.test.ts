@@ -1,0 +1,89 @@
+import { afterEach, beforeEach, expect, test } from "vitest";
+
+import "./picture-viewer";
+import { handleKey } from "../lib/keys";
+import { mount, playServer, press, record, roomHtml, settle, tileHtml } from "../test/pages";
+
+const heard = (event: KeyboardEvent): void => void handleKey(event);
+let log: ReturnType<typeof playServer>;
+const HTML = `<picture-viewer data-output="out_1" data-width="64" data-height="32" data-parameters="/p" data-rerun="/rerun" data-trash="/trash" data-restore="/restore">
+  <button data-action="zoom"></button><button data-action="info"></button><button data-surround="black"></button>
+  <div data-part="mat" tabindex="0"><img class="viewer__picture"></div><a data-action="next" href="/w/w/outputs/out_2"></a>
+  <button data-action="rerun"></button><p data-part="error"></p></picture-viewer>`;
+
+beforeEach(() => {
+  document.addEventListener("keydown", heard);
+  log = playServer(({ url }) => {
+    if (url === "/p") return { body: '{"seed":7,"prompt":"boat"}', type: "application/json" };
+    return { status: url === "/rerun" ? 201 : 200, body: url === "/rerun" ? tileHtml({ job: "job_again" }) : "" };
+  });
+  mount(roomHtml(""));
+  const host = document.getElementById("viewer") as HTMLElement;
+  host.hidden = false;
+  host.innerHTML = HTML;
+});
+afterEach(() => {
+  document.removeEventListener("keydown", heard);
+  document.body.replaceChildren();
+});
+
+const viewer = (): HTMLElement => document.querySelector("picture-viewer") as HTMLElement;
+
+test("keys: zoom, details, surround, next, close", () => {
+  const opened = record<{ url: string }>("studio:open-picture");
+  const closed = record("studio:close-viewer");
+  press("z");
+  expect(viewer().hasAttribute("data-actual")).toBe(true);
+  press("i");
+  expect(viewer().dataset.info).toBe("0");
+  press("b");
+  expect(viewer().dataset.surround).toBe("black");
+  press("ArrowRight");
+  expect(opened[0]?.url).toContain("/w/w/outputs/out_2");
+  press("Escape");
+  expect(closed).toHaveLength(1);
+});
+
+test("enlarged, the focused picture keeps the arrow keys for itself", () => {
+  const opened = record("studio:open-picture");
+  press("z");
+  document.querySelector<HTMLElement>('[data-part="mat"]')?.focus();
+  press("ArrowRight");
+  expect(opened).toEqual([]);
+});
+
+test("parameters are offered to the form, whole or in part", async () => {
+  const used = record<{ part: string; values: unknown }>("studio:use-parameters");
+  press("s");
+  await settle();
+  expect(used).toEqual([{ part: "seed", values: { seed: 7, prompt: "boat" } }]);
+});
+
+test("run again puts the new job in the gallery and on the stage", async () => {
+  const submitted = record("studio:submitted");
+  document.querySelector<HTMLElement>('[data-action="rerun"]')?.click();
+  await settle();
+  expect(submitted).toEqual([{ job: "job_again", rerun: true }]);
+  expect(document.querySelector<HTMLElement>("#gallery job-tile")?.dataset.job).toBe("job_again");
+});
+
+test("a refused run is told beside the button", async () => {
+  playServer(() => ({ status: 409, body: '<p data-error-message>The model is gone.</p>' }));
+  document.querySelector<HTMLElement>('[data-action="rerun"]')?.click();
+  await settle();
+  expect(document.querySelector('[data-part="error"]')?.textContent).toBe("The model is gone.");
+});
+
+test("delete goes to the trash and on to the next picture", async () => {
+  const opened = record<{ url: string }>("studio:open-picture");
+  press("Delete");
+  await settle();
+  expect(log.map((asked) => asked.url)).toEqual(["/trash"]);
+  expect(opened).toHaveLength(1);
+  expect(opened[0]?.url).toContain("out_2");
+});
+
+test("keys are free again when the picture is closed", () => {
+  viewer().remove();
+  expect(press("z").defaultPrevented).toBe(false);
+});

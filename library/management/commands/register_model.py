@@ -1,0 +1,75 @@
+"""`manage.py register_model`: put a diffusers folder into the library."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from accounts.models import Organization
+from library.services.registration import Description, register_model
+from studio.core.errors import StudioError
+from studio.core.scoping import organization_scope, system_scope
+
+TEXT_MAX = 120
+
+
+class Command(BaseCommand):
+    """Register a folder as the newest version of a model."""
+
+    help = "Register a diffusers folder as a model, public or of one organization."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("folder", type=Path, help="the folder that holds model_index.json")
+        parser.add_argument("--name", required=True, help="an existing name gets a new version")
+        parser.add_argument("--licence", default="", help="shown beside the name")
+        parser.add_argument("--description", default="", help="a sentence about the model")
+        owner = parser.add_mutually_exclusive_group(required=True)
+        owner.add_argument("--public", action="store_true", help="for everybody here")
+        owner.add_argument("--organization", metavar="ORG_ID", help="for this organization only")
+
+    def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # Django's signature
+        folder: Path = options["folder"]
+        organization_id: str | None = options["organization"]
+        description = Description(
+            name=_text("name", options["name"], minimum=1),
+            licence=_text("licence", options["licence"]),
+            text=options["description"].strip(),
+        )
+        if not folder.is_dir():
+            raise CommandError(f"There is no folder {folder}.")
+        with _scope(organization_id):
+            try:
+                version = register_model(
+                    folder.resolve(), description, organization_id=organization_id
+                )
+            except StudioError as error:
+                raise CommandError(error.message) from error
+            except OSError as error:
+                raise CommandError(f"The files could not be stored: {error.strerror}.") from error
+        self.stdout.write(
+            f"{description.name} is in the library: version {version.number}, "
+            f"{version.architecture}, digest {version.digest}"
+        )
+
+
+def _text(option: str, value: str, *, minimum: int = 0) -> str:
+    text = value.strip()
+    if not minimum <= len(text) <= TEXT_MAX:
+        raise CommandError(
+            f"--{option} has {len(text)} characters; give it {minimum} to {TEXT_MAX}."
+        )
+    return text
+
+
+def _scope(organization_id: str | None) -> AbstractContextManager[None]:
+    """Where the model will belong; a mistyped organization is answered with those there are."""
+    if organization_id is None:
+        return system_scope()
+    if not Organization.objects.filter(pk=organization_id).exists():
+        known = Organization.objects.order_by("created_at").values_list("pk", "name")[:20]
+        names = ", ".join(f"{pk} ({name})" for pk, name in known) or "none yet"
+        raise CommandError(f"There is no organization {organization_id}. There are: {names}.")
+    return organization_scope(organization_id)

@@ -1,0 +1,343 @@
+"""One plain function per noun; everything has a default, tests say what matters.
+
+Rows are made by the product's own services wherever there is one. Scopes are opened here, so that
+tests need to open them only for what they read themselves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import count
+from pathlib import Path
+
+from django.conf import settings
+from django.utils import timezone
+from PIL import Image
+
+from accounts.actors import Actor
+from accounts.models import Membership, Organization, User
+from accounts.roles import Role
+from accounts.selectors import find_actor
+from accounts.services.tokens import create_token
+from gpuagent.protocol.manifest import build_manifest
+from gpuagent.protocol.messages import AttemptFinish, Heartbeat, OutputCommit, StoredFile
+from gpuagent.protocol.recipe import parse_recipe
+from gpuagent.protocol.sealing import seal
+from gpuagent.protocol.taxonomy import FileKind
+from jobs.models import Agent, Job, JobAttempt, Output
+from jobs.recipes import open_recipe
+from jobs.scheduling import Placement, Tier, WaitingJob
+from jobs.services.claiming import claim_attempt
+from jobs.services.fleet import create_agent
+from jobs.services.leasing import lease_attempt
+from jobs.services.reporting import commit_output, finish_attempt
+from jobs.services.submission import submit_job
+from library.models import ModelVersion
+from library.services.registration import Description, register_model
+from studio.core import storage
+from studio.core.scoping import organization_scope, system_scope
+from workspaces.models import Artifact, ArtifactKind, Workspace
+from workspaces.services.artifacts import artifact_context, store_bytes
+from workspaces.services.keys import data_key
+
+GIB = 1024**3
+PASSWORD = "a long and quiet password"
+PROMPT = "photo of a blue car on a beach"
+ENGINE: Mapping[str, object] = {"torch": "2.13.0", "device": "cpu", "threads": 1}
+HOUSE = Path(__file__).resolve().parents[1] / "house" / "model"
+
+_numbers = count(1)
+
+
+def make_user(email: str = "", *, name: str = "") -> User:
+    return User.objects.create_user(email or f"user{next(_numbers)}@example.org", PASSWORD, name=name)
+
+
+def make_organization(name: str = "Alpha") -> Organization:
+    return Organization.objects.create(name=name)
+
+
+def make_member(
+    organization: Organization, role: Role = Role.ARTIST, *, email: str = "", name: str = ""
+) -> User:
+    user = make_user(email, name=name)
+    Membership.objects.create(user=user, organization=organization, role=role.value)
+    return user
+
+
+def make_workspace(organization: Organization, name: str = "Room") -> Workspace:
+    with organization_scope(organization.pk):
+        return Workspace.objects.create(organization=organization, name=name)
+
+
+def make_actor(user: User, organization: Organization) -> Actor:
+    actor = find_actor(user.pk, organization.pk)
+    assert actor is not None, f"{user.email} is no member of {organization.name}"
+    return actor
+
+
+def make_token(user: User, organization: Organization, *, name: str = "script") -> str:
+    """The plain text of a new API token."""
+    with organization_scope(organization.pk):
+        _token, plain = create_token(actor=make_actor(user, organization), name=name)
+    return plain
+
+
+def make_safetensors(tensors: Mapping[str, bytes]) -> bytes:
+    """A sound safetensors file of U8 tensors."""
+    header: dict[str, object] = {}
+    offset = 0
+    for name, content in tensors.items():
+        end = offset + len(content)
+        header[name] = {"dtype": "U8", "shape": [len(content)], "data_offsets": [offset, end]}
+        offset = end
+    encoded = json.dumps(header).encode()
+    return struct.pack("<Q", len(encoded)) + encoded + b"".join(tensors.values())
+
+
+def make_tiny_folder(folder: Path, *, weights: bytes = b"weights") -> Path:
+    """A diffusers folder of the house model's form, a thousandth of its size."""
+    for part in ("model_index.json", "unet/config.json", "vae/config.json"):
+        (folder / part).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(HOUSE / part, folder / part)
+    for part in ("unet", "vae"):
+        content = make_safetensors({part: weights})
+        (folder / part / "diffusion_pytorch_model.safetensors").write_bytes(content)
+    return folder
+
+
+def make_model_version(
+    *, organization: Organization | None = None, folder: Path = HOUSE, name: str = "House"
+) -> ModelVersion:
+    """Registered by the path that every model takes; without an organization it is public."""
+    description = Description(name=name, licence="CC0", example_prompts=(PROMPT,))
+    with system_scope():
+        return register_model(
+            folder, description, organization_id=organization.pk if organization else None
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AgentHandle:
+    """An agent's row and the token it was given."""
+
+    row: Agent
+    token: str
+
+    @property
+    def header(self) -> str:
+        return f"Bearer {self.token}"
+
+
+def make_agent(
+    name: str = "",
+    *,
+    is_local: bool = True,
+    memory_bytes: int = 8 * GIB,
+    is_ready: bool = True,
+    boot_id: str = "boot-1",
+) -> AgentHandle:
+    """An agent that was heard of just now."""
+    row, token = create_agent(name or f"agent-{next(_numbers)}", is_local=is_local)
+    now = timezone.now()
+    Agent.objects.filter(pk=row.pk).update(
+        boot_id=boot_id,
+        memory_bytes=memory_bytes,
+        is_ready=is_ready,
+        device="cpu",
+        registered_at=now,
+        last_seen_at=now,
+    )
+    row.refresh_from_db()
+    return AgentHandle(row, token)
+
+
+def make_heartbeat(agent: Agent, *, is_ready: bool = True) -> Heartbeat:
+    return Heartbeat(boot_id=agent.boot_id, ready=is_ready, warm=(), attempts=())
+
+
+def make_job(actor: Actor, workspace: Workspace, **raw: object) -> Job:
+    """A queued job, submitted as an artist would."""
+    with organization_scope(actor.organization_id):
+        values = {"prompt": PROMPT, "seed": 7, **raw}
+        return submit_job(actor=actor, workspace=workspace, raw=values).job
+
+
+def make_placement(job: Job, agent: Agent) -> Placement:
+    """What the scheduler would answer."""
+    waiting = WaitingJob(
+        id=job.pk,
+        organization_id=job.organization_id,
+        user_id=job.created_by_id,
+        tier=Tier(job.tier),
+        model_digest="digest",
+        cost_seconds=job.cost_seconds,
+        memory_bytes=job.memory_bytes,
+        submitted_at=job.submitted_at.timestamp(),
+    )
+    return Placement(job=waiting, agent_id=agent.pk, swap_seconds=0.0)
+
+
+def make_attempt(job: Job, agent: Agent) -> JobAttempt:
+    """The next attempt of a queued job, leased to the agent."""
+    with system_scope():
+        attempt = lease_attempt(make_placement(job, agent), boot_id=agent.boot_id)
+    assert attempt is not None, f"{job.pk} is not queued"
+    return attempt
+
+
+def make_png(color: str = "teal", *, size: tuple[int, int] = (64, 64)) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", size, color).save(file, "PNG")
+    return file.getvalue()
+
+
+def make_webp(color: str = "teal", *, size: tuple[int, int] = (32, 32)) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", size, color).save(file, "WEBP")
+    return file.getvalue()
+
+
+def put_sealed(artifact_id: str, content: bytes) -> StoredFile:
+    """Seal bytes under the artifact's own key, put them to the store, say so as an agent would."""
+    with system_scope():
+        artifact = Artifact.objects.select_related("workspace").get(pk=artifact_id)
+    key = data_key(artifact.workspace, artifact.wrapped_key)
+    sealed = seal(content, key=key, context=artifact_context(artifact))
+    storage.put(artifact.storage_key, sealed)
+    is_picture = artifact.kind == ArtifactKind.PICTURE.value
+    return StoredFile(
+        artifact_id=artifact_id,
+        kind=FileKind(artifact.kind),
+        sha256=hashlib.sha256(content).hexdigest(),
+        size_bytes=len(content),
+        sealed_bytes=len(sealed),
+        media_type="image/png" if is_picture else "image/webp",
+        width=64 if is_picture else 32,
+        height=64 if is_picture else 32,
+    )
+
+
+def make_manifest(
+    job: Job, index: int, engine: Mapping[str, object] = ENGINE
+) -> dict[str, object]:
+    return build_manifest(
+        open_recipe(job),
+        index=index,
+        model_name="House",
+        model_digest="digest",
+        architecture="sd15",
+        engine=engine,
+    )
+
+
+def make_commit(
+    attempt: JobAttempt,
+    files: tuple[StoredFile, ...],
+    *,
+    index: int = 0,
+    engine: Mapping[str, object] = ENGINE,
+) -> OutputCommit:
+    with system_scope():
+        job = Job.objects.select_related("workspace").get(pk=attempt.job_id)
+    manifest = make_manifest(job, index, engine)
+    return OutputCommit(fence=attempt.fence, index=index, manifest=manifest, files=files)
+
+
+def make_stored_pair(
+    agent: Agent, attempt: JobAttempt, *, index: int = 0, color: str = "teal"
+) -> tuple[StoredFile, StoredFile]:
+    """Claim the attempt and put both sealed files of a picture."""
+    with system_scope():
+        assignment = claim_attempt(
+            agent, attempt.pk, fence=attempt.fence, boot_id=attempt.boot_id
+        )
+    targets = {t.kind: t.artifact_id for t in assignment.targets if t.index == index}
+    return (
+        put_sealed(targets[FileKind.PICTURE], make_png(color)),
+        put_sealed(targets[FileKind.THUMBNAIL], make_webp(color)),
+    )
+
+
+def run_attempt(
+    attempt: JobAttempt,
+    agent: Agent,
+    *,
+    color: str = "teal",
+    engine: Mapping[str, object] = ENGINE,
+    finish: bool = True,
+) -> list[Output]:
+    """Do what an agent does: claim, store, commit, finish."""
+    with system_scope():
+        assignment = claim_attempt(
+            agent, attempt.pk, fence=attempt.fence, boot_id=attempt.boot_id
+        )
+        contents = {FileKind.PICTURE: make_png(color), FileKind.THUMBNAIL: make_webp(color)}
+        for index in sorted({target.index for target in assignment.targets}):
+            files = tuple(
+                put_sealed(target.artifact_id, contents[target.kind])
+                for target in assignment.targets
+                if target.index == index
+            )
+            commit_output(
+                agent, attempt.pk, make_commit(attempt, files, index=index, engine=engine)
+            )
+        if finish:
+            message = AttemptFinish(fence=attempt.fence, status="succeeded")
+            finish_attempt(agent, attempt.pk, message)
+        related = ("workspace", "picture", "thumbnail", "job__workspace", "job__created_by")
+        outputs = Output.objects.select_related(*related).filter(job_id=attempt.job_id)
+        return list(outputs.order_by("index"))
+
+
+def make_output(
+    actor: Actor,
+    workspace: Workspace,
+    agent: Agent,
+    *,
+    color: str = "teal",
+    engine: Mapping[str, object] = ENGINE,
+    **raw: object,
+) -> Output:
+    """The first picture of a job that was made from submission to finish."""
+    job = make_job(actor, workspace, **raw)
+    return run_attempt(make_attempt(job, agent), agent, color=color, engine=engine)[0]
+
+
+def make_input(workspace: Workspace, content: bytes | None = None) -> Artifact:
+    """A stored starting picture."""
+    with organization_scope(workspace.organization_id):
+        return store_bytes(
+            workspace,
+            content or make_png(),
+            kind=ArtifactKind.INPUT,
+            media_type="image/png",
+            width=64,
+            height=64,
+        )
+
+
+def stored_recipe(job: Job) -> dict[str, object]:
+    """What the job's sealed column says."""
+    return parse_recipe(open_recipe(job).to_wire()).to_wire()
+
+
+def overdue(attempt: JobAttempt) -> None:
+    """Let the lease have run out a moment ago."""
+    past = timezone.now() - timedelta(seconds=1)
+    with system_scope():
+        JobAttempt.objects.filter(pk=attempt.pk).update(lease_expires_at=past)
+
+
+def long_unclaimed(attempt: JobAttempt) -> None:
+    """Let the attempt have been sent longer ago than agents take to claim."""
+    past = timezone.now() - timedelta(seconds=settings.UNCLAIMED_RESEND_SECONDS + 1)
+    with system_scope():
+        JobAttempt.objects.filter(pk=attempt.pk).update(sent_at=past)
