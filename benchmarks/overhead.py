@@ -50,6 +50,7 @@ class Samples:
     announce: list[float] = field(default_factory=list)
     parts: list[tuple[float, ...]] = field(default_factory=list)
     same_pixels: list[bool] = field(default_factory=list)
+    cpu: list[dict[str, float]] = field(default_factory=list)
 
 
 def recipes_of_pass(number: int) -> list[Recipe]:
@@ -78,7 +79,7 @@ def run(passes: int) -> dict[str, float | int | str | None]:
             _warm_up(artist, direct)
             samples = Samples()
             for number in range(passes):
-                _measure_together(samples, artist, direct, recipes_of_pass(2 * number))
+                _measure_together(samples, studio, artist, direct, recipes_of_pass(2 * number))
                 _measure_alone(samples, studio, artist, direct, recipes_of_pass(2 * number + 1))
     return _figures(samples, threads, before)
 
@@ -91,15 +92,17 @@ def _warm_up(artist: Artist, direct: Direct) -> None:
 
 
 def _measure_together(
-    samples: Samples, artist: Artist, direct: Direct, recipes: Sequence[Recipe]
+    samples: Samples, studio: Studio, artist: Artist, direct: Direct, recipes: Sequence[Recipe]
 ) -> None:
     """All at once: the direct loop, the studio, the direct loop again."""
     first = direct.make(recipes)
+    used = studio.cpu_seconds()
     began = time.time()
     jobs = [artist.submit(recipe) for recipe in recipes]
     seconds = max(_announced(artist, job) for job in jobs) - began
     for job in jobs:
         _finished(artist, job)
+    samples.cpu.append({name: s - used[name] for name, s in studio.cpu_seconds().items()})
     second = direct.make(recipes)
     samples.direct += [first, second]
     samples.studio.append(seconds)
@@ -186,10 +189,17 @@ def _figures(
         "same_pixels": sum(samples.same_pixels),
         "compared": len(samples.same_pixels),
         "previews_seen": len(samples.preview),
+        "direct_cpu_ms": median(o.cpu_s for o in samples.direct) / PICTURES * 1000,
+        **{f"{name}_cpu_ms": _cpu_ms(samples, name) for name in samples.cpu[0]},
         "pictures": PICTURES,
         "threads": threads,
         "load_before": before,
     }
+
+
+def _cpu_ms(samples: Samples, name: str) -> float:
+    """Processor time a picture, which a busy machine changes less than the time on the clock."""
+    return round(median(used[name] for used in samples.cpu) / PICTURES * 1000, 1)
 
 
 def main() -> None:

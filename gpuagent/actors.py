@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import dramatiq
-from dramatiq.brokers.redis import RedisBroker
+from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
+from dramatiq.errors import ConnectionClosed
+from redis.exceptions import RedisError
 
 from gpuagent.runner.attempt import AttemptRunner
 
@@ -12,7 +16,43 @@ ACTOR = "run_attempt"
 # One attempt computes while another is claimed and fetched, or encoded and stored. Dramatiq counts
 # what is in progress as prefetched: with 1 the second thread would never get a message.
 THREADS = 2
-POLL_MILLISECONDS = 20
+WAIT_SECONDS = 0.5
+_FULL_SECONDS = 0.02
+
+
+class WaitingConsumer(_RedisConsumer):  # type: ignore[misc]  # dramatiq's is not annotated
+    """Waits in Redis for a message, where dramatiq's own consumer asks again and again.
+
+    Asking takes turns of the interpreter from the thread that computes; asking rarely makes
+    messages late.
+    """
+
+    @override
+    def __next__(self) -> dramatiq.MessageProxy | None:
+        message: dramatiq.MessageProxy | None = super().__next__()
+        if message is None:
+            self._wait()
+        return message
+
+    def _wait(self) -> None:
+        if self.outstanding_message_count >= self.prefetch:
+            time.sleep(_FULL_SECONDS)  # until one in hand is done
+            return
+        queue = f"{self.broker.namespace}:{self.queue_name}"
+        try:
+            # Moves the first message to where it is, as soon as there is one.
+            self.broker.client.blmove(queue, queue, WAIT_SECONDS, "LEFT", "LEFT")
+        except RedisError as error:
+            raise ConnectionClosed(error) from None
+
+
+class WaitingBroker(RedisBroker):
+    """Dramatiq's broker with consumers that wait."""
+
+    @property
+    @override
+    def consumer_class(self) -> type[WaitingConsumer]:
+        return WaitingConsumer
 
 
 def make_worker(redis_url: str, namespace: str, runner: AttemptRunner) -> dramatiq.Worker:
@@ -21,14 +61,13 @@ def make_worker(redis_url: str, namespace: str, runner: AttemptRunner) -> dramat
     No middleware: no retries (they live in the studio's tables), no time limit (an exception
     from outside never lands inside a kernel call), no priority, no metrics port.
     """
-    broker = RedisBroker(url=redis_url, namespace=namespace, middleware=[])  # type: ignore[no-untyped-call]  # dramatiq's is not annotated
+    broker = WaitingBroker(url=redis_url, namespace=namespace, middleware=[])  # type: ignore[no-untyped-call]  # dramatiq's is not annotated
 
     def run_attempt(attempt_id: str, fence: int) -> None:
         runner.run(str(attempt_id), int(fence))
 
     dramatiq.actor(broker=broker, actor_name=ACTOR, queue_name=QUEUE)(run_attempt)
-    worker = dramatiq.Worker(
-        broker, queues={QUEUE}, worker_threads=THREADS, worker_timeout=POLL_MILLISECONDS
-    )
+    # Its timeout is dramatiq's longest pause between two questions; `WaitingConsumer` waits itself.
+    worker = dramatiq.Worker(broker, queues={QUEUE}, worker_threads=THREADS, worker_timeout=1)
     worker.queue_prefetch = THREADS
     return worker

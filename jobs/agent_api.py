@@ -74,7 +74,7 @@ def _read(request: HttpRequest, kind: type[Any]) -> Any:  # noqa: ANN401  # the 
         raise BadMessageError(reason=f"The message is larger than {BODY_MAX_BYTES} bytes.")
     try:
         return from_wire(kind, json.loads(request.body))
-    except (ValueError, MessageInvalidError) as error:
+    except (ValueError, RecursionError, MessageInvalidError) as error:
         raise BadMessageError(reason=f"The body is not a {kind.__name__} message.") from error
 
 

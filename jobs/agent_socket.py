@@ -9,6 +9,7 @@ from typing import Any
 
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.db import DataError
 
 from gpuagent.protocol.frames import FrameInvalidError, PreviewFrame
 from gpuagent.protocol.messages import AttemptCancel, AttemptProgress, AttemptStarted
@@ -83,7 +84,7 @@ class AgentConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels s
                 await self._preview(PreviewFrame.decode(bytes_data))
             elif text_data is not None:
                 await self._report(json.loads(text_data))
-        except (ValueError, MessageInvalidError, FrameInvalidError):
+        except (ValueError, RecursionError, MessageInvalidError, FrameInvalidError, DataError):
             logger.warning("agent %s sent a malformed message", self.agent.pk)
 
     async def _report(self, raw: Any) -> None:  # noqa: ANN401  # not yet checked JSON

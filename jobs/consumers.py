@@ -13,6 +13,7 @@ from typing import Any
 
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.db import DataError
 
 from accounts.actors import Actor
 from accounts.roles import Permission
@@ -92,7 +93,7 @@ class WorkspaceConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channe
             return False
         try:
             self.actor = await database_sync_to_async(_allowed_actor)(user.pk, self.workspace_id)
-        except StudioError:
+        except (StudioError, DataError):  # DataError: an id with a NUL character
             await self.close(code=CLOSE_NOT_FOUND)
             return False
         self.checked_at = time.monotonic()

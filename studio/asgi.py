@@ -2,19 +2,20 @@
 
 import os
 
+import django
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
-from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "studio.settings")
-http_application = get_asgi_application()
+django.setup(set_prefix=False)
 
 from jobs.routing import agent_patterns, browser_patterns  # noqa: E402  # needs the loaded apps
+from studio.handler import OneHopHandler  # noqa: E402  # same
 
 application = ProtocolTypeRouter(
     {
-        "http": http_application,
+        "http": OneHopHandler(),
         "websocket": URLRouter(
             [
                 *agent_patterns,

@@ -127,6 +127,7 @@ SECURE_HSTS_PRELOAD = IS_HTTPS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if IS_HTTPS else None
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
+CSRF_FAILURE_VIEW = "studio.core.problems.csrf_failure"
 
 _socket_origin = STUDIO_URL.replace("http", "ws", 1)
 CONTENT_SECURITY_POLICY = {

@@ -10,6 +10,9 @@ schema = public("the description of the API holds no data")(
     SpectacularJSONAPIView.as_view(authentication_classes=[], permission_classes=[])
 )
 
+handler404 = "studio.core.problems.not_found"
+handler500 = "studio.core.problems.server_error"
+
 urlpatterns = [
     path("healthz", health.alive, name="healthz"),
     path("readyz", health.ready, name="readyz"),

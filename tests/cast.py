@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 from channels.layers import channel_layers
 from django.core.cache import cache
+from django.db import connections
 from django.test import Client
 from django.test.utils import override_settings
 from redis import Redis
@@ -41,6 +42,12 @@ def _redis_url() -> str:
 @pytest.fixture(scope="session")
 def redis_url() -> str:
     return _redis_url()
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
+    """Threads of async tests give their connections back, or the database could not be dropped."""
+    connections.settings["default"]["CONN_MAX_AGE"] = 0
 
 
 @pytest.fixture(autouse=True)
@@ -205,7 +212,9 @@ def api_of() -> Callable[[User, Organization], Client]:
 
 
 @pytest.fixture
-def bob_api(api_of: Callable[[User, Organization], Client], bob: User, organization_a: Organization) -> Client:
+def bob_api(
+    api_of: Callable[[User, Organization], Client], bob: User, organization_a: Organization
+) -> Client:
     return api_of(bob, organization_a)
 
 

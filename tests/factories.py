@@ -57,7 +57,9 @@ _numbers = count(1)
 
 
 def make_user(email: str = "", *, name: str = "") -> User:
-    return User.objects.create_user(email or f"user{next(_numbers)}@example.org", PASSWORD, name=name)
+    return User.objects.create_user(
+        email or f"user{next(_numbers)}@example.org", PASSWORD, name=name
+    )
 
 
 def make_organization(name: str = "Alpha") -> Organization:
@@ -225,9 +227,7 @@ def put_sealed(artifact_id: str, content: bytes) -> StoredFile:
     )
 
 
-def make_manifest(
-    job: Job, index: int, engine: Mapping[str, object] = ENGINE
-) -> dict[str, object]:
+def make_manifest(job: Job, index: int, engine: Mapping[str, object] = ENGINE) -> dict[str, object]:
     return build_manifest(
         open_recipe(job),
         index=index,
@@ -256,9 +256,7 @@ def make_stored_pair(
 ) -> tuple[StoredFile, StoredFile]:
     """Claim the attempt and put both sealed files of a picture."""
     with system_scope():
-        assignment = claim_attempt(
-            agent, attempt.pk, fence=attempt.fence, boot_id=attempt.boot_id
-        )
+        assignment = claim_attempt(agent, attempt.pk, fence=attempt.fence, boot_id=attempt.boot_id)
     targets = {t.kind: t.artifact_id for t in assignment.targets if t.index == index}
     return (
         put_sealed(targets[FileKind.PICTURE], make_png(color)),
@@ -276,9 +274,7 @@ def run_attempt(
 ) -> list[Output]:
     """Do what an agent does: claim, store, commit, finish."""
     with system_scope():
-        assignment = claim_attempt(
-            agent, attempt.pk, fence=attempt.fence, boot_id=attempt.boot_id
-        )
+        assignment = claim_attempt(agent, attempt.pk, fence=attempt.fence, boot_id=attempt.boot_id)
         contents = {FileKind.PICTURE: make_png(color), FileKind.THUMBNAIL: make_webp(color)}
         for index in sorted({target.index for target in assignment.targets}):
             files = tuple(

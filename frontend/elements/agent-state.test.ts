@@ -10,6 +10,7 @@ test.each([
   ["live", 0, 2, "Model loading", "wait"],
   ["live", 0, 0, "No agent connected", "bad"],
   ["reconnecting", 1, 1, "Reconnecting…", "bad"],
+  ["signed-out", 1, 1, "Signed out: sign in again", "bad"],
   ["offline", 1, 1, "Offline: nothing is lost", "bad"],
 ] as const)("%s, %i warm of %i: %s", (link, warm, connected, text, mood) => {
   expect(describeState(link, warm, connected)).toEqual({ text, mood });

@@ -5,6 +5,8 @@ import { announce, type LinkState, listen } from "../lib/dom";
 /** The words, and how good the news is. Pure. */
 export function describeState(link: LinkState, warm: number, connected: number): { text: string; mood: "good" | "wait" | "bad" } {
   if (link === "offline") return { text: "Offline: nothing is lost", mood: "bad" };
+  if (link === "signed-out") return { text: "Signed out: sign in again", mood: "bad" };
+  if (link === "no-access") return { text: "This room is closed to you", mood: "bad" };
   if (link === "reconnecting") return { text: "Reconnecting…", mood: "bad" };
   if (warm > 0) return { text: "Model warm", mood: "good" };
   if (connected > 0) return { text: "Model loading", mood: "wait" };

@@ -15,21 +15,21 @@ beforeEach(() => {
     '<div id="gallery" data-trash="0"></div>',
     `<gallery-panel data-url="/gallery" data-trash-url="/gallery?trash=1"><h2 class="panel__title"></h2><span data-part="total"></span>
      <button data-action="toggle-trash"><span data-part="trash-label"></span></button><p data-part="trash-note"></p>
-     <div id="gallery" data-trash="0">${["a", "b", "c"].map((job) => tileHtml({ job, status: "succeeded" })).join("")}${FACTS(3, 1)}</div><p data-part="empty"></p></gallery-panel>`,
+     <div id="gallery" data-trash="0">${["c", "b", "a"].map((job) => tileHtml({ job, status: "succeeded" })).join("")}${FACTS(3, 1)}</div><p data-part="empty"></p></gallery-panel>`,
   ));
 });
 
-test("deleting hides the picture, keeps the count and the focus", async () => {
+test("a deleted picture leaves, the count and the focus follow, and it can come back to its place", async () => {
   document.querySelector<HTMLElement>('[data-job="b"] .tile__frame')?.focus();
   emit("studio:output-gone", { output: "out_b_0" });
-  expect(visible()).toEqual(["a", "c"]);
+  expect(visible()).toEqual(["c", "a"]);
   expect(text("trash-label")).toBe("2 in trash");
   expect(text("total")).toBe("2");
-  expect(document.activeElement?.closest("job-tile")?.getAttribute("data-job")).toBe("c");
+  expect(document.activeElement?.closest("job-tile")?.getAttribute("data-job")).toBe("a");
   emit("studio:output-gone", { output: "out_b_0" }); // the socket says it too
   expect(text("total")).toBe("2");
   emit("studio:output-restored", { output: "out_b_0" });
-  expect(visible()).toEqual(["a", "b", "c"]);
+  expect(visible()).toEqual(["c", "b", "a"]);
   expect(text("trash-label")).toBe("1 in trash");
 });
 
@@ -56,15 +56,21 @@ test("a picture that came back from elsewhere makes the gallery look again", asy
   expect(visible()).toEqual(["new"]);
 });
 
+test("a picture that a message brought is not shown twice by an older page", async () => {
+  document.getElementById("gallery")?.append(document.importNode(document.querySelector('[data-job="a"]') as Element, true));
+  await settle();
+  expect(visible()).toEqual(["c", "b", "a"]);
+});
+
 test("arrow keys walk; there is one stop in the tab order", () => {
   const frame = (job: string): HTMLElement => document.querySelector(`[data-job="${job}"] .tile__frame`) as HTMLElement;
   expect(document.querySelectorAll('.tile__frame[tabindex="0"]')).toHaveLength(1);
-  frame("a").focus();
-  press("ArrowRight", frame("a"));
+  frame("c").focus();
+  press("ArrowRight", frame("c"));
   expect(document.activeElement).toBe(frame("b"));
   press("End", frame("b"));
-  expect(document.activeElement).toBe(frame("c"));
-  expect(frame("c").tabIndex).toBe(0);
-  expect(frame("a").tabIndex).toBe(-1);
-  expect(press("ArrowRight", frame("c")).defaultPrevented).toBe(false);
+  expect(document.activeElement).toBe(frame("a"));
+  expect(frame("a").tabIndex).toBe(0);
+  expect(frame("c").tabIndex).toBe(-1);
+  expect(press("ArrowRight", frame("a")).defaultPrevented).toBe(false);
 });

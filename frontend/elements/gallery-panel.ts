@@ -4,9 +4,12 @@ import htmx from "htmx.org";
 
 import { emit, listen, parseFragment, part } from "../lib/dom";
 import { ask } from "../lib/http";
+import { board } from "../lib/tile-board";
 import { JobTile } from "./job-tile";
 
 export class GalleryPanel extends HTMLElement {
+  /** Pictures that left while this page is open: a restored one comes back at once. */
+  private readonly left = new Map<string, JobTile>();
   private total: number | null = null;
   private inTrash: number | null = null;
   private observer: MutationObserver | null = null;
@@ -24,7 +27,7 @@ export class GalleryPanel extends HTMLElement {
       listen("studio:output-restored", ({ output }) => this.moved(output, false)),
     ];
     this.observer = new MutationObserver(() => this.changed());
-    this.observer.observe(this.grid, { childList: true, subtree: true, attributes: true, attributeFilter: ["hidden"] });
+    this.observer.observe(this.grid, { childList: true, subtree: true });
     this.changed();
   }
 
@@ -44,7 +47,7 @@ export class GalleryPanel extends HTMLElement {
   }
 
   private get tiles(): JobTile[] {
-    return [...this.grid.querySelectorAll("job-tile")].filter((tile): tile is JobTile => tile instanceof JobTile && !tile.hidden);
+    return [...this.grid.querySelectorAll("job-tile")].filter((tile): tile is JobTile => tile instanceof JobTile);
   }
 
   /** Show the trash or the pictures, fetched anew. */
@@ -56,6 +59,7 @@ export class GalleryPanel extends HTMLElement {
       emit("studio:toast", { text: answer.kind === "failed" ? answer.message : "The gallery could not be read.", bad: true });
       return;
     }
+    this.left.clear();
     this.grid.dataset.trash = trash ? "1" : "0";
     this.grid.replaceChildren(document.importNode(parseFragment(answer.text), true));
     htmx.process(this.grid);
@@ -66,19 +70,38 @@ export class GalleryPanel extends HTMLElement {
 
   /** A picture went to the trash or came back, here or in another tab. */
   private moved(output: string, gone: boolean): void {
-    const here = [...this.grid.querySelectorAll<JobTile>("job-tile")].filter((tile) => tile.output === output);
-    const next = this.neighbour(here[0]);
-    const hadFocus = here.some((tile) => tile.contains(document.activeElement));
-    const hides = gone !== this.isTrash;
-    const wasThere = here.some((tile) => tile.hidden !== hides);
-    for (const tile of here) tile.hidden = hides;
-    if (wasThere || !here.length) {
-      if (this.total !== null && !this.isTrash) this.total += gone ? -1 : 1;
-      if (this.inTrash !== null) this.inTrash = Math.max(0, this.inTrash + (gone ? 1 : -1));
-    }
-    if (!here.length && !hides) void this.show(this.isTrash);
-    if (hadFocus && hides) next?.querySelector<HTMLElement>(".tile__frame")?.focus();
+    const here = this.tiles.find((tile) => tile.output === output);
+    if (gone !== this.isTrash) this.takeAway(output, here);
+    else if (!here) this.bringBack(output);
+    else return; // it is where it belongs: the socket says what this page did itself
     this.changed();
+  }
+
+  private takeAway(output: string, tile: JobTile | undefined): void {
+    if (!tile) return;
+    const hadFocus = tile.contains(document.activeElement);
+    const next = this.neighbour(tile);
+    tile.remove();
+    this.left.set(output, tile);
+    this.count(this.isTrash ? -1 : 1);
+    if (hadFocus) next?.querySelector<HTMLElement>(".tile__frame")?.focus();
+  }
+
+  private bringBack(output: string): void {
+    const tile = this.left.get(output);
+    if (!tile || this.isTrash) {
+      void this.show(this.isTrash);
+      return;
+    }
+    this.left.delete(output);
+    board.place([tile]);
+    this.count(-1);
+  }
+
+  /** `trashed` pictures more in the trash, and as many fewer in the gallery. */
+  private count(trashed: number): void {
+    if (this.total !== null) this.total -= trashed;
+    this.inTrash = Math.max(0, (this.inTrash ?? 0) + trashed);
   }
 
   private neighbour(tile: JobTile | undefined): JobTile | undefined {
@@ -99,7 +122,18 @@ export class GalleryPanel extends HTMLElement {
     this.inTrash ??= 0;
   }
 
+  /** A page of older pictures may hold one that a message has brought already. */
+  private dropDoubles(): void {
+    const seen = new Set<string>();
+    for (const tile of this.grid.querySelectorAll<JobTile>("job-tile")) {
+      const name = `${tile.job}/${tile.index}`;
+      if (seen.has(name)) tile.remove();
+      seen.add(name);
+    }
+  }
+
   private changed(): void {
+    this.dropDoubles();
     const tiles = this.tiles;
     const empty = part(this, "empty");
     if (empty) {

@@ -46,6 +46,10 @@ export class JobTile extends HTMLElement {
     return this.querySelector(".tile__detail")?.textContent?.trim() ?? "";
   }
 
+  get hasPreview(): boolean {
+    return this.preview !== null;
+  }
+
   connectedCallback(): void {
     if (!this.isListening) this.addEventListener("click", (event) => this.clicked(event));
     this.isListening = true;

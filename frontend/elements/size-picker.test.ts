@@ -4,7 +4,7 @@ import "./size-picker";
 import { mount } from "../test/pages";
 
 beforeEach(() => {
-  mount(`<form><size-picker data-multiple="8"><button type="button" data-width="512" data-height="512"></button><button type="button" data-width="512" data-height="768"></button>
+  mount(`<form><size-picker><button type="button" data-width="512" data-height="512"></button><button type="button" data-width="512" data-height="768"></button>
     <button type="button" data-action="swap"></button><input name="width" min="64" max="2048" value="512"><input name="height" min="64" max="2048" value="768"></size-picker>
     <input type="radio" name="model" value="a" data-width="512" data-height="768" checked><input type="radio" name="model" value="b" data-width="128" data-height="128"></form>`);
 });
@@ -17,16 +17,12 @@ const choose = (model: string): void => {
   radio.dispatchEvent(new Event("change", { bubbles: true }));
 };
 
-test("chips, swap, and sides that are nearly right", () => {
+test("chips and swap", () => {
   expect(pressed()).toBe(1);
   document.querySelector<HTMLElement>('[data-action="swap"]')?.click();
   expect(sides()).toEqual(["768", "512"]);
   expect(pressed()).toBe(-1);
   document.querySelector<HTMLElement>("[data-width]")?.click();
-  expect(sides()).toEqual(["512", "512"]);
-  const width = document.querySelector('[name="width"]') as HTMLInputElement;
-  width.value = "515";
-  width.dispatchEvent(new Event("change", { bubbles: true }));
   expect(sides()).toEqual(["512", "512"]);
 });
 

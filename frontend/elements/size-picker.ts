@@ -11,7 +11,6 @@ export class SizePicker extends HTMLElement {
       else if (target.closest('[data-action="swap"]')) this.set(this.side("height").value, this.side("width").value);
     });
     this.addEventListener("input", () => this.draw());
-    this.addEventListener("change", (event) => this.round(event.target));
     const form = this.closest("form");
     const chosen = (event: Event): void => {
       const radio = event.target;
@@ -36,17 +35,6 @@ export class SizePicker extends HTMLElement {
     this.side("width").value = width;
     this.side("height").value = height;
     this.side("width").dispatchEvent(new Event("input", { bubbles: true }));
-  }
-
-  /** A side that is nearly right becomes right when the field is left. */
-  private round(target: EventTarget | null): void {
-    if (!(target instanceof HTMLInputElement) || !Number(target.value)) return;
-    const multiple = Number(this.dataset.multiple) || 8;
-    const bounded = Math.min(Number(target.max), Math.max(Number(target.min), Number(target.value)));
-    const rounded = String(Math.round(bounded / multiple) * multiple);
-    if (rounded === target.value) return;
-    target.value = rounded;
-    target.dispatchEvent(new Event("input", { bubbles: true }));
   }
 
   /** Another model: its size, unless the person chose one that no model brought. */

@@ -92,6 +92,16 @@ test("a network that is back is used at once", () => {
   expect(PlayedSocket.all).toHaveLength(2);
 });
 
+test("a refusal is told and not argued with, until someone comes back to the page", () => {
+  const states = record<{ state: string }>("studio:link");
+  latest().dispatchEvent(Object.assign(new Event("close"), { code: 4401 }));
+  expect(states.at(-1)?.state).toBe("signed-out");
+  vi.advanceTimersByTime(60_000);
+  expect(PlayedSocket.all).toHaveLength(1);
+  document.dispatchEvent(new Event("visibilitychange"));
+  expect(PlayedSocket.all).toHaveLength(2);
+});
+
 test("a page that is left does not come back", () => {
   document.body.replaceChildren();
   vi.advanceTimersByTime(60_000);

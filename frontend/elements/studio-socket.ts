@@ -8,6 +8,8 @@ import { board as pageBoard, type TileBoard } from "../lib/tile-board";
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 15_000;
 const PING_MS = 25_000;
+/** The server's words for "no": trying again at once would not help, coming back to the page may. */
+const REFUSALS: Readonly<Record<number, LinkState>> = { 4401: "signed-out", 4404: "no-access" };
 
 /** How long to wait before try `attempt` (0…): doubling, and somewhere in the upper half, so that tabs do not march together. */
 export function pauseBefore(attempt: number, random: () => number = Math.random): number {
@@ -66,14 +68,19 @@ export class StudioSocket extends HTMLElement {
     socket.addEventListener("message", (event: MessageEvent<string | ArrayBuffer>) => {
       if (socket === this.socket) this.receive(event.data);
     });
-    socket.addEventListener("close", () => {
-      if (socket === this.socket) this.lost();
+    socket.addEventListener("close", (event: CloseEvent) => {
+      if (socket === this.socket) this.lost(REFUSALS[event.code]);
     });
   }
 
-  private lost(): void {
+  private lost(refusal: LinkState | undefined): void {
     this.socket = null;
     clearInterval(this.ping);
+    if (refusal) {
+      this.attempt = 1;
+      this.tell(refusal);
+      return;
+    }
     this.tell(navigator.onLine === false ? "offline" : "reconnecting");
     this.timer = setTimeout(() => this.connect(), pauseBefore(this.attempt));
     this.attempt += 1;

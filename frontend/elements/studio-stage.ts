@@ -91,6 +91,7 @@ export class StudioStage extends HTMLElement implements StageView {
       if (next) next.before(copy);
       else room.append(copy);
     }
+    if (this.current) board.showLatestPreview(this.current);
     this.lay();
     this.describe();
   }

@@ -18,7 +18,7 @@ export interface StudioEvents {
   "studio:view": { view: RoomView };
   "studio:clear-history": Record<string, never>;
 }
-export type LinkState = "connecting" | "live" | "reconnecting" | "offline";
+export type LinkState = "connecting" | "live" | "reconnecting" | "offline" | "signed-out" | "no-access";
 export type RoomView = "recipe" | "stage" | "gallery" | "queue";
 export type ParameterPart = "all" | "prompt" | "seed" | "size" | "remix";
 /** Values by the names of GenerationParams, as they come from JSON or from a form. */

@@ -94,6 +94,21 @@ test("the end of a job is told once, with its outputs", async () => {
   expect(finished).toEqual([{ job: "job_1", outputs: ["out_job_1_0", "out_job_1_1"] }]);
 });
 
+test("jobs stand newest first, in whatever order they arrive", () => {
+  mount(roomHtml(tileHtml({ job: "job_2", status: "succeeded" })));
+  board.apply(tileHtml({ job: "job_4" }));
+  board.apply(tileHtml({ job: "job_3" }));
+  board.apply(tileHtml({ job: "job_1" }));
+  expect(statuses().map((line) => line.slice(0, 5))).toEqual(["job_4", "job_3", "job_2", "job_1"]);
+});
+
+test("a preview that comes before its tile is shown when the tile is there", () => {
+  mount(roomHtml(""));
+  board.preview({ job: "job_1", index: 0, picture: new Blob(["x"]) });
+  board.apply(tileHtml({ status: "running" }));
+  expect(document.querySelectorAll("#gallery .tile__preview")).toHaveLength(1);
+});
+
 test("while the trash is shown, new jobs do not fall into it", () => {
   mount(roomHtml(""));
   (document.getElementById("gallery") as HTMLElement).dataset.trash = "1";

@@ -19,6 +19,8 @@ export class TileBoard {
   stage: StageView | null = null;
   /** What each job was last fetched for by a progress message: a trashed tile stays missing, and one look is enough. */
   private readonly looked = new Map<string, string>();
+  /** The latest preview of each job: it may come before its tile does. */
+  private readonly previews = new Map<string, PreviewFrame>();
   private readonly fetching = new Map<string, { again: boolean }>();
 
   /** Every tile of a job, in the gallery and on the stage. */
@@ -32,7 +34,8 @@ export class TileBoard {
   snapshot(jobs: readonly JobState[]): void {
     this.looked.clear();
     const alive = new Set(jobs.map((job) => job.id));
-    for (const job of jobs) {
+    // What runs comes first: it takes the stage.
+    for (const job of [...jobs].sort((a, b) => Number(b.status === "running") - Number(a.status === "running"))) {
       this.jobs.set(job.id, job);
       if (needsFetch(job, uniqueStates(this.tilesOf(job.id)))) void this.refresh(job.id);
       this.draw(job);
@@ -61,6 +64,7 @@ export class TileBoard {
   }
 
   preview(frame: PreviewFrame): void {
+    this.previews.set(frame.job, frame);
     for (const tile of this.tilesOf(frame.job)) if (tile.index === frame.index) tile.showPreview(frame.picture);
   }
 
@@ -104,17 +108,28 @@ export class TileBoard {
       if (!here.some((other) => other.closest("#gallery"))) unplaced.push(tile);
     }
     if (whole) this.dropMissing(whole, fresh);
-    this.prependToGallery(unplaced);
+    this.place(unplaced);
     this.stage?.receive(fresh);
     for (const [job, known] of before) this.tell(job, known);
     for (const job of before.keys()) {
       const state = this.jobs.get(job);
       if (state) this.draw(state);
+      this.showLatestPreview(job);
     }
     return [...before.keys()];
   }
 
-  private prependToGallery(tiles: readonly JobTile[]): void {
+  /** Give tiles that have none yet the latest preview of their job. */
+  showLatestPreview(job: string): void {
+    const frame = this.previews.get(job);
+    if (!frame) return;
+    for (const tile of this.tilesOf(job)) {
+      if (tile.index === frame.index && !tile.hasPreview) tile.showPreview(frame.picture);
+    }
+  }
+
+  /** Put tiles where they belong in the gallery. */
+  place(tiles: readonly JobTile[]): void {
     const gallery = document.getElementById("gallery");
     if (!gallery || gallery.dataset.trash === "1") return;
     const jobs = [...new Set(tiles.map((tile) => tile.job))];
@@ -128,7 +143,7 @@ export class TileBoard {
         const last = siblings.at(-1);
         if (next) next.before(tile);
         else if (last) last.after(tile);
-        else gallery.prepend(tile);
+        else placeByAge(gallery, tile);
       }
     }
   }
@@ -140,6 +155,7 @@ export class TileBoard {
 
   private remove(job: string): void {
     this.jobs.delete(job);
+    this.previews.delete(job);
     for (const tile of this.tilesOf(job)) tile.remove();
   }
 
@@ -165,10 +181,19 @@ export class TileBoard {
     else announce(tiles.size === 1 ? "The picture is ready." : `Picture ${first.index + 1} of ${tiles.size} is ready.`);
     if ([...tiles.values()].every((tile) => isTerminal(tile.status))) {
       this.jobs.delete(job);
+      this.previews.delete(job);
       const outputs = [...tiles.values()].flatMap((tile) => (tile.output ? [tile.output] : []));
       emit("studio:job-finished", { job, outputs });
     }
   }
+}
+
+/** Newest job first; the ids of jobs grow with time. */
+function placeByAge(gallery: HTMLElement, tile: JobTile): void {
+  const older = [...gallery.querySelectorAll("job-tile")].find((other) => other instanceof JobTile && other.job < tile.job);
+  if (older) older.before(tile);
+  else if (gallery.querySelector("job-tile")) [...gallery.querySelectorAll("job-tile")].at(-1)?.after(tile);
+  else gallery.prepend(tile);
 }
 
 function uniqueStates(tiles: readonly JobTile[]): { index: number; status: Status }[] {

@@ -1,7 +1,8 @@
-"""Photographs every state of the pages, and runs axe on them: `.venv/bin/python frontend/preview/look.py FOLDER [name…]`.
+"""Photographs every state of the pages, and runs axe on them.
 
-Build first (`npm run build`). The server and its socket are played by Playwright; the templates, the styles
-and the script are the real ones, under the real content security policy.
+`npm run build`, then `.venv/bin/python frontend/preview/look.py FOLDER [name…]`. The server and its
+socket are played by Playwright; the templates, the styles and the script are the real ones, under
+the real content security policy.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from playwright.sync_api import Browser, Page, Route, WebSocketRoute, sync_playw
 
 ORIGIN = "http://studio.example"
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; font-src 'self'; "
-    "connect-src 'self' ws://studio.example; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+    "font-src 'self'; connect-src 'self' ws://studio.example; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
 )
 J = scene.job_id
 
@@ -41,7 +43,10 @@ class Stand:
             device_scale_factor=1 if width > 800 else 2,
         )
         self.page: Page = self.context.new_page()
-        self.page.on("console", lambda said: said.type in ("error", "warning") and self.complaints.append(said.text))
+        self.page.on(
+            "console",
+            lambda said: said.type in ("error", "warning") and self.complaints.append(said.text),
+        )
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.route("**/*", self.answer)
         self.page.route_web_socket("**/ws/**", self.connect)
@@ -66,7 +71,9 @@ class Stand:
             route.fulfill(body=file.read_bytes(), content_type=kind)
         elif url.path.startswith("/media/"):
             side = 1024 if "big" in parse_qs(url.query) else 256
-            route.fulfill(body=scene.picture(int(url.path.split("/")[-1]), side), content_type="image/webp")
+            route.fulfill(
+                body=scene.picture(int(url.path.split("/")[-1]), side), content_type="image/webp"
+            )
         elif route.request.resource_type == "document":
             route.fulfill(body=self.html, content_type="text/html; charset=utf-8", headers=headers)
         elif f"{url.path}?{url.query}" in self.fragments or url.path in self.fragments:
@@ -74,10 +81,15 @@ class Stand:
             kind = "application/json" if body.startswith("{") else "text/html; charset=utf-8"
             route.fulfill(status=status, body=body, content_type=kind)
         elif "/outputs/" in url.path and route.request.method == "GET":
-            body = scene.render("jobs/partials/output.html", scene.output_context(url.path.split("/")[-1]))
+            body = scene.render(
+                "jobs/partials/output.html", scene.output_context(url.path.split("/")[-1])
+            )
             route.fulfill(body=body, content_type="text/html; charset=utf-8")
         elif url.path.endswith("/queue"):
-            route.fulfill(body=scene.render("jobs/partials/queue.html", {"rows": ROWS}), content_type="text/html")
+            route.fulfill(
+                body=scene.render("jobs/partials/queue.html", {"rows": ROWS}),
+                content_type="text/html",
+            )
         else:
             route.fulfill(status=404, body="")
 
@@ -90,19 +102,53 @@ class Stand:
         # Playwright's evaluate is not bound by the page's policy; add_script_tag would be.
         self.page.evaluate((scene.ROOT / "node_modules/axe-core/axe.min.js").read_text("utf-8"))
         found = self.page.evaluate(
-            "axe.run(document, {runOnly: ['wcag2a','wcag2aa','wcag21a','wcag21aa','wcag22aa','best-practice']})"
+            "axe.run(document, {runOnly: "
+            "['wcag2a','wcag2aa','wcag21a','wcag21aa','wcag22aa','best-practice']})"
         )
         return [
-            f"{each['impact']} {each['id']}: {'; '.join(node['html'][:140] for node in each['nodes'][:3])}"
+            f"{each['impact']} {each['id']}: {[node['html'][:140] for node in each['nodes'][:3]]}"
             for each in found["violations"]
         ]
 
 
 ROWS = [
-    {"job_id": J(9), "prompt": scene.PROMPT, "status": "running", "count": 4, "done": 1, "position": None, "created_at": None, "can_cancel": True, "cancel_url": "#", "reason": None},
-    {"job_id": J(8), "prompt": "Still life with pears, north light", "status": "queued", "count": 2, "done": 0, "position": 1, "created_at": None, "can_cancel": True, "cancel_url": "#", "reason": None},
-    {"job_id": J(7), "prompt": None, "status": "queued", "count": 8, "done": 0, "position": 2, "created_at": None, "can_cancel": False, "cancel_url": "#", "reason": None},
-]  # fmt: skip
+    {
+        "job_id": J(9),
+        "prompt": scene.PROMPT,
+        "status": "running",
+        "count": 4,
+        "done": 1,
+        "position": None,
+        "created_at": None,
+        "can_cancel": True,
+        "cancel_url": "#",
+        "reason": None,
+    },
+    {
+        "job_id": J(8),
+        "prompt": "Still life with pears, north light",
+        "status": "queued",
+        "count": 2,
+        "done": 0,
+        "position": 1,
+        "created_at": None,
+        "can_cancel": True,
+        "cancel_url": "#",
+        "reason": None,
+    },
+    {
+        "job_id": J(7),
+        "prompt": None,
+        "status": "queued",
+        "count": 8,
+        "done": 0,
+        "position": 2,
+        "created_at": None,
+        "can_cancel": False,
+        "cancel_url": "#",
+        "reason": None,
+    },
+]
 OLD = [scene.tile(J(n), i) for n in (6, 5, 4, 3, 2) for i in range(4)]
 LIVE = [
     scene.tile(J(9), 0),
@@ -117,7 +163,9 @@ def tiles(items: list[dict[str, object]]) -> str:
 
 
 def progress(stand: Stand, step: int, index: int = 1) -> None:
-    stand.send({"type": "progress", "id": J(9), "step": step, "steps": 20, "index": index, "count": 4})
+    stand.send(
+        {"type": "progress", "id": J(9), "step": step, "steps": 20, "index": index, "count": 4}
+    )
 
 
 def show_room(stand: Stand) -> None:
@@ -126,7 +174,9 @@ def show_room(stand: Stand) -> None:
 
 def show_live(stand: Stand) -> None:
     stand.html = scene.room(LIVE + OLD, ROWS)
-    stand.snapshot = [{"id": J(9), "status": "running", "step": 6, "steps": 20, "index": 1, "count": 4}]
+    stand.snapshot = [
+        {"id": J(9), "status": "running", "step": 6, "steps": 20, "index": 1, "count": 4}
+    ]
     page = stand.open()
     stand.preview(J(9), 1, sum(map(ord, J(9))) + 1, 6)
     progress(stand, 7)
@@ -139,7 +189,9 @@ def show_viewer(stand: Stand) -> None:
     page = stand.open()
     verdict = {"kind": "identical", "text": "Every byte is the same.", "original_url": "#"}
     url = f"{scene.ROOM}/outputs/out_{J(5)}_2"
-    body = scene.render("jobs/partials/output.html", scene.output_context(f"out_{J(5)}_2", verdict=verdict))
+    body = scene.render(
+        "jobs/partials/output.html", scene.output_context(f"out_{J(5)}_2", verdict=verdict)
+    )
     stand.fragments[url] = (200, body)
     if page.viewport_size and page.viewport_size["width"] < 800:
         page.click("[data-view-button=gallery]")
@@ -157,14 +209,27 @@ def show_empty(stand: Stand) -> None:
 
 def show_failed(stand: Stand) -> None:
     message = "The agent ran out of memory at 2048 × 2048. Try 1024 × 1024."
-    stand.html = scene.room([scene.tile(J(9), 0, "failed", error_message=message), scene.tile(J(9), 1, "canceled"), *OLD], [])
-    stand.fragments[f"{scene.ROOM}/queue"] = (200, scene.render("jobs/partials/queue.html", {"rows": []}))
+    stand.html = scene.room(
+        [
+            scene.tile(J(9), 0, "failed", error_message=message),
+            scene.tile(J(9), 1, "canceled"),
+            *OLD,
+        ],
+        [],
+    )
+    stand.fragments[f"{scene.ROOM}/queue"] = (
+        200,
+        scene.render("jobs/partials/queue.html", {"rows": []}),
+    )
     problems = [
         {"field": "prompt", "message": "The prompt is empty. Write what you want to see."},
         {"field": "width", "message": "Width is 515; it must be a multiple of 8, like 512 or 520."},
         {"field": "seed", "message": "The seed is 99999999999; choose from 0 to 4294967295."},
     ]
-    stand.fragments[f"{scene.ROOM}/jobs"] = (422, scene.render("jobs/partials/form_errors.html", {"problems": problems}))
+    stand.fragments[f"{scene.ROOM}/jobs"] = (
+        422,
+        scene.render("jobs/partials/form_errors.html", {"problems": problems}),
+    )
     page = stand.open()
     page.click("#generate")
     page.wait_for_timeout(300)
@@ -173,7 +238,10 @@ def show_failed(stand: Stand) -> None:
 def show_trash(stand: Stand) -> None:
     stand.fragments[f"{scene.ROOM}/gallery?trash=1"] = (
         200,
-        scene.render("jobs/partials/gallery.html", {"tiles": OLD[:3], "next_url": None, "is_trash": True, "total": 3}),
+        scene.render(
+            "jobs/partials/gallery.html",
+            {"tiles": OLD[:3], "next_url": None, "is_trash": True, "total": 3},
+        ),
     )
     stand.fragments[f"{scene.ROOM}/outputs/out_{J(6)}_3/trash"] = (200, "ok")
     page = stand.open()
@@ -210,9 +278,20 @@ def scenes() -> dict[str, tuple[str, object]]:
         "trash": (full, show_trash),
         "keys": (full, show_keys),
         "tokens": (scene.render("jobs/tokens.html", scene.tokens_context()), show_page),
-        "error": (scene.render("error.html", {"title": "Not found", "message": "There is nothing at this address.", "code": 404}), show_page),
-        "picture": (scene.render("jobs/output_page.html", {**scene.base(), **scene.output_context(f"out_{J(5)}_2")}), show_page),
-    }  # fmt: skip
+        "error": (
+            scene.render(
+                "error.html",
+                {"title": "Not found", "message": "There is nothing at this address.", "code": 404},
+            ),
+            show_page,
+        ),
+        "picture": (
+            scene.render(
+                "jobs/output_page.html", {**scene.base(), **scene.output_context(f"out_{J(5)}_2")}
+            ),
+            show_page,
+        ),
+    }
 
 
 def main() -> None:
@@ -222,8 +301,14 @@ def main() -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path="/usr/bin/chromium",
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
-        )  # fmt: skip
+            args=[
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+            ],
+        )
         for name, (html, show) in scenes().items():
             if wanted and name not in wanted:
                 continue

@@ -50,9 +50,7 @@ settings.configure(
         {
             "BACKEND": "django.template.backends.django.DjangoTemplates",
             "DIRS": [ROOT / "templates", Path(allauth.__file__).parent / "templates"],
-            "OPTIONS": {
-                "libraries": {"studio": "studio.core.templatetags.studio"}
-            },
+            "OPTIONS": {"libraries": {"studio": "studio.core.templatetags.studio"}},
         }
     ],
 )
@@ -100,7 +98,7 @@ def picture(number: int, side: int = 512, blur: float = 0, ratio: float = 1) -> 
     return out.getvalue()
 
 
-def tile(job: str, index: int = 0, status: str = "succeeded", **more: Any) -> dict[str, Any]:
+def tile(job: str, index: int = 0, status: str = "succeeded", **more: object) -> dict[str, Any]:
     """A tile as the view makes it."""
     number = sum(map(ord, job)) + index
     output = f"out_{job}_{index}" if status == "succeeded" else None
@@ -139,7 +137,7 @@ def base() -> dict[str, Any]:
     }
 
 
-def room(tiles: list[dict[str, Any]], rows: list[dict[str, Any]], **more: Any) -> str:
+def room(tiles: list[dict[str, Any]], rows: list[dict[str, Any]], **more: object) -> str:
     """The room's page."""
     values = {
         "prompt": PROMPT,
@@ -159,10 +157,29 @@ def room(tiles: list[dict[str, Any]], rows: list[dict[str, Any]], **more: Any) -
         **base(),
         "form": values,
         "models": [
-            {"digest": DIGEST, "name": "House model", "architecture": "sd15", "licence": "Apache-2.0", "is_warm": True, "default_width": 512, "default_height": 512},
-            {"digest": "a" * 64, "name": "Portrait study 2", "architecture": "sd15", "licence": "CreativeML OpenRAIL-M", "is_warm": False, "default_width": 768, "default_height": 768},
+            {
+                "digest": DIGEST,
+                "name": "House model",
+                "architecture": "sd15",
+                "licence": "Apache-2.0",
+                "is_warm": True,
+                "default_width": 512,
+                "default_height": 512,
+            },
+            {
+                "digest": "a" * 64,
+                "name": "Portrait study 2",
+                "architecture": "sd15",
+                "licence": "CreativeML OpenRAIL-M",
+                "is_warm": False,
+                "default_width": 768,
+                "default_height": 768,
+            },
         ],
-        "samplers": [{"id": "dpmpp_2m_karras", "label": "DPM++ 2M Karras"}, {"id": "euler_a", "label": "Euler a"}],
+        "samplers": [
+            {"id": "dpmpp_2m_karras", "label": "DPM++ 2M Karras"},
+            {"id": "euler_a", "label": "Euler a"},
+        ],
         "sizes": [
             {"width": 512, "height": 512, "label": "1:1"},
             {"width": 512, "height": 640, "label": "4:5"},
@@ -171,17 +188,30 @@ def room(tiles: list[dict[str, Any]], rows: list[dict[str, Any]], **more: Any) -
         ],
         "example_prompts": EXAMPLES,
         "limits": {},
-        "gallery": {"tiles": tiles, "next_url": None, "is_trash": False, "total": len(tiles), "trash_total": 3},
+        "gallery": {
+            "tiles": tiles,
+            "next_url": None,
+            "is_trash": False,
+            "total": len(tiles),
+            "trash_total": 3,
+        },
         "queue": {"rows": rows},
-        "urls": {"submit": f"{ROOM}/jobs", "queue": f"{ROOM}/queue", "gallery": f"{ROOM}/gallery", "upload": f"{ROOM}/uploads", "socket": "/ws/w/wsp_1/", "trash": f"{ROOM}/gallery?trash=1"},
+        "urls": {
+            "submit": f"{ROOM}/jobs",
+            "queue": f"{ROOM}/queue",
+            "gallery": f"{ROOM}/gallery",
+            "upload": f"{ROOM}/uploads",
+            "socket": "/ws/w/wsp_1/",
+            "trash": f"{ROOM}/gallery?trash=1",
+        },
         **more,
-    }  # fmt: skip
+    }
     if more.get("blank"):
         values["prompt"] = ""
     return render("jobs/room.html", context)
 
 
-def output_context(output: str, **more: Any) -> dict[str, Any]:
+def output_context(output: str, **more: object) -> dict[str, Any]:
     """What the viewer shows."""
     _, *job, index = output.split("_")
     number = sum(map(ord, "_".join(job))) + int(index)
@@ -202,18 +232,44 @@ def output_context(output: str, **more: Any) -> dict[str, Any]:
         "version": 1,
         "recipe": recipe,
         "model": {"name": "House model", "digest": DIGEST, "architecture": "sd15"},
-        "engine": {"torch": "2.13.0+cpu", "diffusers": "0.42.1", "device": "cpu: AMD EPYC 9R14", "dtype": "float32", "deterministic": True},
-    }  # fmt: skip
+        "engine": {
+            "torch": "2.13.0+cpu",
+            "diffusers": "0.42.1",
+            "device": "cpu: AMD EPYC 9R14",
+            "dtype": "float32",
+            "deterministic": True,
+        },
+    }
     return {
-        "output": {"id": output, "picture_url": f"/media/{number}?big=1", "thumb_url": f"/media/{number}", "width": 512, "height": 512, "seed": 1000 + number, "created_at": datetime.now(UTC) - timedelta(minutes=12), "is_trashed": False, "is_starred": False, "size_bytes": 412_345, "media_type": "image/png"},
+        "output": {
+            "id": output,
+            "picture_url": f"/media/{number}?big=1",
+            "thumb_url": f"/media/{number}",
+            "width": 512,
+            "height": 512,
+            "seed": 1000 + number,
+            "created_at": datetime.now(UTC) - timedelta(minutes=12),
+            "is_trashed": False,
+            "is_starred": False,
+            "size_bytes": 412_345,
+            "media_type": "image/png",
+        },
         "recipe": recipe,
         "manifest": manifest,
         "manifest_json": json.dumps(manifest, indent=2),
         "verdict": None,
         "author_email": "alice@northlight.example",
-        "urls": {"rerun": f"{url}/rerun", "parameters": f"{url}/parameters", "download": f"{url}/download", "trash": f"{url}/trash", "restore": f"{url}/restore", "previous": f"{ROOM}/outputs/out_{job_id(3)}_0", "next": f"{ROOM}/outputs/out_{job_id(4)}_1"},
+        "urls": {
+            "rerun": f"{url}/rerun",
+            "parameters": f"{url}/parameters",
+            "download": f"{url}/download",
+            "trash": f"{url}/trash",
+            "restore": f"{url}/restore",
+            "previous": f"{ROOM}/outputs/out_{job_id(3)}_0",
+            "next": f"{ROOM}/outputs/out_{job_id(4)}_1",
+        },
         **more,
-    }  # fmt: skip
+    }
 
 
 class LoginForm(forms.Form):
@@ -232,9 +288,21 @@ def tokens_context() -> dict[str, Any]:
         "user_email": "alice@northlight.example",
         "new_token": "stu_01JD8ZK5W3N4Q7R2T9V6XMHYBC_c2VjcmV0LXZhbHVl",
         "tokens": [
-            {**shared, "id": "tok_1", "name": "Render farm script", "prefix": "stu_01JD8", "last_used_at": now - timedelta(hours=3)},
-            {**shared, "id": "tok_2", "name": "Old notebook", "prefix": "stu_01JA2", "is_revoked": True},
+            {
+                **shared,
+                "id": "tok_1",
+                "name": "Render farm script",
+                "prefix": "stu_01JD8",
+                "last_used_at": now - timedelta(hours=3),
+            },
+            {
+                **shared,
+                "id": "tok_2",
+                "name": "Old notebook",
+                "prefix": "stu_01JA2",
+                "is_revoked": True,
+            },
         ],
         "form": SimpleNamespace(errors={}),
         "workspaces": [{"id": "wsp_1", "name": "Title sequences"}],
-    }  # fmt: skip
+    }

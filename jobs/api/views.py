@@ -9,6 +9,7 @@ from asgiref.sync import async_to_sync
 from django.http import HttpResponseBase, StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework.exceptions import ParseError
 from rest_framework.parsers import FileUploadParser, MultiPartParser
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
@@ -67,8 +68,12 @@ def _workspace(view: TenantView, workspace_id: str | None, permission: Permissio
 
 
 def _object(request: Request) -> dict[str, Any]:
-    if isinstance(request.data, dict):
-        return dict(request.data)
+    try:
+        body = request.data
+    except RecursionError as error:
+        raise ParseError("The body is nested too deeply.") from error
+    if isinstance(body, dict):
+        return dict(body)
     message = "The body must be a JSON object."
     raise InvalidInputError([FieldProblem(field="body", code="not_an_object", message=message)])
 

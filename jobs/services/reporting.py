@@ -122,10 +122,13 @@ def finish_attempt(agent: Agent, attempt_id: str, finish: AttemptFinish) -> bool
     if finish.status == AttemptStatus.SUCCEEDED.value and stored == attempt.job.count:
         return end_attempt(attempt, AttemptStatus.SUCCEEDED, timings=finish.timings)
     error = finish.error
+    failure = _known_code(error.code) if error else FailureCode.STORE_FAILED
+    if failure is FailureCode.AGENT_LOST:  # it leaves and hands back: give it nothing more
+        Agent.objects.filter(pk=agent.pk, boot_id=attempt.boot_id).update(is_draining=True)
     return end_attempt(
         attempt,
         AttemptStatus.FAILED,
-        failure=_known_code(error.code) if error else FailureCode.STORE_FAILED,
+        failure=failure,
         data=dict(error.data) if error else {},
         timings=finish.timings,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_POST, require_safe
 
 from accounts.http import signed_in
@@ -65,6 +65,8 @@ def job_submit(request: WorkspaceRequest) -> HttpResponse:
         raw=raw,
         idempotency_key=request.POST.get("idempotency_key") or None,
     )
+    if not request.headers.get("HX-Request"):  # pressed before the scripts were there
+        return redirect("room", request.workspace.pk)
     tiles = job_tiles(submitted.job, request.actor)
     status = 201 if submitted.is_new else 200
     return render(request, "jobs/partials/tiles.html", {"tiles": tiles}, status=status)

@@ -102,7 +102,7 @@ def check_safetensors(path: Path) -> None:
             end = max((int(v["data_offsets"][1]) for v in tensors), default=-1)
         except _BROKEN as error:
             raise _refuse("broken_weights", f"{path.name} has a broken header.") from error
-    if 8 + length + end != size:
+    if end < 0 or 8 + length + end != size:
         raise _refuse("broken_weights", f"{path.name} is cut short or has a tail.")
 
 

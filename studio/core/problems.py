@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.db import DataError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import render
 from rest_framework import exceptions as api
@@ -65,6 +66,14 @@ class _ApiError(StudioError):
 
 
 def _from_framework(error: Exception) -> StudioError | None:
+    if isinstance(error, OperationalError | InterfaceError):  # it restarts, or is out of reach
+        cause = type(error.__cause__ or error).__name__
+        logger.warning("the database did not answer (%s)", cause)
+        message = "The studio's database does not answer. Try again in a moment."
+        return _ApiError("database.away", 503, message)
+    if isinstance(error, DataError):  # a NUL character, a number beyond its column
+        logger.warning("a request held a value that the database refuses")
+        return _ApiError("input.invalid", 422, "A value in this request cannot be used.")
     if isinstance(error, Http404):
         return _ApiError("not_found", 404, "There is nothing at this address.")
     if isinstance(error, api.APIException):
@@ -93,11 +102,12 @@ def wants_json(request: HttpRequest) -> bool:
 
 def page_response(request: HttpRequest, error: StudioError) -> HttpResponse:
     """The error as a page or, for a script's fetch, as a fragment with its sentence."""
-    if error.problems:
+    if error.problems and request.headers.get("HX-Request"):
         return render(
             request, "jobs/partials/form_errors.html", {"problems": error.problems}, status=422
         )
-    context = {"title": error.code, "message": error.message, "code": error.status}
+    sentences = " ".join(problem.message for problem in error.problems) or error.message
+    context = {"title": error.code, "message": sentences, "code": error.status}
     return render(request, "error.html", context, status=error.status)
 
 
@@ -118,8 +128,27 @@ class ProblemMiddleware:
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         """Django calls this for anything a view raised."""
-        if not isinstance(error, StudioError):
+        known = error if isinstance(error, StudioError) else _from_framework(error)
+        if known is None:
             return None
-        if wants_json(request):
-            return problem_response(error)
-        return page_response(request, error)
+        return _answer(request, known)
+
+
+def _answer(request: HttpRequest, error: StudioError) -> HttpResponse:
+    return problem_response(error) if wants_json(request) else page_response(request, error)
+
+
+def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """Django's `handler404`."""
+    return _answer(request, _ApiError("not_found", 404, "There is nothing at this address."))
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Django's `handler500`: says nothing of what went wrong."""
+    return _answer(request, _ApiError("internal", 500, "Something went wrong here. Try again."))
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """Django's `CSRF_FAILURE_VIEW`."""
+    message = "This page has been open for too long. Load it again and repeat what you did."
+    return _answer(request, _ApiError("csrf", 403, message))

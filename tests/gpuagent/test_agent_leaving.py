@@ -14,7 +14,7 @@ from gpuagent.protocol.messages import ModelRef
 
 from .support import ROOT, AgentProcess, FakeStudio, Valkey, wait_until
 
-MANY = {"prompt": "a mug", "num_inference_steps": 60, "num_images_per_prompt": 16}
+MANY = {"prompt": "a mug", "num_inference_steps": 30, "num_images_per_prompt": 16}
 
 
 def test_agent_told_to_leave_finishes_the_picture_and_hands_back_the_rest(

@@ -190,10 +190,10 @@ def test_the_same_key_again_is_the_same_job(bob_in_a: Actor, workspace: Workspac
     assert first.job.pk == again.job.pk != other.job.pk
 
 
-def test_a_key_is_its_owners_own(
-    alice_in_a: Actor, bob_in_a: Actor, workspace: Workspace
-) -> None:
-    assert submit(bob_in_a, workspace, key="k").job.pk != submit(alice_in_a, workspace, key="k").job.pk
+def test_a_key_is_its_owners_own(alice_in_a: Actor, bob_in_a: Actor, workspace: Workspace) -> None:
+    assert (
+        submit(bob_in_a, workspace, key="k").job.pk != submit(alice_in_a, workspace, key="k").job.pk
+    )
 
 
 def test_a_key_that_is_too_long_is_refused(bob_in_a: Actor, workspace: Workspace) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
-from pytest_django.fixtures import SettingsWrapper
+from pytest_django.fixtures import Settings
 
 from accounts.models import Organization
 from library.models import ModelFile, ModelVersion
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def own_store(settings: SettingsWrapper, tmp_path: Path) -> Iterator[Path]:
+def own_store(settings: Settings, tmp_path: Path) -> Iterator[Path]:
     """A store that nothing else writes to."""
     settings.STORAGE_URL = (tmp_path / "store").as_uri()
     storage.store.cache_clear()
@@ -66,7 +66,7 @@ def refusal(folder: Path, *arguments: str) -> str:
     return str(caught.value)
 
 
-def test_a_public_model_is_seen_by_every_organization(tmp_path: Path, own_store: Path):
+def test_a_public_model_is_seen_by_every_organization(tmp_path: Path, own_store: Path) -> None:
     first = Organization.objects.create(name="First")
     second = Organization.objects.create(name="Second")
     said = register(make_folder(tmp_path), "--name", "Plain", "--licence", "MIT", "--public")
@@ -81,7 +81,7 @@ def test_a_public_model_is_seen_by_every_organization(tmp_path: Path, own_store:
         assert ModelFile.objects.count() == 4
 
 
-def test_a_model_of_one_organization_is_invisible_to_another(tmp_path: Path):
+def test_a_model_of_one_organization_is_invisible_to_another(tmp_path: Path) -> None:
     mine = Organization.objects.create(name="Mine")
     other = Organization.objects.create(name="Other")
     register(make_folder(tmp_path), "--name", "Secret", "--organization", mine.pk)
@@ -91,7 +91,7 @@ def test_a_model_of_one_organization_is_invisible_to_another(tmp_path: Path):
         assert usable_versions() == []
 
 
-def test_the_same_files_again_are_the_same_version_and_others_the_next(tmp_path: Path):
+def test_the_same_files_again_are_the_same_version_and_others_the_next(tmp_path: Path) -> None:
     folder = make_folder(tmp_path)
     first = register(folder, "--name", "Plain", "--public")
     assert register(folder, "--name", "Plain", "--public") == first
@@ -101,40 +101,40 @@ def test_the_same_files_again_are_the_same_version_and_others_the_next(tmp_path:
         assert ModelVersion.objects.count() == 2
 
 
-def test_a_mistyped_organization_is_answered_with_the_known_ones(tmp_path: Path):
+def test_a_mistyped_organization_is_answered_with_the_known_ones(tmp_path: Path) -> None:
     known = Organization.objects.create(name="Known")
     said = refusal(make_folder(tmp_path), "--name", "Plain", "--organization", "org_no")
     assert said == f"There is no organization org_no. There are: {known.pk} (Known)."
 
 
-def test_one_must_say_whose_the_model_is(tmp_path: Path):
+def test_one_must_say_whose_the_model_is(tmp_path: Path) -> None:
     assert "--public --organization" in refusal(make_folder(tmp_path), "--name", "Plain")
 
 
 @pytest.mark.parametrize("name", ["", "  ", "x" * 121])
-def test_a_name_must_have_a_sensible_length(tmp_path: Path, name: str):
+def test_a_name_must_have_a_sensible_length(tmp_path: Path, name: str) -> None:
     said = refusal(make_folder(tmp_path), "--name", name, "--public")
     assert said == f"--name has {len(name.strip())} characters; give it 1 to 120."
 
 
-def test_a_missing_folder_is_named(tmp_path: Path):
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     said = refusal(tmp_path / "nowhere", "--name", "Plain", "--public")
     assert said == f"There is no folder {tmp_path / 'nowhere'}."
 
 
-def test_what_is_no_diffusers_folder_is_refused(tmp_path: Path):
+def test_what_is_no_diffusers_folder_is_refused(tmp_path: Path) -> None:
     said = refusal(tmp_path, "--name", "Plain", "--public")
     assert said == "model_index.json is missing or not JSON."
 
 
-def test_an_unknown_pipeline_is_refused_with_the_known_ones(tmp_path: Path):
+def test_an_unknown_pipeline_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     folder = make_folder(tmp_path)
     (folder / "model_index.json").write_text(json.dumps({"_class_name": "FluxPipeline"}))
     said = refusal(folder, "--name", "Plain", "--public")
     assert said.startswith("FluxPipeline is not a known pipeline; known are: StableDiffusion")
 
 
-def test_pickled_weights_are_no_weights(tmp_path: Path):
+def test_pickled_weights_are_no_weights(tmp_path: Path) -> None:
     folder = make_folder(tmp_path)
     file = folder / "unet" / "diffusion_pytorch_model.safetensors"
     file.rename(file.with_suffix(".bin"))
@@ -142,7 +142,7 @@ def test_pickled_weights_are_no_weights(tmp_path: Path):
     assert said == "There is no .safetensors file in the folder."
 
 
-def test_cut_weights_are_refused_and_nothing_is_left(tmp_path: Path):
+def test_cut_weights_are_refused_and_nothing_is_left(tmp_path: Path) -> None:
     folder = make_folder(tmp_path)
     file = folder / "unet" / "diffusion_pytorch_model.safetensors"
     file.write_bytes(weights()[:-1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,11 +17,25 @@ from .product import Product
 
 HERE = Path(__file__).parent
 LAST = "test_traces.py"
+_SHOWN = 12_000
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Traces are looked for after everything that may leave some."""
     items.sort(key=lambda item: item.path == HERE / LAST)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With a failure, show what the processes said last."""
+    report = yield
+    if report.failed and item.path.parent == HERE:
+        product = getattr(item, "funcargs", {}).get("product")
+        if isinstance(product, Product):
+            report.sections.append(("What the product said", product.text()[-_SHOWN:]))
+    return report
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
@@ -39,24 +53,31 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
 
 
 @pytest.fixture(scope="session")
-def product() -> Iterator[Product]:
-    """Started and ready."""
+def started() -> Iterator[Product]:
+    """Started once, in a folder of its own that is deleted in the end."""
     folder = Path(tempfile.mkdtemp(prefix="studio-system-"))
     folder.chmod(0o711)  # the database's user must pass through it
-    started = Product(folder)
+    product = Product(folder)
     try:
-        started.up()
-        yield started
+        yield product
     finally:
-        started.end()
-        forget_outside(started.state)
+        product.end()
+        forget_outside(product.state)
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture
+def product(started: Product) -> Product:
+    """Ready; started again if an earlier test has left it stopped."""
+    started.ensure_up()
+    return started
+
+
 @pytest.fixture(scope="session")
-def artist(product: Product) -> Iterator[Artist]:
+def artist(started: Product) -> Iterator[Artist]:
     """Signed in with the password that the launcher printed."""
-    person = Artist(product.url, email=product.email, password=product.password)
+    started.ensure_up()
+    person = Artist(started.url, email=started.email, password=started.password)
     yield person
     person.close()
 
@@ -68,8 +89,8 @@ def token(artist: Artist) -> str:
 
 
 @pytest.fixture(scope="session")
-def program(product: Product, token: str) -> Iterator[Program]:
+def program(started: Product, token: str) -> Iterator[Program]:
     """Her program."""
-    client = Program(product.url, token)
+    client = Program(started.url, token)
     yield client
     client.close()

@@ -88,6 +88,10 @@ class Product:
         self.lines.append(said)
         return subprocess.CompletedProcess(process.args, process.returncode, said)
 
+    def ensure_up(self) -> None:
+        if not self.is_up():
+            self.up()
+
     def end(self) -> None:
         if self.is_up():
             self.stop(signal.SIGTERM)

@@ -54,7 +54,7 @@ def test_full_disk_fails_the_job_and_passes_by(product: Product, program: Progra
     with small_disk(folder):
         ballast = fill(folder)
 
-        failed = program.submit(wait=60, num_images_per_prompt=2)
+        failed = program.submit(wait=60, num_inference_steps=4, num_images_per_prompt=2)
         upload = program.upload(png("teal"))
 
         assert (failed["status"], failed["outputs"]) == ("failed", [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def test_no_prompt_token_or_session_is_left_in_the_clear(
     assert refused.status_code == 422
     assert program.http.get(f"jobs/{CANARY}").status_code == 404
     cookie = artist.cookie
-    product.stop()  # so that everything is on disk
+    assert product.stop(signal.SIGTERM) == 0  # so that everything is on disk
 
     printed = "".join(product.lines)
     written = list(files(product.state, product.postgres))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from typing_extensions import override
 
 from accounts.models import Organization
 from library.services.registration import Description, register_model
@@ -21,6 +22,7 @@ class Command(BaseCommand):
 
     help = "Register a diffusers folder as a model, public or of one organization."
 
+    @override
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("folder", type=Path, help="the folder that holds model_index.json")
         parser.add_argument("--name", required=True, help="an existing name gets a new version")
@@ -30,6 +32,7 @@ class Command(BaseCommand):
         owner.add_argument("--public", action="store_true", help="for everybody here")
         owner.add_argument("--organization", metavar="ORG_ID", help="for this organization only")
 
+    @override
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # Django's signature
         folder: Path = options["folder"]
         organization_id: str | None = options["organization"]
