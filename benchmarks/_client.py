@@ -111,7 +111,9 @@ def signed_in(studio: Studio) -> Iterator[Artist]:
     """Sign in through the form, open the room's socket, make a token."""
     url = studio.layout.url
     with httpx.Client(base_url=url, timeout=30, trust_env=False) as web:
-        _post_form(web, "/accounts/login/", login=studio.login.email, password=studio.login.password)
+        _post_form(
+            web, "/accounts/login/", login=studio.login.email, password=studio.login.password
+        )
         shown = _post_form(web, "/settings/tokens", action="create", name="benchmark").text
         token = _TOKEN.search(shown)
         if token is None:

@@ -83,7 +83,10 @@ def running_studio(layout: Layout, *, with_agent: bool = True) -> Iterator[Studi
     """Start everything `make up` starts, as durable as there, and wait until it answers."""
     servers = start_servers(layout.state, durable=True, root=layout.root)
     try:
-        env = {**with_venv_first(bare_environment(), layout), **studio_settings(layout, servers, {})}
+        env = {
+            **with_venv_first(bare_environment(), layout),
+            **studio_settings(layout, servers, {}),
+        }
         with (layout.logs / "processes.log").open("a", encoding="utf-8") as log:
             login = prepare_database(layout, Console(log), env)
             supervisor = Supervisor(

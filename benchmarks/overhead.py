@@ -72,7 +72,11 @@ def recipes_of_pass(number: int) -> list[Recipe]:
 def run(passes: int) -> dict[str, float | int | str | None]:
     """Measure; only one side computes at a time."""
     before = load()
-    with throwaway_layout() as layout, running_studio(layout) as studio, signed_in(studio) as artist:
+    with (
+        throwaway_layout() as layout,
+        running_studio(layout) as studio,
+        signed_in(studio) as artist,
+    ):
         threads = _agent_threads(studio)
         say(f"studio ready, {threads} torch thread(s), load {before}")
         with direct_loop(threads) as direct:
@@ -163,9 +167,7 @@ def _agent_threads(studio: Studio) -> int:
     return int(row[0]) if row else 1
 
 
-def _figures(
-    samples: Samples, threads: int, before: float
-) -> dict[str, float | int | str | None]:
+def _figures(samples: Samples, threads: int, before: float) -> dict[str, float | int | str | None]:
     waited, claimed, began, made, ended, computed, bare = (
         milliseconds_p50(column) for column in zip(*samples.parts, strict=True)
     )

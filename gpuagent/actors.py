@@ -8,6 +8,7 @@ import dramatiq
 from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
 from dramatiq.errors import ConnectionClosed
 from redis.exceptions import RedisError
+from typing_extensions import override
 
 from gpuagent.runner.attempt import AttemptRunner
 
@@ -16,7 +17,7 @@ ACTOR = "run_attempt"
 # One attempt computes while another is claimed and fetched, or encoded and stored. Dramatiq counts
 # what is in progress as prefetched: with 1 the second thread would never get a message.
 THREADS = 2
-WAIT_SECONDS = 0.5
+WAIT_MILLISECONDS = 250
 _FULL_SECONDS = 0.02
 
 
@@ -26,6 +27,10 @@ class WaitingConsumer(_RedisConsumer):  # type: ignore[misc]  # dramatiq's is no
     Asking takes turns of the interpreter from the thread that computes; asking rarely makes
     messages late.
     """
+
+    def __init__(self, broker: RedisBroker, queue_name: str, prefetch: int, timeout: int) -> None:
+        super().__init__(broker, queue_name, prefetch, timeout=0)  # it must not pause by itself
+        self._wait_seconds = timeout / 1000
 
     @override
     def __next__(self) -> dramatiq.MessageProxy | None:
@@ -41,7 +46,7 @@ class WaitingConsumer(_RedisConsumer):  # type: ignore[misc]  # dramatiq's is no
         queue = f"{self.broker.namespace}:{self.queue_name}"
         try:
             # Moves the first message to where it is, as soon as there is one.
-            self.broker.client.blmove(queue, queue, WAIT_SECONDS, "LEFT", "LEFT")
+            self.broker.client.blmove(queue, queue, self._wait_seconds, "LEFT", "LEFT")
         except RedisError as error:
             raise ConnectionClosed(error) from None
 
@@ -67,7 +72,8 @@ def make_worker(redis_url: str, namespace: str, runner: AttemptRunner) -> dramat
         runner.run(str(attempt_id), int(fence))
 
     dramatiq.actor(broker=broker, actor_name=ACTOR, queue_name=QUEUE)(run_attempt)
-    # Its timeout is dramatiq's longest pause between two questions; `WaitingConsumer` waits itself.
-    worker = dramatiq.Worker(broker, queues={QUEUE}, worker_threads=THREADS, worker_timeout=1)
+    worker = dramatiq.Worker(
+        broker, queues={QUEUE}, worker_threads=THREADS, worker_timeout=WAIT_MILLISECONDS
+    )
     worker.queue_prefetch = THREADS
     return worker

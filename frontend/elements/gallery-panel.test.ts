@@ -48,6 +48,28 @@ test("the trash opens in the same place and gives back", async () => {
   expect(text("empty")).toBe("Pictures land here, newest first.");
 });
 
+test("a picture restored while the gallery is being fetched is not missed", async () => {
+  let restored = false;
+  playServer(async ({ url }) => {
+    const isThere = restored;
+    await settle(5);
+    return { body: url.includes("trash") ? tileHtml({ job: "old", status: "succeeded" }) : isThere ? tileHtml({ job: "old", status: "succeeded" }) : "" };
+  });
+  const toggle = document.querySelector<HTMLElement>('[data-action="toggle-trash"]');
+  toggle?.click();
+  await settle(15);
+  toggle?.click();
+  restored = true;
+  emit("studio:output-restored", { output: "out_old_0" });
+  await settle(30);
+  expect(visible()).toEqual(["old"]);
+});
+
+test("a finished picture is counted", () => {
+  emit("studio:output-made", { output: "out_new" });
+  expect(text("total")).toBe("4");
+});
+
 test("a picture that came back from elsewhere makes the gallery look again", async () => {
   const log = playServer(() => ({ body: tileHtml({ job: "new", status: "succeeded" }) }));
   emit("studio:output-restored", { output: "out_unknown" });

@@ -3,13 +3,15 @@
 import htmx from "htmx.org";
 
 import { emit, listen, parseFragment, part } from "../lib/dom";
-import { ask } from "../lib/http";
+import { type Answer, ask } from "../lib/http";
 import { board } from "../lib/tile-board";
 import { JobTile } from "./job-tile";
 
 export class GalleryPanel extends HTMLElement {
   /** Pictures that left while this page is open: a restored one comes back at once. */
   private readonly left = new Map<string, JobTile>();
+  /** The page that is being fetched; `isStale` when pictures moved in the meantime. */
+  private showing: { isStale: boolean } | null = null;
   private total: number | null = null;
   private inTrash: number | null = null;
   private observer: MutationObserver | null = null;
@@ -25,6 +27,10 @@ export class GalleryPanel extends HTMLElement {
     this.stop = [
       listen("studio:output-gone", ({ output }) => this.moved(output, true)),
       listen("studio:output-restored", ({ output }) => this.moved(output, false)),
+      listen("studio:output-made", () => {
+        if (this.total !== null) this.total += 1;
+        this.changed();
+      }),
     ];
     this.observer = new MutationObserver(() => this.changed());
     this.observer.observe(this.grid, { childList: true, subtree: true });
@@ -52,8 +58,16 @@ export class GalleryPanel extends HTMLElement {
 
   /** Show the trash or the pictures, fetched anew. */
   async show(trash: boolean): Promise<void> {
+    const mine = { isStale: false };
+    this.showing = mine;
     this.grid.setAttribute("aria-busy", "true");
-    const answer = await ask((trash ? this.dataset.trashUrl : this.dataset.url) ?? "");
+    let answer: Answer;
+    do {
+      mine.isStale = false;
+      answer = await ask((trash ? this.dataset.trashUrl : this.dataset.url) ?? "");
+    } while (mine.isStale);
+    if (this.showing !== mine) return; // another press came after this one
+    this.showing = null;
     this.grid.removeAttribute("aria-busy");
     if (answer.kind !== "ok") {
       emit("studio:toast", { text: answer.kind === "failed" ? answer.message : "The gallery could not be read.", bad: true });
@@ -70,9 +84,10 @@ export class GalleryPanel extends HTMLElement {
 
   /** A picture went to the trash or came back, here or in another tab. */
   private moved(output: string, gone: boolean): void {
+    if (this.showing) this.showing.isStale = true;
     const here = this.tiles.find((tile) => tile.output === output);
     if (gone !== this.isTrash) this.takeAway(output, here);
-    else if (!here) this.bringBack(output);
+    else if (!here && !this.showing) this.bringBack(output);
     else return; // it is where it belongs: the socket says what this page did itself
     this.changed();
   }

@@ -6,6 +6,7 @@ export interface StudioEvents {
   "studio:link": { state: LinkState };
   "studio:jobs-changed": { job: string };
   "studio:job-finished": { job: string; outputs: string[] };
+  "studio:output-made": { output: string };
   "studio:output-gone": { output: string };
   "studio:output-restored": { output: string };
   "studio:show-job": { job: string; byUser: boolean };

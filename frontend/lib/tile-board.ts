@@ -174,6 +174,7 @@ export class TileBoard {
     const ended = [...tiles.values()].filter(
       (tile) => isTerminal(tile.status) && before.has(tile.index) && !isTerminal(before.get(tile.index) ?? "failed"),
     );
+    for (const { output } of ended) if (output) emit("studio:output-made", { output });
     const first = ended[0];
     if (!first) return;
     if (first.status === "failed") announce(`The job failed. ${first.errorText}`);

@@ -187,7 +187,11 @@ def show_live(stand: Stand) -> None:
 
 def show_viewer(stand: Stand) -> None:
     page = stand.open()
-    verdict = {"kind": "identical", "text": "Every byte is the same.", "original_url": "#"}
+    verdict = {
+        "kind": "identical",
+        "text": "Identical: every byte is the same as in the original.",
+        "original_url": "#",
+    }
     url = f"{scene.ROOM}/outputs/out_{J(5)}_2"
     body = scene.render(
         "jobs/partials/output.html", scene.output_context(f"out_{J(5)}_2", verdict=verdict)

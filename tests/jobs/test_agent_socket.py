@@ -160,7 +160,6 @@ async def test_what_is_malformed_is_dropped_and_the_socket_lives(scene: Scene) -
             {**report(scene, seq=1, step=1), "attempt_id": "a\x00b"},
         ):
             await socket.send(wrong)
-        await socket.send_bytes(b"")
         await socket.send_bytes(b"\x02" + b"x" * 100)
         await socket.send_bytes(b"\x01\x00" + b"\xff" * 30 + b"x")
         await socket.send(report(scene, seq=1, step=6))

@@ -33,7 +33,7 @@ class Command(BaseCommand):
         owner.add_argument("--organization", metavar="ORG_ID", help="for this organization only")
 
     @override
-    def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # Django's signature
+    def handle(self, *args: Any, **options: Any) -> None:
         folder: Path = options["folder"]
         organization_id: str | None = options["organization"]
         description = Description(
