@@ -8,6 +8,7 @@ from typing import Any
 
 from rest_framework.request import Request
 from rest_framework.views import APIView
+from typing_extensions import override
 
 from accounts.actors import Actor
 from accounts.roles import Permission
@@ -28,6 +29,7 @@ class TenantView(APIView):
             raise UnauthenticatedError
         return actor
 
+    @override
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # DRF's signature
         super().initial(request, *args, **kwargs)
         method = (request.method or "").lower()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
+from typing_extensions import override
 
 from accounts.actors import Actor
 from accounts.models import User
@@ -15,6 +16,7 @@ from studio.core.errors import UnauthenticatedError
 class TokenAuthentication(BaseAuthentication):
     """`Authorization: Bearer stu_…` makes the request act as the token's user."""
 
+    @override
     def authenticate(self, request: Request) -> tuple[User, Actor] | None:
         """The user and, as `request.auth`, the actor.
 
@@ -30,6 +32,7 @@ class TokenAuthentication(BaseAuthentication):
             raise UnauthenticatedError
         return token.user, actor
 
+    @override
     def authenticate_header(self, request: Request) -> str:
         """Makes the framework answer 401, not 403."""
         return "Bearer"

@@ -6,7 +6,7 @@ opens), so their managers are plain; `accounts.selectors` is the only reader.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager
 from django.db import models
@@ -99,7 +99,7 @@ class AuditEvent(models.Model):
     object_id = models.CharField(max_length=30)
     created_at = models.DateTimeField(auto_now_add=True)
 
-    objects: ClassVar[ScopedManager[AuditEvent]] = ScopedManager()
+    objects: ClassVar[ScopedManager[Self]] = ScopedManager()
 
     class Meta:
         indexes = [models.Index(fields=["organization", "-created_at"])]

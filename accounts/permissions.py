@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
+from typing_extensions import override
 
 from accounts.actors import Actor
 from accounts.roles import Permission
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 class DeclaredPermission(BasePermission):
     """API views name one permission per method in `permissions`; no name, no entry."""
 
+    @override
     def has_permission(self, request: Request, view: APIView) -> bool:
         """Check the token's role.
 

@@ -85,6 +85,8 @@ def run(passes: int) -> dict[str, float | int | str | None]:
             for number in range(passes):
                 _measure_together(samples, studio, artist, direct, recipes_of_pass(2 * number))
                 _measure_alone(samples, studio, artist, direct, recipes_of_pass(2 * number + 1))
+        if not studio.is_complete:
+            raise RuntimeError("A process of the studio died meanwhile; the figures mean nothing.")
     return _figures(samples, threads, before)
 
 

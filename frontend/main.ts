@@ -45,4 +45,6 @@ document.addEventListener("submit", (event) => {
 document.addEventListener("keydown", (event) => {
   handleKey(event);
 });
+// The answer to a form that shows a secret once: loading it again must not send the form again.
+if (document.querySelector("[data-shown-once]")) history.replaceState(null, "", location.href);
 startViewerHost();

@@ -9,7 +9,13 @@ from studio.core.errors import NotFoundError
 from workspaces.models import Workspace
 
 _JOB_RELATED = ("workspace", "model_version__asset", "created_by")
-_OUTPUT_RELATED = ("workspace", "picture__workspace", "thumbnail", "job__created_by", "attempt__agent")
+_OUTPUT_RELATED = (
+    "workspace",
+    "picture__workspace",
+    "thumbnail",
+    "job__created_by",
+    "attempt__agent",
+)
 
 
 def get_job(

@@ -108,7 +108,7 @@ class AgentConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels s
         if known is None or message.fence != known.fence or message.seq <= known.seq:
             return
         known.seq = message.seq
-        values = {
+        values: dict[str, str | int] = {
             "attempt_id": message.attempt_id,
             "index": message.index,
             "count": message.count,

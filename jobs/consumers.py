@@ -23,7 +23,7 @@ from jobs.announcements import AGENTS_GROUP, workspace_group
 from jobs.lifecycle import JOB_OPEN
 from jobs.models import Job, JobAttempt
 from jobs.progress import get_preview, get_progress
-from jobs.selectors import count_agents
+from jobs.selectors import count_agents, warm_digests
 from studio.core.errors import StudioError
 from studio.core.scoping import organization_scope
 from workspaces.http import actor_in
@@ -161,9 +161,11 @@ class WorkspaceConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channe
         await self._send(message)
 
     async def agents_changed(self, event: dict[str, Any]) -> None:
-        """How many agents are there and warm."""
+        """How many agents are there and warm, and which models they hold."""
         connected, warm = await database_sync_to_async(count_agents)()
-        await self._send({"type": "agents", "connected": connected, "warm": warm})
+        digests = sorted(await database_sync_to_async(warm_digests)())
+        message = {"type": "agents", "connected": connected, "warm": warm, "digests": digests}
+        await self._send(message)
 
     # ---------------------------------------------------------------- progress
 

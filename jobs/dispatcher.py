@@ -66,11 +66,16 @@ class Dispatcher:
         self.unfit_since: dict[Need, float] = {}
         self.swept_at = timezone.now() - SWEEP_EVERY
 
-    def run_round(self) -> int:
-        """Do all that is due now; how many attempts were leased."""
-        expire_overdue()
-        resend_unclaimed()
-        flush_outbox()
+    def run_round(self, *, is_tidying: bool = True) -> int:
+        """Do all that is due now; how many attempts were leased.
+
+        Tidying looks for what was lost, which is a matter of seconds: a round that was only woken
+        for a new job can do without.
+        """
+        if is_tidying:
+            expire_overdue()
+            resend_unclaimed()
+            flush_outbox()
         queue = self._synchronise()
         self._settle(queue)
         leased = self._place(queue)
@@ -169,7 +174,7 @@ def _differs(queue: Queue, job_id: str, position: int) -> bool:
 
 def _read(job_ids: Sequence[str]) -> list[WaitingJob]:
     """The jobs with what the scheduler must know of them, some hundreds at a time."""
-    found = []
+    found: list[WaitingJob] = []
     for start in range(0, len(job_ids), READ_AT_ONCE):
         some = Job.objects.filter(pk__in=job_ids[start : start + READ_AT_ONCE])
         rows = some.select_related("model_version").only(*_COLUMNS)

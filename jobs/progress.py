@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 from weakref import WeakKeyDictionary
 
 from django.conf import settings
@@ -50,7 +51,7 @@ async def put_progress(job_id: str, values: Mapping[str, str | int]) -> None:
 async def put_preview(job_id: str, *, attempt_id: str, index: int, envelope: bytes) -> None:
     """Keep the newest preview, sealed by the agent under the attempt's preview key."""
     async with _client().pipeline(transaction=False) as pipe:
-        mapping: dict[str, str | bytes] = {
+        mapping: dict[str | bytes, str | bytes] = {
             "envelope": envelope,
             "envelope_index": str(index),
             "envelope_attempt": attempt_id,
@@ -64,7 +65,7 @@ async def put_preview(job_id: str, *, attempt_id: str, index: int, envelope: byt
 async def get_progress(job_id: str) -> Progress | None:
     """The newest numbers, if any are kept."""
     names = ["attempt_id", "index", "count", "step", "steps", "preview"]
-    raw = await _client().hmget(_key(job_id), names)
+    raw = await _read(job_id, names)
     if raw[0] is None:
         return None
     numbers = [int(value or 0) for value in raw[1:]]
@@ -90,7 +91,12 @@ class SealedPreview:
 async def get_preview(job_id: str) -> SealedPreview | None:
     """The newest sealed preview, if any is kept."""
     names = ["envelope_attempt", "envelope_index", "envelope"]
-    attempt, index, envelope = await _client().hmget(_key(job_id), names)
+    attempt, index, envelope = await _read(job_id, names)
     if attempt is None or envelope is None:
         return None
-    return SealedPreview(attempt_id=attempt.decode(), index=int(index), envelope=bytes(envelope))
+    return SealedPreview(attempt_id=attempt.decode(), index=int(index or 0), envelope=envelope)
+
+
+async def _read(job_id: str, names: list[str]) -> list[bytes | None]:
+    """Values of a job's hash; bytes, since our client decodes nothing."""
+    return cast("list[bytes | None]", await _client().hmget(_key(job_id), names))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from django.db import models
+from typing_extensions import override
 
 from accounts.models import Organization
 from gpuagent.protocol.taxonomy import Architecture, AssetKind
@@ -15,6 +16,7 @@ from studio.core.scoping import ScopedManager
 class SharedManager(ScopedManager["ModelAsset"]):
     """An organization sees its own assets and the public ones (organization null)."""
 
+    @override
     def visible_to(self, organization_id: str) -> models.Q:
         return models.Q(organization_id=organization_id) | models.Q(organization=None)
 
@@ -46,6 +48,7 @@ class ModelAsset(models.Model):
 class SharedVersionManager(ScopedManager["ModelVersion"]):
     """Follows the asset."""
 
+    @override
     def visible_to(self, organization_id: str) -> models.Q:
         return models.Q(asset__organization_id=organization_id) | models.Q(asset__organization=None)
 
@@ -80,6 +83,7 @@ class ModelVersion(models.Model):
 class SharedFileManager(ScopedManager["ModelFile"]):
     """Follows the asset."""
 
+    @override
     def visible_to(self, organization_id: str) -> models.Q:
         asset = "version__asset__organization"
         return models.Q(**{f"{asset}_id": organization_id}) | models.Q(**{asset: None})

@@ -15,6 +15,7 @@ from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.base import BaseHandler
 from django.db import close_old_connections
 from django.http import HttpRequest, HttpResponseBase
+from typing_extensions import override
 
 # A thread is made only when all others are busy. Most of so many could only wait for jobs to end
 # (`Prefer: wait`); each may hold a connection, of which PostgreSQL allows a hundred.
@@ -30,6 +31,7 @@ class OneHopHandler(ASGIHandler):
         team = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="request")
         self._respond = sync_to_async(self._in_thread, thread_sensitive=False, executor=team)
 
+    @override
     async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
         """The answer to a request; never raises."""
         return await self._respond(request)

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from asgiref.sync import SyncToAsync
 from channels.layers import channel_layers
 from django.core.cache import cache
 from django.db import connections
@@ -51,12 +52,17 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
 
 
 @pytest.fixture(autouse=True)
-def _own_redis_and_store(request: pytest.FixtureRequest) -> None:
+def _own_redis_and_store(request: pytest.FixtureRequest) -> Iterator[None]:
     """For tests of the web side; the agent's and the launcher's are left alone."""
-    if request.node.get_closest_marker("django_db") is not None:
+    is_ours = request.node.get_closest_marker("django_db") is not None
+    if is_ours:
         request.getfixturevalue("store_folder")
         request.getfixturevalue("redis")
         cache.clear()  # sign-in limits of allauth
+    yield
+    if is_ours and request.node.get_closest_marker("asyncio") is not None:
+        # The thread in which async code ran Django's ORM keeps a connection of its own.
+        SyncToAsync.single_thread_executor.submit(connections.close_all).result()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from django.db import models
 
@@ -25,7 +25,7 @@ class Workspace(models.Model):
     wrapped_key = models.BinaryField(default=new_wrapped_key)
     created_at = models.DateTimeField(auto_now_add=True)
 
-    objects: ClassVar[ScopedManager[Workspace]] = ScopedManager()
+    objects: ClassVar[ScopedManager[Self]] = ScopedManager()
 
 
 class ArtifactStatus(StrEnum):
@@ -69,7 +69,7 @@ class Artifact(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(null=True)
 
-    objects: ClassVar[ScopedManager[Artifact]] = ScopedManager()
+    objects: ClassVar[ScopedManager[Self]] = ScopedManager()
 
     class Meta:
         indexes = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
@@ -83,9 +83,14 @@ def _body(artifact: Artifact, start: int, stop: int) -> HttpResponse | Streaming
 async def _pieces(artifact: Artifact, start: int, stop: int) -> AsyncIterator[bytes]:
     """Each segment is read and opened in a thread, so that other requests go on meanwhile."""
     pieces = read_range(artifact, start, stop)
-    following = sync_to_async(next, thread_sensitive=False)
-    while piece := await following(pieces, b""):
+    following = sync_to_async(_next, thread_sensitive=False)
+    while piece := await following(pieces):
         yield piece
+
+
+def _next(pieces: Iterator[bytes]) -> bytes:
+    """Nothing more is an empty piece: StopIteration cannot leave a thread."""
+    return next(pieces, b"")
 
 
 def _requested_range(header: str, size: int) -> tuple[int, int] | None:

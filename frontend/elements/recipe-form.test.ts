@@ -35,7 +35,7 @@ test("the button says what it will do, and the agents what to expect", () => {
   expect(text("label")).toBe("Generate 4 pictures");
   expect(text("size")).toBe("· 512×768");
   expect(text("note")).toContain("loading");
-  emit("studio:agents", { warm: 1, connected: 1 });
+  emit("studio:agents", { warm: 1, connected: 1, digests: [] });
   expect(text("note")).toContain("warm");
   const count = form().querySelector('[name="num_images_per_prompt"]') as HTMLInputElement;
   count.value = "1";

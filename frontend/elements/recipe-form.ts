@@ -19,6 +19,18 @@ const PARTS: Record<Exclude<ParameterPart, "all">, (name: string) => boolean> = 
 };
 
 export class RecipeForm extends HTMLElement {
+  /** Which models an agent holds right now. */
+  private markWarm(digests: readonly string[]): void {
+    for (const radio of this.querySelectorAll<HTMLInputElement>(".model__radio")) {
+      const isWarm = digests.includes(radio.value);
+      radio.dataset.warm = isWarm ? "1" : "0";
+      const word = radio.closest(".model")?.querySelector(".model__warmth");
+      if (!word) continue;
+      word.textContent = isWarm ? "warm" : "cold";
+      word.classList.toggle("model__warmth--warm", isWarm);
+    }
+  }
+
   private isSending = false;
   /** A key without an answer is used again: if the first request did arrive, the server makes no second job. */
   private unanswered: { key: string; values: string } | null = null;
@@ -48,9 +60,10 @@ export class RecipeForm extends HTMLElement {
         else emit("studio:view", { view: "recipe" });
       }),
       listen("studio:use-job", ({ job, submit }) => void this.useJob(job, submit)),
-      listen("studio:agents", ({ warm, connected }) => {
+      listen("studio:agents", ({ warm, connected, digests }) => {
         this.dataset.warm = String(warm);
         this.dataset.connected = String(connected);
+        this.markWarm(digests);
         this.describe();
       }),
     ];

@@ -58,7 +58,7 @@ test("messages go to the board", () => {
   latest().say({ type: "progress", id: "job_1", step: 2, steps: 20, index: 0, count: 2 });
   latest().say({ type: "changed", id: "job_1", status: "succeeded", outputs: 2 });
   latest().say({ type: "gone", output_id: "out_1" });
-  latest().say({ type: "agents", warm: 1, connected: 2 });
+  latest().say({ type: "agents", warm: 1, connected: 2, digests: ["aa"] });
   latest().say({ type: "of tomorrow" });
   latest().dispatchEvent(new MessageEvent("message", { data: "not json" }));
   latest().say(new Uint8Array([1, 0, ...new TextEncoder().encode("j".repeat(30)), 7]).buffer);
@@ -67,7 +67,7 @@ test("messages go to the board", () => {
   expect(changed).toHaveBeenCalledWith("job_1", "succeeded");
   expect(preview.mock.calls[0]?.[0]).toMatchObject({ job: "j".repeat(30), index: 0 });
   expect(gone).toEqual([{ output: "out_1" }]);
-  expect(agents).toEqual([{ warm: 1, connected: 2 }]);
+  expect(agents).toEqual([{ warm: 1, connected: 2, digests: ["aa"] }]);
 });
 
 test("a lost line is told, and tried again with growing pauses", () => {

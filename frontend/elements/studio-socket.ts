@@ -137,7 +137,11 @@ export class StudioSocket extends HTMLElement {
         if (output) emit("studio:output-restored", { output });
         break;
       case "agents":
-        emit("studio:agents", { warm: Number(message["warm"]) || 0, connected: Number(message["connected"]) || 0 });
+        emit("studio:agents", {
+          warm: Number(message["warm"]) || 0,
+          connected: Number(message["connected"]) || 0,
+          digests: Array.isArray(message["digests"]) ? message["digests"].map(String) : [],
+        });
         break;
     }
   }

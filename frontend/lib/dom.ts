@@ -2,7 +2,7 @@
 
 /** Events on `document` by which elements talk; each element knows the words, not the other elements. */
 export interface StudioEvents {
-  "studio:agents": { warm: number; connected: number };
+  "studio:agents": { warm: number; connected: number; digests: readonly string[] };
   "studio:link": { state: LinkState };
   "studio:jobs-changed": { job: string };
   "studio:job-finished": { job: string; outputs: string[] };

@@ -14,6 +14,7 @@ from rest_framework.parsers import FileUploadParser, MultiPartParser
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
+from typing_extensions import override
 
 from accounts.api import TenantView
 from accounts.roles import Permission
@@ -168,6 +169,7 @@ class EventStreamRenderer(BaseRenderer):
     media_type = "text/event-stream"
     format = "event-stream"
 
+    @override
     def render(self, data: Any, *_rest: object) -> bytes:  # noqa: ANN401  # DRF's signature
         """Problems are the only values that get here."""
         return JSONRenderer().render(data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from django.db import models
 
@@ -45,7 +45,7 @@ class JobAttempt(models.Model):
     timings = models.JSONField(default=dict)
     settled_at = models.DateTimeField(null=True)
 
-    objects: ClassVar[ScopedManager[JobAttempt]] = ScopedManager()
+    objects: ClassVar[ScopedManager[Self]] = ScopedManager()
 
     class Meta:
         constraints = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from django.db import models
 
@@ -34,7 +34,7 @@ class Output(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     trashed_at = models.DateTimeField(null=True)
 
-    objects: ClassVar[ScopedManager[Output]] = ScopedManager()
+    objects: ClassVar[ScopedManager[Self]] = ScopedManager()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["job", "index"], name="output_once")]

@@ -29,7 +29,8 @@ def move_job(job: Job, target: JobStatus, **changes: Any) -> bool:  # noqa: ANN4
     moved = Job.objects.filter(pk=job.pk, status__in=sources).update(status=target.value, **changes)
     if moved:
         announce_job(job, target)
-        wake_dispatcher()
+        if target is not JobStatus.RUNNING:  # that one comes from the dispatcher itself
+            wake_dispatcher()
     return bool(moved)
 
 
@@ -83,6 +84,4 @@ def fail_unplaceable(job_id: str, data: dict[str, int | str]) -> bool:
     """Fail a queued job that no agent can ever take; False if it is not queued any more."""
     job = Job.objects.select_for_update().filter(pk=job_id, status=JobStatus.QUEUED.value).first()
     code = FailureCode.DOES_NOT_FIT.value
-    return job is not None and move_job(
-        job, JobStatus.FAILED, error_code=code, error_data=data
-    )
+    return job is not None and move_job(job, JobStatus.FAILED, error_code=code, error_data=data)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from django.http import HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import render
+from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST, require_safe
+from django.views.decorators.vary import vary_on_headers
 
 from accounts.roles import Permission
 from jobs import access
@@ -29,6 +31,8 @@ def _output(request: WorkspaceRequest, output_id: str, permission: Permission) -
 
 
 @require_safe
+@vary_on_headers("HX-Request")
+@never_cache
 @workspace_page(Permission.OUTPUT_VIEW)
 def output_view(request: WorkspaceRequest, output_id: str) -> HttpResponse:
     """The viewer: a fragment for the room's scripts, a page for an address typed in."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.core.files.uploadedfile import UploadedFile
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_POST, require_safe
@@ -130,8 +131,8 @@ def gallery(request: WorkspaceRequest) -> HttpResponse:
 @workspace_page(Permission.UPLOAD_CREATE)
 def upload(request: WorkspaceRequest) -> JsonResponse:
     """Add a starting picture."""
-    file = request.FILES.get("image") or next(iter(request.FILES.values()), None)
-    content = file.read() if file is not None else b""
+    file = next(iter(request.FILES.values()), None)
+    content = file.read() if isinstance(file, UploadedFile) else b""
     artifact = add_upload(actor=request.actor, workspace=request.workspace, content=content)
     body = {
         "id": artifact.pk,

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from typing_extensions import override
+
 from gpuagent.protocol.recipe import FieldProblem
 
 
@@ -44,12 +46,14 @@ class InvalidInputError(StudioError):
         self._problems = tuple(problems)
 
     @property
+    @override
     def message(self) -> str:
         if len(self._problems) == 1:
             return self._problems[0].message
         return f"{len(self._problems)} settings need a change."
 
     @property
+    @override
     def problems(self) -> Sequence[FieldProblem]:
         return self._problems
 

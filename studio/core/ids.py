@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.db import models
+from typing_extensions import override
 from ulid import ULID
 
 ID_LENGTH = 30
 
 # Generic for the type checker only.
-_CharField = models.CharField[str, str] if TYPE_CHECKING else models.CharField
+if TYPE_CHECKING:
+    _CharField = models.CharField[str, str]
+else:
+    _CharField = models.CharField
 
 
 def new_id(prefix: str) -> str:
@@ -30,6 +34,7 @@ class IdField(_CharField):
     def _make(self) -> str:
         return new_id(self.prefix)
 
+    @override
     def deconstruct(self) -> Any:  # noqa: ANN401  # Django's signature
         """For migrations: the prefix says everything."""
         name, path, args, _options = super().deconstruct()

@@ -32,7 +32,7 @@ def new_wrapped_key() -> bytes:
     return _wrap(new_key(), wrapping_key=_master_key())
 
 
-def unwrap_with_master(wrapped: bytes) -> bytes:
+def unwrap_with_master(wrapped: bytes | memoryview) -> bytes:
     """A workspace's key.
 
     Raises:

@@ -13,6 +13,7 @@ from django.shortcuts import render
 from rest_framework import exceptions as api
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
+from typing_extensions import override
 
 from studio.core.errors import StudioError
 
@@ -61,6 +62,7 @@ class _ApiError(StudioError):
         self._message = message
 
     @property
+    @override
     def message(self) -> str:
         return self._message
 

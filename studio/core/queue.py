@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 @lru_cache(maxsize=1_024)
 def broker(namespace: str) -> RedisBroker:
     """The broker of a namespace: one for the web side's workers, one per agent."""
-    return RedisBroker(url=settings.REDIS_URL, namespace=namespace)
+    return RedisBroker(url=settings.REDIS_URL, namespace=namespace)  # type: ignore[no-untyped-call]  # dramatiq does not annotate it
 
 
 def send_on_commit(
@@ -54,7 +54,7 @@ def flush_outbox(*, older_than: timedelta = timedelta(seconds=2)) -> int:
 def _deliver(row: OutboxMessage) -> bool:
     try:
         _enqueue(row)
-    except (RedisError, dramatiq.errors.ConnectionError):
+    except (RedisError, dramatiq.errors.BrokerConnectionError):
         logger.warning("broker away, message %s stays in the outbox", row.pk)
         return False
     OutboxMessage.objects.filter(pk=row.pk).delete()

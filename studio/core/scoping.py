@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from django.db import models
 from django.db.models import sql
+from typing_extensions import override
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +69,16 @@ class ScopedQuery(sql.Query):
         if self.is_empty():
             return
         if _current.get() is None:
-            raise ScopeMissingError(f"{self.model.__name__} was queried outside a scope")
+            raise ScopeMissingError(f"{self.model!r} was queried outside a scope")
         if self.born_in != _current.get():
-            raise ScopeMissingError(f"{self.model.__name__} was queried in another scope")
+            raise ScopeMissingError(f"{self.model!r} was queried in another scope")
 
+    @override
     def get_compiler(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401  # Django's signature
         self._refuse_outside_scope()
         return super().get_compiler(*args, **options)
 
+    @override
     def chain(self, klass: Any = None) -> Any:  # noqa: ANN401  # Django's signature
         """`klass` turns the query into an update or delete, which would leave this class."""
         if klass is not None:
@@ -89,16 +92,18 @@ Row = TypeVar("Row", bound=models.Model)
 class ScopedQuerySet(models.QuerySet[Row]):
     """A queryset over `ScopedQuery`."""
 
+    @override
     def _raw_delete(self, using: str | None) -> int:
         if _current.get() is None:
             raise ScopeMissingError(f"{self.model.__name__} was deleted from outside a scope")
-        count: int = super()._raw_delete(using)  # type: ignore[misc]  # private in Django's stubs
+        count: int = super()._raw_delete(using)
         return count
 
 
 class ScopedManager(models.Manager[Row], Generic[Row]):
     """The default manager of tenant-owned tables: only rows of the scope's organization."""
 
+    @override
     def get_queryset(self) -> ScopedQuerySet[Row]:
         query, scope = ScopedQuery(self.model), _current.get()
         query.born_in = scope

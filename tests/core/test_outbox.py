@@ -20,8 +20,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def messages(
     redis: Redis, namespace: str = "studio", name: str = "default"
 ) -> list[dramatiq.Message[object]]:
-    kept = redis.hgetall(f"{namespace}:{name}.msgs")
-    return [dramatiq.Message.decode(raw) for raw in kept.values()]  # type: ignore[union-attr]  # redis types sync and async as one
+    kept = redis.hgetall(f"{namespace}:{name}.msgs").values()
+    return [dramatiq.Message.decode(raw) for raw in kept if isinstance(raw, bytes)]
 
 
 def break_broker(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,6 @@ import json
 from typing import Any
 
 import pytest
-from django.http import HttpResponse
 from django.test import Client
 
 from accounts.actors import Actor
@@ -19,6 +18,7 @@ from library.models import ModelFile, ModelVersion
 from studio.core import storage
 from studio.core.scoping import system_scope
 from tests import factories
+from tests.answers import Answer
 from tests.factories import PROMPT, AgentHandle
 from workspaces.models import Artifact, Workspace
 
@@ -41,13 +41,11 @@ def job(bob_in_a: Actor, workspace: Workspace) -> Job:
     return factories.make_job(bob_in_a, workspace)
 
 
-def send(client: Client, path: str, body: object) -> HttpResponse:
-    response = client.post(f"/agent/v1/{path}", json.dumps(body), "application/json")
-    assert isinstance(response, HttpResponse)
-    return response
+def send(client: Client, path: str, body: object) -> Answer:
+    return client.post(f"/agent/v1/{path}", json.dumps(body), "application/json")
 
 
-def claim_of(client: Client, attempt: JobAttempt) -> HttpResponse:
+def claim_of(client: Client, attempt: JobAttempt) -> Answer:
     body = {"fence": attempt.fence, "boot_id": attempt.boot_id}
     return send(client, f"attempts/{attempt.pk}/claim", body)
 
@@ -154,7 +152,7 @@ def test_the_round_trip_of_a_remote_agent_goes_over_http_alone(
     # The model's files come over HTTP.
     for file in assignment.model.files:
         answer = remote_client.get(_path(file.url))
-        assert len(b"".join(answer)) == file.size_bytes  # type: ignore[arg-type]  # a streamed answer
+        assert len(b"".join(answer)) == file.size_bytes
 
     # Sealed files go to the addresses that the claim named.
     contents = {"picture": factories.make_png(), "thumbnail": factories.make_webp()}
@@ -240,7 +238,7 @@ def test_the_starting_picture_is_handed_to_its_holder_only(
     (given,) = assignment.inputs
     address = _path(given.url)
 
-    sealed = b"".join(remote_client.get(address))  # type: ignore[arg-type]  # a streamed answer
+    sealed = b"".join(remote_client.get(address))
 
     context = Context(organization=workspace.organization_id, object_id=image.pk, kind="input")
     assert factories.make_png() == open_sealed(
@@ -258,5 +256,5 @@ def test_model_files_come_by_their_hash(agent_client: Client, model_version: Mod
 
     answer = agent_client.get(f"/agent/v1/models/{file.sha256}")
 
-    assert len(b"".join(answer)) == file.size_bytes  # type: ignore[arg-type]  # a streamed answer
+    assert len(b"".join(answer)) == file.size_bytes
     assert agent_client.get(f"/agent/v1/models/{'f' * 64}").status_code == 404

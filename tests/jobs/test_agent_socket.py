@@ -151,14 +151,15 @@ async def test_without_an_agents_token_it_is_closed_with_4401(scene: Scene, head
 
 async def test_what_is_malformed_is_dropped_and_the_socket_lives(scene: Scene) -> None:
     async with connect(PATH, scene.mine) as socket:
-        for wrong in (
+        malformed: list[object] = [
             [],
             7,
             {"type": "attempt.progress"},
             {"type": "nothing"},
             {**report(scene, seq=1, step=1), "step": "one"},
             {**report(scene, seq=1, step=1), "attempt_id": "a\x00b"},
-        ):
+        ]
+        for wrong in malformed:
             await socket.send(wrong)
         await socket.send_bytes(b"\x02" + b"x" * 100)
         await socket.send_bytes(b"\x01\x00" + b"\xff" * 30 + b"x")

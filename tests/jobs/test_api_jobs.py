@@ -13,7 +13,7 @@ from channels.db import database_sync_to_async
 from django.conf import LazySettings
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
-from django.http import HttpResponse, StreamingHttpResponse
+from django.http import StreamingHttpResponse
 from django.test import AsyncClient, Client
 from django.utils import timezone
 
@@ -24,21 +24,19 @@ from jobs.models import Job, Output
 from library.models import ModelVersion
 from studio.core.scoping import system_scope
 from tests import factories
+from tests.answers import Answer
 from tests.factories import PROMPT, AgentHandle
 from workspaces.models import Workspace
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("model_version")]
 
 
-def post(client: Client, path: str, body: object = None, **headers: str) -> HttpResponse:
-    response = client.post(
-        path, json.dumps(body if body is not None else {}), "application/json", headers=headers
-    )
-    assert isinstance(response, HttpResponse)
-    return response
+def post(client: Client, path: str, body: object = None, **headers: str) -> Answer:
+    content = json.dumps(body if body is not None else {})
+    return client.post(path, content, "application/json", headers=headers)
 
 
-def problem(response: HttpResponse) -> dict[str, Any]:
+def problem(response: Answer) -> dict[str, Any]:
     """The body of an answer that must be an RFC 9457 problem."""
     assert response["Content-Type"] == "application/problem+json"
     body: dict[str, Any] = json.loads(response.content)
@@ -379,7 +377,7 @@ async def test_events_tell_every_status_and_then_end(
         lambda: factories.run_attempt(factories.make_attempt(job, agent.row), agent.row)
     )
     async with asyncio.timeout(20):
-        async for chunk in response:  # type: ignore[union-attr]  # an async stream under ASGI
+        async for chunk in response:
             name, data = bytes(chunk).decode().strip().split("\n")
             assert name == "event: status"
             events.append(json.loads(data.removeprefix("data: ")))

@@ -14,7 +14,6 @@ from jobs.dispatcher import Dispatcher
 from jobs.lifecycle import JobStatus
 from jobs.models import Agent, Job, JobAttempt, SchedulerState
 from jobs.services.cancellation import cancel_job
-from library.models import ModelVersion
 from studio.core.models import OutboxMessage
 from tests import factories
 from tests.factories import GIB, AgentHandle

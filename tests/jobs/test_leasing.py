@@ -41,10 +41,7 @@ def held(*attempts: JobAttempt) -> tuple[HeldAttempt, ...]:
 
 
 def queued_messages(redis: Redis, agent: AgentHandle) -> int:
-    return sum(
-        int(redis.llen(key))  # type: ignore[arg-type]  # redis types sync and async answers as one
-        for key in redis.scan_iter(f"{agent.row.namespace}:gpu")
-    )
+    return sum(int(redis.llen(key)) for key in redis.scan_iter(f"{agent.row.namespace}:gpu"))
 
 
 def test_a_lease_moves_the_job_and_the_fence(job: Job, attempt: JobAttempt) -> None:

@@ -60,7 +60,7 @@ def test_terminal_statuses_are_those_without_a_way_out() -> None:
 
 def test_tables_cannot_be_changed() -> None:
     with pytest.raises(TypeError):
-        JOB_TRANSITIONS[JobStatus.FAILED] = frozenset({JobStatus.QUEUED})  # type: ignore[index]
+        JOB_TRANSITIONS[JobStatus.FAILED] = frozenset({JobStatus.QUEUED})  # type: ignore[index]  # the mistake that is meant
 
 
 def test_statuses_are_their_strings_in_rows_and_messages() -> None:

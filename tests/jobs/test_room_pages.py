@@ -7,7 +7,6 @@ from html import unescape
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.http import HttpResponse
 from django.test import Client
 
 from accounts.actors import Actor
@@ -16,6 +15,7 @@ from jobs import selectors
 from jobs.models import Job, Output
 from studio.core.scoping import system_scope
 from tests import factories
+from tests.answers import Answer
 from tests.factories import PROMPT, AgentHandle
 from workspaces.models import Workspace
 
@@ -35,11 +35,11 @@ def room(workspace: Workspace) -> str:
     return f"/w/{workspace.pk}"
 
 
-def text_of(response: HttpResponse) -> str:
+def text_of(response: Answer) -> str:
     return unescape(response.content.decode())
 
 
-def is_page(response: HttpResponse) -> bool:
+def is_page(response: Answer) -> bool:
     return b"<html" in response.content
 
 

@@ -103,7 +103,7 @@ def test_it_refuses_and_names_the_field(
     bob_in_a: Actor, workspace: Workspace, raw: dict[str, object], field: str, code: str
 ) -> None:
     with pytest.raises(InvalidInputError) as caught:
-        submit(bob_in_a, workspace, **raw)
+        submit_job(actor=bob_in_a, workspace=workspace, raw={"prompt": PROMPT, **raw})
 
     assert codes_of(caught.value) == [(field, code)]
     assert caught.value.problems[0].message.endswith((".", ". Shorten it."))

@@ -70,7 +70,8 @@ def scene(
 
 async def progress(scene: Scene, step: int) -> None:
     """What the agent's socket does with a report."""
-    numbers = {"attempt_id": scene.attempt.pk, "index": 0, "count": 2, "step": step, "steps": 20}
+    numbers: dict[str, str | int] = {"attempt_id": scene.attempt.pk, "step": step, "steps": 20}
+    numbers.update(index=0, count=2)
     await put_progress(scene.job.pk, numbers)
     await ring(scene)
 
@@ -108,7 +109,7 @@ async def test_progress_is_passed_on_latest_first(scene: Scene) -> None:
         await socket.receive_type("agents")
         for step in range(1, 21):
             await progress(scene, step)
-        steps = []
+        steps: list[int] = []
         while not steps or steps[-1] < 20:
             steps.append((await socket.receive_type("progress"))["step"])
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from channels.db import database_sync_to_async
-from django.http import HttpResponse, StreamingHttpResponse
+from django.http import StreamingHttpResponse
 from django.test import AsyncClient, Client
 from PIL import Image
 
@@ -17,6 +17,7 @@ from accounts.models import Organization
 from gpuagent.protocol.sealing import SEGMENT_BYTES
 from studio.core import storage
 from tests import factories
+from tests.answers import Answer
 from workspaces import signing
 from workspaces.models import Artifact, Workspace
 from workspaces.signing import media_url
@@ -34,10 +35,8 @@ def artifact(workspace: Workspace, content: bytes) -> Artifact:
     return factories.make_input(workspace, content)
 
 
-def get(client: Client, url: str, **headers: str) -> HttpResponse:
-    response = client.get(url, headers=headers)
-    assert isinstance(response, HttpResponse)
-    return response
+def get(client: Client, url: str, **headers: str) -> Answer:
+    return client.get(url, headers=headers)
 
 
 def test_a_signed_address_gives_the_bytes(
@@ -98,7 +97,7 @@ def test_an_address_ends(
 ) -> None:
     url = media_url(artifact)
     later = time.time() + 901
-    monkeypatch.setattr(signing.time, "time", lambda: later)
+    monkeypatch.setattr("workspaces.signing.time.time", lambda: later)
     assert get(client, url).status_code == 404
 
 
@@ -194,7 +193,7 @@ async def test_a_large_picture_is_streamed_segment_by_segment(workspace: Workspa
 
 
 async def _joined(response: StreamingHttpResponse) -> bytes:
-    pieces = [bytes(piece) async for piece in response]  # type: ignore[union-attr]  # an async stream
+    pieces = [bytes(piece) async for piece in response]
     assert max(map(len, pieces)) <= SEGMENT_BYTES
     return b"".join(pieces)
 

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from django.db import transaction
 from django.utils import timezone
@@ -137,8 +138,13 @@ def remove_artifacts(artifacts: list[Artifact]) -> int:
     keys = [artifact.storage_key for artifact in artifacts]
     ids = [artifact.pk for artifact in artifacts]
     Artifact.objects.filter(pk__in=ids).delete()
-    transaction.on_commit(lambda: [storage.delete(key) for key in keys] and None)
+    transaction.on_commit(partial(_delete_all, keys))
     return len(ids)
+
+
+def _delete_all(keys: list[str]) -> None:
+    for key in keys:
+        storage.delete(key)
 
 
 def sweep_expected(*, limit: int = 500) -> int:

@@ -36,7 +36,7 @@ def new_data_key(workspace: Workspace) -> tuple[bytes, bytes]:
     return key, wrap_key(key, wrapping_key=_workspace_key(workspace))
 
 
-def data_key(workspace: Workspace, wrapped: bytes) -> bytes:
+def data_key(workspace: Workspace, wrapped: bytes | memoryview) -> bytes:
     """The plain data key of an artifact or an attempt's previews."""
     return unwrap_key(bytes(wrapped), wrapping_key=_workspace_key(workspace))
 

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 from django.core.management.base import BaseCommand
 from django.db import OperationalError, close_old_connections, connections
+from typing_extensions import override
 
 from jobs.announcements import DISPATCH_CHANNEL
 from jobs.dispatcher import Dispatcher
@@ -25,6 +26,7 @@ class Command(BaseCommand):
 
     help = "Give queued jobs to agents."
 
+    @override
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # Django's signature
         self.is_stopping = False
         signal.signal(signal.SIGTERM, self._stop)
@@ -52,9 +54,13 @@ class Command(BaseCommand):
             listener.execute(f"LISTEN {DISPATCH_CHANNEL}")
             logger.info("dispatching")
             dispatcher = Dispatcher()
+            tidied_at = -POLL_SECONDS
             while not self.is_stopping:
                 close_old_connections()
-                dispatcher.run_round()
+                is_tidying = time.monotonic() - tidied_at >= POLL_SECONDS
+                if is_tidying:
+                    tidied_at = time.monotonic()
+                dispatcher.run_round(is_tidying=is_tidying)
                 for _note in listener.notifies(timeout=POLL_SECONDS, stop_after=1):
                     pass
 

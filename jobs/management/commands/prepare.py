@@ -12,6 +12,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
 from django.db import transaction
+from typing_extensions import override
 
 from accounts.models import Membership, Organization, User
 from accounts.roles import Role
@@ -44,6 +45,7 @@ class Command(BaseCommand):
 
     help = "Create what a fresh installation needs; safe to run at every start."
 
+    @override
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # Django's signature
         call_command("migrate", verbosity=0)
         self.stdout.write("tables are up to date")

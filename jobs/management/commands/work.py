@@ -8,6 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 from dramatiq import Worker
+from typing_extensions import override
 
 from jobs.actors import web_broker
 
@@ -19,6 +20,7 @@ class Command(BaseCommand):
 
     help = "Run background work: clean-up and, later, mail and exports."
 
+    @override
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # Django's signature
         stopping = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: stopping.set())

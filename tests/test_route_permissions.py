@@ -1,0 +1,353 @@
+"""Every address of the product: does it say who may use it, and is that so?
+
+One test per route walks the whole cast: nobody, each role, and Charlie of another organization,
+with ids that exist. Charlie must be answered exactly as if they did not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from django.http import HttpResponseBase
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver
+
+from accounts.actors import Actor
+from accounts.http import Access
+from accounts.models import Organization, User
+from accounts.roles import Permission, Role, is_allowed
+from jobs.models import Output
+from library.models import ModelFile
+from studio.asgi import application
+from studio.core.scoping import system_scope
+from tests import factories
+from tests.factories import AgentHandle
+from workspaces.models import Workspace
+
+pytestmark = pytest.mark.django_db
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+# allauth's own views: each does its own checking, and why it is reachable is said here.
+ALLAUTH: Mapping[str, str] = {
+    "account_login": "people are signed out when they sign in",
+    "account_logout": "ends only the session that asks",
+    "account_signup": "answers that sign-up is closed",
+    "account_reauthenticate": "asks the signed-in person for their password again",
+    "account_change_password": "the signed-in person's own password",
+    "account_set_password": "the signed-in person's own password",
+    "account_inactive": "a sentence",
+    "account_email": "the signed-in person's own addresses",
+    "account_email_verification_sent": "a sentence",
+    "account_confirm_email": "the key in the address is the permission",
+    "account_confirm_login_code": "the code that was mailed is the permission; off by default",
+    "account_reset_password": "answers alike for known and unknown addresses",
+    "account_reset_password_done": "a sentence",
+    "account_reset_password_from_key": "the key in the address is the permission",
+    "account_reset_password_from_key_done": "a sentence",
+}
+UNKNOWN = {
+    "workspace_id": "wsp_00000000000000000000000000",
+    "job_id": "job_00000000000000000000000000",
+    "output_id": "out_00000000000000000000000000",
+    "artifact_id": "art_00000000000000000000000000",
+    "attempt_id": "att_00000000000000000000000000",
+    "organization_id": "org_00000000000000000000000000",
+    "sha256": "0" * 64,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One address: how it is spelt, what answers there."""
+
+    path: str
+    name: str
+    view: Callable[..., Any]
+
+    @property
+    def is_allauth(self) -> bool:
+        return self.view.__module__.startswith("allauth.")
+
+    @property
+    def access(self) -> Access | None:
+        return getattr(self.view, "declared_access", None)
+
+    @property
+    def api_permissions(self) -> Mapping[str, Permission] | None:
+        return getattr(getattr(self.view, "cls", None), "permissions", None)
+
+    @property
+    def parameters(self) -> list[str]:
+        return re.findall(r"<(?:\w+:)?(\w+)>", self.path)
+
+    def address(self, ids: Mapping[str, str]) -> str:
+        return "/" + re.sub(r"<(?:\w+:)?(\w+)>", lambda match: ids[match[1]], self.path)
+
+
+def walk(patterns: list[Any], prefix: str = "") -> Iterator[Route]:
+    for pattern in patterns:
+        if isinstance(pattern, URLResolver):
+            yield from walk(pattern.url_patterns, prefix + str(pattern.pattern))
+        elif isinstance(pattern, URLPattern):
+            yield Route(prefix + str(pattern.pattern), pattern.name or "", pattern.callback)
+
+
+ROUTES = list(walk(get_resolver().url_patterns))
+OURS = [route for route in ROUTES if not route.is_allauth]
+
+
+@pytest.fixture
+def ids(output: Output, agent: AgentHandle) -> dict[str, str]:
+    """Ids that exist, in organization A."""
+    with system_scope():
+        file = ModelFile.objects.order_by("path").first()
+    assert file is not None
+    return {
+        "workspace_id": output.workspace_id,
+        "organization_id": output.organization_id,
+        "job_id": output.job_id,
+        "output_id": output.pk,
+        "artifact_id": output.picture_id,
+        "attempt_id": output.attempt_id,
+        "sha256": file.sha256,
+    }
+
+
+def send(client: Client, method: str, address: str) -> HttpResponseBase:
+    headers = {"Accept": "*/*"}
+    return client.generic(method, address, b"{}", "application/json", headers=headers)
+
+
+def gist(response: HttpResponseBase, ids: Mapping[str, str]) -> str:
+    """The answer without what differs anyhow: ids and the CSRF token."""
+    content = getattr(response, "content", b"").decode(errors="replace")
+    content = re.sub(r'(csrf-token" content|csrfmiddlewaretoken" value)="\w+"', "", content)
+    for name, value in ids.items():
+        content = content.replace(value, "ID").replace(UNKNOWN[name], "ID")
+    return f"{response.status_code} {content}"
+
+
+def is_success(response: HttpResponseBase) -> bool:
+    return 200 <= response.status_code < 300
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name or route.path)
+def test_every_route_says_who_may_use_it(route: Route) -> None:
+    if route.is_allauth:
+        assert route.name in ALLAUTH, "a new view of allauth: say why it may be reached"
+    elif route.access is None:
+        assert route.api_permissions, f"/{route.path} declares no access"
+        handlers = {m for m in METHODS if hasattr(route.view.cls, m.lower())}  # type: ignore[attr-defined]  # DRF's view
+        assert handlers == set(route.api_permissions)
+    elif route.access.kind == "public":
+        assert len(route.access.reason) > 10
+    elif route.access.kind == "workspace":
+        assert route.access.permission is not None
+        assert route.parameters[0] == "workspace_id", "the scope comes from the address"
+    else:
+        assert route.access.kind in ("signed_in", "agent")
+
+
+def test_every_socket_says_who_may_use_it() -> None:
+    router = application.application_mapping["websocket"]
+    found = {}
+    for pattern in router.routes:
+        app = pattern.callback
+        while not hasattr(app, "consumer_class"):
+            app = getattr(app, "application", None) or app.inner
+        found[str(pattern.pattern)] = app.consumer_class.declared_permission
+    assert found == {
+        "agent/v1/socket": "agent",
+        "ws/w/<str:workspace_id>/": Permission.JOB_VIEW,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """A browser or a program for each of the cast."""
+
+    roles: Mapping[Role, Client]
+    outsider: Client
+    others: Mapping[str, Client]
+    """Clients whose credential is of another kind: they are nobody here."""
+
+
+def check(
+    route: Route, ids: Mapping[str, str], house: House, allowed: Mapping[str, Permission]
+) -> int:
+    """Call the route as everybody; how many calls that were."""
+    calls = 0
+    address = route.address(ids)
+    for method, permission in allowed.items():
+        for who, client in house.others.items():
+            response = send(client, method, address)
+            calls += 1
+            is_led_to_sign_in = response.status_code == 302 and "login" in response["Location"]
+            assert response.status_code == 401 or is_led_to_sign_in, (who, method, response)
+        foreign = send(house.outsider, method, address)
+        unknown = send(house.outsider, method, route.address(UNKNOWN))
+        calls += 2
+        if route.parameters:
+            assert foreign.status_code == 404, (method, foreign)
+            assert gist(foreign, ids) == gist(unknown, ids)
+        for role, client in house.roles.items():
+            response = send(client, method, address)
+            calls += 1
+            if is_allowed(role, permission):
+                assert response.status_code not in (401, 403, 404), (role, method, response)
+            else:
+                assert response.status_code == 403, (role, method, response)
+        for other in set(METHODS) - set(allowed):
+            for client in (*house.roles.values(), house.outsider, *house.others.values()):
+                response = send(client, other, address)
+                calls += 1
+                assert not is_success(response), (other, response)
+    return calls
+
+
+PAGES = [r for r in OURS if r.access is not None and r.access.kind == "workspace"]
+API = [r for r in OURS if r.access is None]
+
+
+@pytest.fixture
+def users(
+    bill: User, victor: User, bob: User, alice: User, organization_a: Organization
+) -> dict[Role, User]:
+    """Those who may least come first: what others change must not help them."""
+    admin = factories.make_member(organization_a, Role.ADMIN, email="ada@alpha.example")
+    return {
+        Role.BILLING: bill,
+        Role.VIEWER: victor,
+        Role.ARTIST: bob,
+        Role.ADMIN: admin,
+        Role.OWNER: alice,
+    }
+
+
+@pytest.mark.parametrize("route", PAGES, ids=lambda route: route.name)
+def test_pages_open_to_their_roles_alone(
+    route: Route,
+    ids: dict[str, str],
+    users: dict[Role, User],
+    charlie: User,
+    bob_api: Client,
+    agent_client: Client,
+    client_of: Callable[[User], Client],
+    record_property: Callable[[str, object], None],
+) -> None:
+    house = House(
+        roles={role: client_of(user) for role, user in users.items()},
+        outsider=client_of(charlie),
+        others={"nobody": Client(), "a token": bob_api, "an agent": agent_client},
+    )
+    access = route.access
+    assert access is not None
+    assert access.permission is not None
+    nobodys = Client()
+    methods = [m for m in METHODS if send(nobodys, m, route.address(ids)).status_code != 405]
+    assert methods, "no method is answered"
+
+    calls = check(route, ids, house, dict.fromkeys(methods, access.permission))
+
+    record_property("calls", calls)
+    print(f"{route.name}: {calls} calls")
+
+
+@pytest.mark.parametrize("route", API, ids=lambda route: route.name)
+def test_the_api_opens_to_its_roles_alone(
+    route: Route,
+    ids: dict[str, str],
+    users: dict[Role, User],
+    bob: User,
+    charlie_in_b: Actor,
+    charlie: User,
+    organization_a: Organization,
+    organization_b: Organization,
+    workspace_b: Workspace,
+    agent_client: Client,
+    api_of: Callable[[User, Organization], Client],
+    client_of: Callable[[User], Client],
+) -> None:
+    house = House(
+        roles={role: api_of(user, organization_a) for role, user in users.items()},
+        outsider=api_of(charlie, organization_b),
+        others={"nobody": Client(), "a session": client_of(bob), "an agent": agent_client},
+    )
+    permissions = route.api_permissions
+    assert permissions
+
+    calls = check(route, ids, house, permissions)
+
+    print(f"{route.name}: {calls} calls")
+
+
+def test_lists_of_another_organization_hold_nothing_of_ours(
+    ids: dict[str, str],
+    charlie: User,
+    organization_b: Organization,
+    workspace_b: Workspace,
+    api_of: Callable[[User, Organization], Client],
+) -> None:
+    api = api_of(charlie, organization_b)
+    ours = {value for name, value in ids.items() if name != "sha256"}
+    for route in API:
+        if not route.parameters and "GET" in (route.api_permissions or {}):
+            text = send(api, "GET", route.address({})).content.decode()  # type: ignore[attr-defined]  # none streams
+            assert not [value for value in ours if value in text], route.name
+
+
+@pytest.mark.parametrize(
+    "route",
+    [r for r in OURS if r.access is not None and r.access.kind == "agent"],
+    ids=lambda route: route.name,
+)
+def test_agents_calls_open_to_agents_alone(
+    route: Route,
+    ids: dict[str, str],
+    bob: User,
+    bob_api: Client,
+    client_of: Callable[[User], Client],
+) -> None:
+    for client in (Client(), bob_api, client_of(bob)):
+        answers = {send(client, method, route.address(ids)).status_code for method in METHODS}
+        assert answers == {401, 405}
+
+
+@pytest.mark.parametrize(
+    "route",
+    [r for r in OURS if r.access is not None and r.access.kind == "signed_in"],
+    ids=lambda route: route.name,
+)
+def test_personal_pages_need_a_session(route: Route, bob_api: Client) -> None:
+    for client in (Client(), bob_api):
+        for method in METHODS:
+            response = send(client, method, route.address({}))
+            assert response.status_code in (302, 401, 405)
+            if response.status_code == 302:
+                assert response["Location"].startswith("/accounts/login/")
+
+
+def test_the_personal_page_shows_ones_own_tokens_only(
+    alice: User,
+    bob: User,
+    organization_a: Organization,
+    workspace: Workspace,
+    client_of: Callable[[User], Client],
+) -> None:
+    factories.make_token(alice, organization_a, name="of-alice")
+    assert b"of-alice" in client_of(alice).get("/settings/tokens").content
+    assert b"of-alice" not in client_of(bob).get("/settings/tokens").content
+
+
+@pytest.mark.parametrize(
+    "name", ["account_change_password", "account_email", "account_reauthenticate"]
+)
+def test_allauths_personal_pages_need_a_session(name: str) -> None:
+    route = next(route for route in ROUTES if route.name == name)
+    response = Client().get(route.address({}))
+    assert response.status_code == 302
+    assert "/login/" in response["Location"]
