@@ -30,7 +30,7 @@ class TenantView(APIView):
         return actor
 
     @override
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # DRF's signature
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:  # DRF's signature
         super().initial(request, *args, **kwargs)
         method = (request.method or "").lower()
         handler = getattr(self, method, None)
@@ -40,7 +40,7 @@ class TenantView(APIView):
 
 def _scoped(handler: Callable[..., Any], organization_id: str) -> Callable[..., Any]:
     @wraps(handler)
-    def run(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # passes through
+    def run(*args: Any, **kwargs: Any) -> Any:  # passes through
         with organization_scope(organization_id):
             return handler(*args, **kwargs)
 

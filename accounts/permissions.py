@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rest_framework.exceptions import MethodNotAllowed
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from typing_extensions import override
@@ -29,7 +30,9 @@ class DeclaredPermission(BasePermission):
         """
         permission: Permission | None = getattr(view, "permissions", {}).get(request.method)
         if permission is None:
-            return request.method == "OPTIONS"
+            if request.method == "OPTIONS":
+                return True
+            raise MethodNotAllowed(request.method or "")
         if not isinstance(request.auth, Actor):
             raise UnauthenticatedError
         request.auth.require(permission)

@@ -14,6 +14,7 @@ from typing import TypeVar
 import httpx
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
 
 from benchmarks._studio import Studio
 from gpuagent.protocol.frames import PreviewFrame
@@ -124,7 +125,7 @@ def signed_in(studio: Studio) -> Iterator[Artist]:
         connect(
             f"{url.replace('http', 'ws', 1)}/ws/w/{path}",
             additional_headers={"Cookie": cookie},
-            origin=url,  # type: ignore[arg-type]  # websockets' own NewType of str
+            origin=Origin(url),
             proxy=None,
         ) as socket,
         httpx.Client(

@@ -198,6 +198,7 @@ def _figures(samples: Samples, threads: int, before: float) -> dict[str, float |
         "pictures": PICTURES,
         "threads": threads,
         "load_before": before,
+        "load_after": load(),
     }
 
 

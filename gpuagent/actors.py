@@ -21,7 +21,7 @@ WAIT_MILLISECONDS = 250
 _FULL_SECONDS = 0.02
 
 
-class WaitingConsumer(_RedisConsumer):  # type: ignore[misc]  # dramatiq's is not annotated
+class WaitingConsumer(_RedisConsumer):
     """Waits in Redis for a message, where dramatiq's own consumer asks again and again.
 
     Asking takes turns of the interpreter from the thread that computes; asking rarely makes
@@ -29,12 +29,13 @@ class WaitingConsumer(_RedisConsumer):  # type: ignore[misc]  # dramatiq's is no
     """
 
     def __init__(self, broker: RedisBroker, queue_name: str, prefetch: int, timeout: int) -> None:
-        super().__init__(broker, queue_name, prefetch, timeout=0)  # it must not pause by itself
+        # Without a timeout it does not pause by itself.
+        super().__init__(broker, queue_name, prefetch, 0)  # type: ignore[no-untyped-call]  # dramatiq's is not annotated
         self._wait_seconds = timeout / 1000
 
     @override
     def __next__(self) -> dramatiq.MessageProxy | None:
-        message: dramatiq.MessageProxy | None = super().__next__()
+        message: dramatiq.MessageProxy | None = super().__next__()  # type: ignore[no-untyped-call]  # same
         if message is None:
             self._wait()
         return message
@@ -48,7 +49,7 @@ class WaitingConsumer(_RedisConsumer):  # type: ignore[misc]  # dramatiq's is no
             # Moves the first message to where it is, as soon as there is one.
             self.broker.client.blmove(queue, queue, self._wait_seconds, "LEFT", "LEFT")
         except RedisError as error:
-            raise ConnectionClosed(error) from None
+            raise ConnectionClosed(error) from None  # type: ignore[no-untyped-call]  # same
 
 
 class WaitingBroker(RedisBroker):

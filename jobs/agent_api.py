@@ -69,7 +69,7 @@ def agent_call(method: str) -> Callable[[Callable[..., Any]], Callable[..., Any]
     return decorate
 
 
-def _read(request: HttpRequest, kind: type[Any]) -> Any:  # noqa: ANN401  # the message class given
+def _read(request: HttpRequest, kind: type[Any]) -> Any:  # the message class given
     if len(request.body) > BODY_MAX_BYTES:
         raise BadMessageError(reason=f"The message is larger than {BODY_MAX_BYTES} bytes.")
     try:
@@ -121,8 +121,9 @@ def finish(request: AgentRequest, attempt_id: str) -> JsonResponse:
 @agent_call("PUT")
 def store(request: AgentRequest, artifact_id: str) -> HttpResponse:
     """Sealed bytes from an agent that cannot reach the file store itself."""
-    artifact = Artifact.objects.filter(pk=artifact_id).first()
-    if artifact is None or artifact.status != ArtifactStatus.EXPECTED.value:
+    artifact = Artifact.objects.filter(pk=artifact_id, status=ArtifactStatus.EXPECTED.value).first()
+    mine = JobAttempt.objects.filter(agent=request.agent, status__in=OPEN)
+    if artifact is None or not mine.filter(job__workspace_id=artifact.workspace_id).exists():
         raise ConflictError(what="Nothing is expected under this id.")
     stated = request.headers.get("Content-Length", "")
     length = int(stated) if stated.isdecimal() and len(stated) < 16 else 0

@@ -19,6 +19,9 @@ _SENTENCES: Mapping[str, str] = {
 }
 
 
-def failure_sentence(code: str) -> str:
-    """What to tell the artist about a failed job."""
+def failure_sentence(code: str, data: Mapping[str, object]) -> str:
+    """What to tell the artist about a failed job; `data` is what the agent said beside the code."""
+    if code == FailureCode.RECIPE_INVALID and {"field", "value", "limit"} <= data.keys():
+        setting = str(data["field"]).replace("_", " ").capitalize()
+        return f"{setting} is {data['value']}; this model allows at most {data['limit']}."
     return _SENTENCES.get(code, "Something went wrong. Try again.")

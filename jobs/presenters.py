@@ -80,7 +80,7 @@ def _unmade_tile(job: Job, index: int, *, can_cancel: bool) -> dict[str, Any]:
         "width": job.width,
         "height": job.height,
         "output_id": None,
-        "error_message": failure_sentence(job.error_code) if failed else None,
+        "error_message": failure_sentence(job.error_code, job.error_data) if failed else None,
         "can_cancel": can_cancel and job.status in JOB_OPEN,
         "created_at": job.submitted_at,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 from django.conf import settings
@@ -51,7 +51,7 @@ async def put_progress(job_id: str, values: Mapping[str, str | int]) -> None:
 async def put_preview(job_id: str, *, attempt_id: str, index: int, envelope: bytes) -> None:
     """Keep the newest preview, sealed by the agent under the attempt's preview key."""
     async with _client().pipeline(transaction=False) as pipe:
-        mapping: dict[str | bytes, str | bytes] = {
+        mapping: Mapping[Any, str | bytes] = {
             "envelope": envelope,
             "envelope_index": str(index),
             "envelope_attempt": attempt_id,

@@ -26,9 +26,7 @@ def _state(organization_id: str, job_id: str) -> tuple[JobStatus, int]:
         return JobStatus(status), Output.objects.filter(job_id=job_id).count()
 
 
-async def _events(
-    workspace_id: str, job_id: str
-) -> AsyncGenerator[dict[str, object] | None, None]:
+async def _events(workspace_id: str, job_id: str) -> AsyncGenerator[dict[str, object] | None, None]:
     """Rings about the job; None at least every `RECHECK_SECONDS`, since a ring may be lost."""
     layer = get_channel_layer()
     channel = await layer.new_channel()

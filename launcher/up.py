@@ -64,8 +64,14 @@ def studio_processes(layout: Layout, env: Mapping[str, str]) -> list[ChildSpec]:
         ChildSpec("web", [python, "-m", "daphne", *listen, "studio.asgi:application"], env, 8.0),
         ChildSpec("dispatcher", [python, "manage.py", "dispatch"], env, 8.0),
         ChildSpec("worker", [python, "manage.py", "work"], env, 8.0),
-        ChildSpec("agent", [python, "-m", "gpuagent"], env, 15.0),
+        ChildSpec("agent", [python, "-m", "gpuagent"], agent_env(env), 15.0),
     ]
+
+
+def agent_env(env: Mapping[str, str]) -> dict[str, str]:
+    """The agent gets no key of the web side and no way to its database."""
+    web_only = ("DATABASE_URL", "STUDIO_MASTER_KEY", "STUDIO_SECRET_KEY", "AWS_")
+    return {name: value for name, value in env.items() if not name.startswith(web_only)}
 
 
 class ReadyWatch:

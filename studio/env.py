@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -54,7 +54,7 @@ def secret(name: str) -> str:
 
 
 def database(name: str) -> dict[str, object]:
-    """Django's database settings from `postgresql://user:password@host:port/name`."""
+    """Django's database settings from `postgresql://user:password@host:port/name?sslmode=…`."""
     parts = urlsplit(text(name))
     if parts.scheme not in ("postgresql", "postgres"):
         raise ImproperlyConfigured(f"{name} must start with postgresql://, not {parts.scheme}://.")
@@ -65,6 +65,7 @@ def database(name: str) -> dict[str, object]:
         "PASSWORD": unquote(parts.password or ""),
         "HOST": parts.hostname or "",
         "PORT": str(parts.port or ""),
+        "OPTIONS": {key: values[-1] for key, values in parse_qs(parts.query).items()},
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
     }

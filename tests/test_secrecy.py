@@ -12,7 +12,6 @@ import logging
 from collections.abc import Callable, Iterator
 
 import pytest
-from django.db import connection
 from django.test import Client
 from redis import Redis
 from typing_extensions import override
@@ -28,6 +27,7 @@ from studio.core.scoping import system_scope
 from tests import factories
 from tests.answers import Answer
 from tests.factories import AgentHandle
+from tests.looking import all_columns, all_of_redis
 from workspaces.models import Workspace
 
 pytestmark = [
@@ -66,33 +66,6 @@ def logs() -> Iterator[Everything]:
     root.setLevel(level)
     for logger, before in zip(named, levels, strict=True):
         logger.setLevel(before)
-
-
-def all_of_redis(redis: Redis) -> bytes:
-    """Every key and every value, whatever its type."""
-    found = []
-    for key in redis.scan_iter("*"):
-        found.append(key)
-        dump = {
-            b"string": lambda k: redis.get(k),
-            b"hash": lambda k: redis.hgetall(k),
-            b"list": lambda k: redis.lrange(k, 0, -1),
-            b"set": lambda k: redis.smembers(k),
-            b"zset": lambda k: redis.zrange(k, 0, -1, withscores=True),
-        }[redis.type(key)]  # type: ignore[index]  # redis types sync and async answers as one
-        found.append(repr(dump(key)).encode())
-    return b"\n".join(found)
-
-
-def all_columns() -> str:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-        tables = [name for (name,) in cursor.fetchall()]
-        rows = []
-        for table in tables:
-            cursor.execute(f'SELECT row_to_json(t)::text FROM "{table}" t')  # noqa: S608  # names from the catalog
-            rows += [row for (row,) in cursor.fetchall()]
-    return "\n".join(rows)
 
 
 def make(agent: AgentHandle, agent_client: Client, color: str) -> tuple[Output, Assignment]:
@@ -162,7 +135,7 @@ def test_the_canaries_are_nowhere(
     secrets |= {base64.b64decode(key).hex() for key in keys}
     elsewhere = {
         "logs": logs.text,
-        "redis": all_of_redis(redis).decode(errors="replace"),
+        "redis": all_of_redis(redis),
         "columns": all_columns(),
         "problems": "\n".join(answer.content.decode() for answer in problems),
     }

@@ -41,14 +41,6 @@ test("sent prompts are walked through with the keys, and cleared on request", ()
   expect(box().value).toBe("three");
 });
 
-test("the selection is weighed with the keys", () => {
-  box().value = "a red boat";
-  box().focus();
-  box().setSelectionRange(2, 5);
-  press("ArrowUp", box(), { ctrlKey: true });
-  expect(box().value).toBe("a (red:1.1) boat");
-});
-
 test("near its end the prompt shows its length", () => {
   const count = document.querySelector<HTMLElement>('[data-part="count"]');
   box().value = "short";

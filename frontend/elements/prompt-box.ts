@@ -1,10 +1,9 @@
-/** The prompt: grows with its text, walks through its history, weighs what is selected. */
+/** The prompt: grows with its text, walks through its history. */
 
 import { announce, emit, listen, part, plural } from "../lib/dom";
 import { HISTORY_MAX, PromptHistory } from "../lib/history";
 import { bindKeys } from "../lib/keys";
 import { roomAddresses } from "../lib/room";
-import { changeWeight } from "../lib/weights";
 
 export class PromptBox extends HTMLElement {
   private history = new PromptHistory("");
@@ -21,14 +20,11 @@ export class PromptBox extends HTMLElement {
     this.addEventListener("input", () => this.grow());
     this.addEventListener("beforeinput", () => this.history.reset());
     this.addEventListener("click", (event) => this.clicked(event));
-    const inPrompt = (): boolean => document.activeElement === this.box;
     this.stop = [
       () => form?.removeEventListener("prompt-sent", sent),
       bindKeys(
         { keys: "alt+arrowup", label: "Earlier prompt", group: "Making", typing: true, run: () => this.older() },
         { keys: "alt+arrowdown", label: "Later prompt", group: "Making", typing: true, run: () => this.newer() },
-        { keys: "mod+arrowup", label: "More weight for the selection", group: "Making", typing: true, when: inPrompt, run: () => this.weigh(1) },
-        { keys: "mod+arrowdown", label: "Less weight for the selection", group: "Making", typing: true, when: inPrompt, run: () => this.weigh(-1) },
         {
           keys: "/",
           label: "Go to the prompt",
@@ -85,13 +81,6 @@ export class PromptBox extends HTMLElement {
     announce("The prompt history is empty.");
     this.describe();
     this.box.focus();
-  }
-
-  private weigh(direction: 1 | -1): void {
-    const box = this.box;
-    const edit = changeWeight(box.value, box.selectionStart, box.selectionEnd, direction);
-    this.write(edit.text);
-    box.setSelectionRange(edit.start, edit.end);
   }
 
   private write(text: string): void {

@@ -29,8 +29,16 @@ class LatentColors:
         return (flat @ self.factors + self.bias).astype(np.float32)
 
     def pixels(self, latent: Floats) -> Pixels:
-        """The same, as 8-bit pixels."""
-        return (np.nan_to_num(self.colors(latent)).clip(0, 1) * 255).round().astype(np.uint8)
+        """The same, as 8-bit pixels.
+
+        Early steps under guidance foresee colours far outside the range; they are drawn together,
+        all channels alike, so that they look faint rather than garish.
+        """
+        colors = np.nan_to_num(self.colors(latent))
+        low, high = np.percentile(colors, (2, 98))
+        if high - low > 1:
+            colors = (colors - low) / (high - low)
+        return (colors.clip(0, 1) * 255).round().astype(np.uint8)
 
     def to_json(self) -> bytes:
         """For the note beside a model's files."""

@@ -18,7 +18,7 @@ from gpuagent.runner.held import Held
 from gpuagent.runner.link import Link
 from gpuagent.runner.logs import log_trouble
 
-PROGRESS_SECONDS = 1 / 8
+PROGRESS_SECONDS = 1 / 4  # pages are told four times a second
 PREVIEW_SECONDS = 0.5
 
 

@@ -123,7 +123,7 @@ class SamplerSerializer(serializers.Serializer[Any]):
     """A sampler that can be asked for by its id."""
 
     id = serializers.CharField()
-    label = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]  # a field of ours, not DRF's option
 
 
 class WorkspaceSerializer(serializers.Serializer[Any]):
@@ -150,7 +150,9 @@ class ProblemSerializer(serializers.Serializer[Any]):
     status = serializers.IntegerField()
     detail = serializers.CharField()
     code = serializers.CharField()
-    errors = serializers.ListField(child=serializers.DictField(), required=False)
+    errors = serializers.ListField(  # type: ignore[assignment]  # RFC 9457's name; only described
+        child=serializers.DictField(), required=False
+    )
 
 
 def output_json(output: Output) -> dict[str, Any]:
@@ -188,7 +190,8 @@ def job_json(job: Job) -> dict[str, Any]:
     """A job as JSON."""
     error = None
     if job.status == JobStatus.FAILED.value:
-        error = {"code": job.error_code, "message": failure_sentence(job.error_code)}
+        sentence = failure_sentence(job.error_code, job.error_data)
+        error = {"code": job.error_code, "message": sentence}
     outputs = outputs_of(job)
     return {
         "id": job.pk,

@@ -170,7 +170,7 @@ class EventStreamRenderer(BaseRenderer):
     format = "event-stream"
 
     @override
-    def render(self, data: Any, *_rest: object) -> bytes:  # noqa: ANN401  # DRF's signature
+    def render(self, data: Any, *_rest: object) -> bytes:  # DRF's signature
         """Problems are the only values that get here."""
         return JSONRenderer().render(data)
 

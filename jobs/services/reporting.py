@@ -17,7 +17,7 @@ from jobs.services.leasing import OPEN
 from jobs.services.transitions import end_attempt, move_attempt
 from studio.core.errors import ConflictError
 from studio.core.ids import new_id
-from workspaces.models import Artifact
+from workspaces.models import Artifact, ArtifactStatus
 from workspaces.services.artifacts import StoredFacts, mark_stored, sealed_size_is_right
 
 
@@ -88,7 +88,10 @@ def commit_output(agent: Agent, attempt_id: str, commit: OutputCommit) -> bool:
 def _take(attempt: JobAttempt, file: StoredFile) -> Artifact:
     """Mark an expected artifact of this workspace as stored, after a look at the store."""
     artifact = Artifact.objects.filter(
-        pk=file.artifact_id, workspace_id=attempt.job.workspace_id, kind=file.kind.value
+        pk=file.artifact_id,
+        workspace_id=attempt.job.workspace_id,
+        kind=file.kind.value,
+        status=ArtifactStatus.EXPECTED.value,
     ).first()
     facts = StoredFacts(
         sha256=file.sha256,

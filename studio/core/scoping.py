@@ -74,12 +74,12 @@ class ScopedQuery(sql.Query):
             raise ScopeMissingError(f"{self.model!r} was queried in another scope")
 
     @override
-    def get_compiler(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401  # Django's signature
+    def get_compiler(self, *args: Any, **options: Any) -> Any:  # Django's signature
         self._refuse_outside_scope()
         return super().get_compiler(*args, **options)
 
     @override
-    def chain(self, klass: Any = None) -> Any:  # noqa: ANN401  # Django's signature
+    def chain(self, klass: Any = None) -> Any:  # Django's signature
         """`klass` turns the query into an update or delete, which would leave this class."""
         if klass is not None:
             self._refuse_outside_scope()

@@ -20,6 +20,7 @@ from studio.core.errors import ForbiddenError, InvalidInputError
 from studio.core.scoping import organization_scope
 from tests import factories
 from tests.factories import GIB, PROMPT
+from tests.looking import all_columns
 from workspaces.models import Workspace
 
 pytestmark = pytest.mark.django_db
@@ -200,20 +201,6 @@ def test_a_key_that_is_too_long_is_refused(bob_in_a: Actor, workspace: Workspace
     with pytest.raises(InvalidInputError) as caught:
         submit(bob_in_a, workspace, key="k" * 256)
     assert codes_of(caught.value) == [("idempotency_key", "too_long")]
-
-
-def all_columns() -> str:
-    """Every value of every table, as Postgres prints it; byte columns in hex and as text."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
-        )
-        tables = [name for (name,) in cursor.fetchall()]
-        found = []
-        for table in tables:
-            cursor.execute(f'SELECT row_to_json(t)::text FROM "{table}" t')  # noqa: S608  # names from the catalog
-            found.extend(row for (row,) in cursor.fetchall())
-    return "\n".join(found)
 
 
 def test_the_prompt_lies_in_no_column_of_any_table(bob_in_a: Actor, workspace: Workspace) -> None:

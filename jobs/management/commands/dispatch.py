@@ -27,7 +27,7 @@ class Command(BaseCommand):
     help = "Give queued jobs to agents."
 
     @override
-    def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # Django's signature
+    def handle(self, *args: Any, **options: Any) -> None:  # Django's signature
         self.is_stopping = False
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)

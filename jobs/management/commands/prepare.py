@@ -46,7 +46,7 @@ class Command(BaseCommand):
     help = "Create what a fresh installation needs; safe to run at every start."
 
     @override
-    def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # Django's signature
+    def handle(self, *args: Any, **options: Any) -> None:  # Django's signature
         call_command("migrate", verbosity=0)
         self.stdout.write("tables are up to date")
         state = Path(os.environ["STUDIO_STATE"])

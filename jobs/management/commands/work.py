@@ -21,7 +21,7 @@ class Command(BaseCommand):
     help = "Run background work: clean-up and, later, mail and exports."
 
     @override
-    def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # Django's signature
+    def handle(self, *args: Any, **options: Any) -> None:  # Django's signature
         stopping = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: stopping.set())
         signal.signal(signal.SIGINT, lambda *_: stopping.set())

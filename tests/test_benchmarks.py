@@ -1,0 +1,41 @@
+"""The benchmarks run by themselves and end in the line that dashboards read."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from launcher.layout import REPOSITORY
+
+KEYS = {
+    "overhead": {
+        "direct_s",
+        "studio_s",
+        "ratio",
+        "submit_to_first_preview_ms_p50",
+        "announce_ms_p50",
+        "overhead_ms_p50",
+    },
+    "startup": {"ready_s", "cold_first_picture_s"},
+}
+
+
+@pytest.mark.slow_process
+@pytest.mark.parametrize("name", sorted(KEYS))
+def test_last_line_is_one_flat_object_of_positive_figures(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{name}"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    figures = json.loads(done.stdout.splitlines()[-1])
+    assert KEYS[name] <= set(figures)
+    assert all(isinstance(value, int | float) for value in figures.values())
+    assert all(figures[key] > 0 for key in KEYS[name] - {"overhead_ms_p50"})
