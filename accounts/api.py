@@ -40,7 +40,7 @@ class TenantView(APIView):
 
 def _scoped(handler: Callable[..., Any], organization_id: str) -> Callable[..., Any]:
     @wraps(handler)
-    def run(*args: Any, **kwargs: Any) -> Any:  # passes through
+    def run(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # passes through
         with organization_scope(organization_id):
             return handler(*args, **kwargs)
 

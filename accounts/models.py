@@ -20,7 +20,7 @@ from studio.core.scoping import ScopedManager
 class UserManager(BaseUserManager["User"]):
     """Makes users from an e-mail address."""
 
-    def create_user(self, email: str, password: str | None = None, **extra: Any) -> User:  # Django's signature
+    def create_user(self, email: str, password: str | None = None, **extra: Any) -> User:  # noqa: ANN401  # Django's signature
         """A user with a hashed password (or none: they must use single sign-on)."""
         user = self.model(email=self.normalize_email(email).lower(), **extra)
         user.set_password(password)

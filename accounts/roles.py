@@ -19,7 +19,7 @@ class Permission(StrEnum):
     MODEL_VIEW = "model:view"
     MODEL_MANAGE = "model:manage"
     WORKSPACE_VIEW = "workspace:view"
-    TOKEN_MANAGE_OWN = "token:manage_own"  # the name of a permission
+    TOKEN_MANAGE_OWN = "token:manage_own"  # noqa: S105  # the name of a permission
 
 
 class Role(StrEnum):

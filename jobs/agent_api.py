@@ -69,7 +69,7 @@ def agent_call(method: str) -> Callable[[Callable[..., Any]], Callable[..., Any]
     return decorate
 
 
-def _read(request: HttpRequest, kind: type[Any]) -> Any:  # the message class given
+def _read(request: HttpRequest, kind: type[Any]) -> Any:  # noqa: ANN401  # the message class given
     if len(request.body) > BODY_MAX_BYTES:
         raise BadMessageError(reason=f"The message is larger than {BODY_MAX_BYTES} bytes.")
     try:

@@ -87,7 +87,7 @@ class AgentConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels s
         except (ValueError, RecursionError, MessageInvalidError, FrameInvalidError, DataError):
             logger.warning("agent %s sent a malformed message", self.agent.pk)
 
-    async def _report(self, raw: Any) -> None:  # not yet checked JSON
+    async def _report(self, raw: Any) -> None:  # noqa: ANN401  # not yet checked JSON
         kind = raw.get("type") if isinstance(raw, dict) else None
         if kind == AttemptStarted.type:
             started = from_wire(AttemptStarted, raw)

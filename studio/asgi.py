@@ -10,8 +10,8 @@ from channels.security.websocket import AllowedHostsOriginValidator
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "studio.settings")
 django.setup(set_prefix=False)
 
-from jobs.routing import agent_patterns, browser_patterns  # needs the loaded apps
-from studio.handler import OneHopHandler  # same
+from jobs.routing import agent_patterns, browser_patterns  # noqa: E402  # needs the loaded apps
+from studio.handler import OneHopHandler  # noqa: E402  # same
 
 application = ProtocolTypeRouter(
     {

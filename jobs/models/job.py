@@ -42,7 +42,7 @@ class Job(models.Model):
     rerun_of = models.ForeignKey(
         "jobs.Output", null=True, on_delete=models.SET_NULL, related_name="reruns"
     )
-    idempotency_key = models.CharField(max_length=255, null=True)  # null: no key, and several such rows
+    idempotency_key = models.CharField(max_length=255, null=True)  # noqa: DJ001  # null: no key, and several such rows
     width = models.PositiveIntegerField()
     height = models.PositiveIntegerField()
     count = models.PositiveIntegerField()

@@ -21,7 +21,7 @@ from jobs.models import Job, JobAttempt
 _ENDS = {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED}
 
 
-def move_job(job: Job, target: JobStatus, **changes: Any) -> bool:  # column values
+def move_job(job: Job, target: JobStatus, **changes: Any) -> bool:  # noqa: ANN401  # column values
     """Move the job if it is in a state that allows it; False if somebody was quicker."""
     sources = [status.value for status in sources_of(target)]
     if target in _ENDS:
@@ -34,7 +34,7 @@ def move_job(job: Job, target: JobStatus, **changes: Any) -> bool:  # column val
     return bool(moved)
 
 
-def move_attempt(attempt: JobAttempt, target: AttemptStatus, **changes: Any) -> bool:  # column values
+def move_attempt(attempt: JobAttempt, target: AttemptStatus, **changes: Any) -> bool:  # noqa: ANN401  # column values
     """Move the attempt if it is in a state that allows it and its fence still holds."""
     sources = [status.value for status in sources_of(target)]
     return bool(

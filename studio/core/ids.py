@@ -25,7 +25,7 @@ def new_id(prefix: str) -> str:
 class IdField(_CharField):
     """Primary key that makes its own prefixed id."""
 
-    def __init__(self, *, prefix: str = "", **options: Any) -> None:  # Django's own field options
+    def __init__(self, *, prefix: str = "", **options: Any) -> None:  # noqa: ANN401  # Django's own field options
         self.prefix = prefix
         options.update(primary_key=True, max_length=ID_LENGTH, editable=False)
         options["default"] = self._make

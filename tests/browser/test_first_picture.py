@@ -188,9 +188,8 @@ def test_a_starting_picture_shapes_the_result(room: Page) -> None:
     wait_for_picture(room, job)
     open_picture(room, job)
     with Image.open(io.BytesIO(download(room))) as picture:
-        red, _green, blue = (
-            picture.convert("RGB").resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))
-        )  # type: ignore[misc]  # an RGB pixel is a tuple
+        average = picture.convert("RGB").resize((1, 1), Image.Resampling.BOX)
+        red, _green, blue = average.getpixel((0, 0))  # type: ignore[misc]  # an RGB pixel is a tuple
     assert blue > red + 40, "at strength 0.2 the blue of the starting picture must stay"
 
 
