@@ -23,9 +23,10 @@ from jobs.selectors import (
     count_agents,
     count_outputs,
     gallery_page,
-    jobs_ahead,
+    made_counts,
     open_jobs,
     outputs_of,
+    queue_positions,
     warm_digests,
 )
 from jobs.services.outputs import compare_with_original
@@ -140,12 +141,12 @@ def _prompt(job: Job) -> str:
 
 def queue_context(workspace: Workspace, actor: Actor) -> dict[str, Any]:
     """The open jobs of the workspace."""
-    rows = []
-    for job in open_jobs(workspace):
-        is_queued = job.status == JobStatus.QUEUED.value
-        position = jobs_ahead(job) + 1 if is_queued else None
-        done = Output.objects.filter(job=job).count() if not is_queued else 0
-        rows.append(queue_row(job, actor, done=done, position=position))
+    jobs = open_jobs(workspace)
+    positions, made = queue_positions(jobs), made_counts(jobs)
+    rows = [
+        queue_row(job, actor, done=made.get(job.pk, 0), position=positions.get(job.pk))
+        for job in jobs
+    ]
     return {"rows": rows}
 
 

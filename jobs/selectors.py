@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from datetime import timedelta
 
 from django.conf import settings
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet
 from django.utils import timezone
 
-from jobs.lifecycle import JOB_OPEN
+from jobs.lifecycle import JOB_OPEN, JobStatus
 from jobs.models import Agent, Job, Output
 from studio.core.scoping import system_scope
 from workspaces.models import Workspace
@@ -63,7 +64,19 @@ def count_outputs(workspace: Workspace, *, is_trash: bool) -> int:
     return Output.objects.filter(workspace=workspace, trashed_at__isnull=not is_trash).count()
 
 
-def jobs_ahead(job: Job) -> int:
-    """How many queued jobs of the whole installation were submitted before; a rough position."""
+def queue_positions(jobs: list[Job]) -> dict[str, int]:
+    """Rough positions of queued jobs: 1 + how many of the installation were submitted before."""
+    wanted = [job for job in jobs if job.status == JobStatus.QUEUED.value]
+    if not wanted:
+        return {}
+    last = max(job.submitted_at for job in wanted)
     with system_scope():
-        return Job.objects.filter(status="queued", submitted_at__lt=job.submitted_at).count()
+        waiting = Job.objects.filter(status=JobStatus.QUEUED.value, submitted_at__lte=last)
+        times = list(waiting.order_by("submitted_at").values_list("submitted_at", flat=True))
+    return {job.pk: bisect_left(times, job.submitted_at) + 1 for job in wanted}
+
+
+def made_counts(jobs: list[Job]) -> dict[str, int]:
+    """How many pictures each job has so far."""
+    made = Output.objects.filter(job__in=jobs).values_list("job_id").annotate(made=Count("id"))
+    return dict(made)

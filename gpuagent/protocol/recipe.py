@@ -301,7 +301,7 @@ def _image(reader: _Reader) -> str | None:
 
 def _sampler(reader: _Reader) -> str:
     value = reader.raw.get("sampler") or DEFAULT_SAMPLER
-    if value not in SAMPLERS:
+    if not isinstance(value, str) or value not in SAMPLERS:
         names = ", ".join(SAMPLERS)
         reader.problem(
             "sampler",
