@@ -23,7 +23,7 @@ from jobs.announcements import AGENTS_GROUP, workspace_group
 from jobs.lifecycle import JOB_OPEN
 from jobs.models import Job, JobAttempt
 from jobs.progress import get_preview, get_progress
-from jobs.selectors import count_agents, warm_digests
+from jobs.selectors import count_agents, visible_warm_digests
 from studio.core.errors import StudioError
 from studio.core.scoping import organization_scope
 from workspaces.http import actor_in
@@ -162,10 +162,17 @@ class WorkspaceConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channe
 
     async def agents_changed(self, event: dict[str, Any]) -> None:
         """How many agents are there and warm, and which models they hold."""
+        if not await self._may_stay():
+            return
         connected, warm = await database_sync_to_async(count_agents)()
-        digests = sorted(await database_sync_to_async(warm_digests)())
+        digests = await database_sync_to_async(self._visible_digests)()
         message = {"type": "agents", "connected": connected, "warm": warm, "digests": digests}
         await self._send(message)
+
+    def _visible_digests(self) -> list[str]:
+        """Warm models of the organization's library; those of others are not its business."""
+        with organization_scope(self.actor.organization_id):
+            return sorted(visible_warm_digests())
 
     # ---------------------------------------------------------------- progress
 

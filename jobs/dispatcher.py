@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from django.conf import settings
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
+from gpuagent.protocol.failures import FailureCode
 from jobs.lifecycle import AttemptStatus, JobStatus
 from jobs.models import Agent, Job, JobAttempt, SchedulerState
 from jobs.scheduling import (
@@ -36,7 +37,7 @@ from jobs.scheduling import (
 )
 from jobs.selectors import live_agents
 from jobs.services.leasing import OPEN, expire_overdue, lease_attempt, resend_unclaimed
-from jobs.services.transitions import fail_unplaceable
+from jobs.services.transitions import fail_job
 from studio.core.queue import flush_outbox, send_on_commit
 
 SAVE_SECONDS = 5.0
@@ -137,12 +138,20 @@ class Dispatcher:
             if now - since < settings.UNPLACEABLE_GRACE_SECONDS:
                 continue
             for job_id in queue.jobs_needing(need):
-                fail_unplaceable(job_id, dict(too_large[need].data))
+                fail_job(job_id, FailureCode.DOES_NOT_FIT, dict(too_large[need].data))
                 queue.remove(job_id)
 
     def _lease(self, queue: Queue, placement: Placement, agents: dict[str, Agent]) -> bool:
         boot_id = agents[placement.agent_id].boot_id
-        attempt = lease_attempt(placement, boot_id=boot_id)
+        try:
+            attempt = lease_attempt(placement, boot_id=boot_id)
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception as error:  # one bad row must not stop everybody's queue
+            logger.error("cannot lease job=%s (%s)", placement.job_id, type(error).__name__)
+            refund(queue, placement.charge)
+            fail_job(placement.job_id, FailureCode.INTERNAL)
+            return False
         if attempt is None:  # canceled since the round began
             refund(queue, placement.charge)
             return False

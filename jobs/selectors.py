@@ -11,10 +11,12 @@ from django.utils import timezone
 
 from jobs.lifecycle import JOB_OPEN, JobStatus
 from jobs.models import Agent, Job, Output
+from library.models import ModelVersion
 from studio.core.scoping import system_scope
 from workspaces.models import Workspace
 
 PAGE_SIZE = 60
+QUEUE_ROWS = 60
 
 
 def live_agents() -> QuerySet[Agent]:
@@ -34,6 +36,12 @@ def warm_digests() -> set[str]:
     return {digest for warm in live_agents().values_list("warm", flat=True) for digest in warm}
 
 
+def visible_warm_digests() -> set[str]:
+    """Warm models that the scope's organization can see."""
+    visible = ModelVersion.objects.filter(digest__in=warm_digests())
+    return set(visible.values_list("digest", flat=True))
+
+
 def gallery_page(
     workspace: Workspace, *, before: str | None, is_trash: bool, size: int = PAGE_SIZE
 ) -> tuple[list[Output], str | None]:
@@ -50,7 +58,7 @@ def open_jobs(workspace: Workspace) -> list[Job]:
     """Queued and running jobs, newest first."""
     statuses = [status.value for status in JOB_OPEN]
     jobs = Job.objects.filter(workspace=workspace, status__in=statuses)
-    return list(jobs.select_related("created_by", "workspace").order_by("-id")[:200])
+    return list(jobs.select_related("created_by", "workspace").order_by("-id")[:QUEUE_ROWS])
 
 
 def outputs_of(job: Job) -> dict[int, Output]:

@@ -19,7 +19,10 @@ from typing_extensions import override
 
 # A thread is made only when all others are busy. Most of so many could only wait for jobs to end
 # (`Prefer: wait`); each may hold a connection, of which PostgreSQL allows a hundred.
-THREADS_MAX = 48
+THREADS_MAX = 40
+# Agents and health checks have a team of their own: whatever people do, pictures can be finished.
+MACHINE_THREADS_MAX = 8
+MACHINE_PATHS = ("/agent/", "/healthz", "/readyz")
 
 
 class OneHopHandler(ASGIHandler):
@@ -28,13 +31,18 @@ class OneHopHandler(ASGIHandler):
     def __init__(self) -> None:
         BaseHandler.__init__(self)
         self.load_middleware(is_async=False)
-        team = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="request")
-        self._respond = sync_to_async(self._in_thread, thread_sensitive=False, executor=team)
+        people = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="request")
+        machines = ThreadPoolExecutor(MACHINE_THREADS_MAX, thread_name_prefix="machine")
+        self._respond, self._respond_to_machine = (
+            sync_to_async(self._in_thread, thread_sensitive=False, executor=team)
+            for team in (people, machines)
+        )
 
     @override
     async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
         """The answer to a request; never raises."""
-        return await self._respond(request)
+        is_machine = request.path.startswith(MACHINE_PATHS)
+        return await (self._respond_to_machine if is_machine else self._respond)(request)
 
     def _in_thread(self, request: HttpRequest) -> HttpResponseBase:
         # Django's own signals do this, but in the thread that they are sent from.

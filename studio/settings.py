@@ -114,7 +114,7 @@ ACCOUNT_RATE_LIMITS = {"login": "30/m/ip", "login_failed": "10/m/ip,5/5m/key"}
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/"
 ACCOUNT_LOGOUT_REDIRECT_URL = "/accounts/login/"
-EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
+EMAIL_BACKEND = "django.core.mail.backends.dummy.EmailBackend"  # no mail is sent yet
 
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
@@ -177,7 +177,7 @@ FRONTEND_MANIFEST = BASE_DIR / "static" / "build" / "manifest.json"
 UPLOAD_MAX_BYTES = 32 * 1024 * 1024
 UPLOAD_MAX_PIXELS = 64_000_000
 DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * 1024 * 1024
-FILE_UPLOAD_MAX_MEMORY_SIZE = UPLOAD_MAX_BYTES  # uploads stay in memory: no plain copy on disk
+FILE_UPLOAD_MAX_MEMORY_SIZE = UPLOAD_MAX_BYTES  # Django itself makes no copy on disk
 
 # ------------------------------------------------------------------ our own times, in seconds
 LEASE_SECONDS = env.integer("STUDIO_LEASE_SECONDS", default=15)

@@ -1,5 +1,6 @@
 """All addresses, room by room."""
 
+from allauth.account import views as allauth
 from django.urls import include, path
 from drf_spectacular.views import SpectacularJSONAPIView
 
@@ -16,7 +17,12 @@ handler500 = "studio.core.problems.server_error"
 urlpatterns = [
     path("healthz", health.alive, name="healthz"),
     path("readyz", health.ready, name="readyz"),
-    path("accounts/", include("allauth.account.urls")),
+    # Only these of allauth's views: its page of e-mail addresses would let people take any address.
+    path("accounts/login/", allauth.login, name="account_login"),
+    path("accounts/logout/", allauth.logout, name="account_logout"),
+    path("accounts/signup/", allauth.signup, name="account_signup"),
+    path("accounts/password/change/", allauth.password_change, name="account_change_password"),
+    path("accounts/inactive/", allauth.account_inactive, name="account_inactive"),
     path("api/schema/", schema, name="api-schema"),
     path("api/v1/", include("jobs.api.urls")),
     path("", include("workspaces.urls")),

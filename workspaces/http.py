@@ -55,6 +55,7 @@ def workspace_page(permission: Permission) -> Callable[[Callable[..., Any]], Cal
                     request.actor, workspace_id, permission=permission
                 )
                 answer: HttpResponseBase = view(request, *args, **kwargs)
+                answer.headers.setdefault("Cache-Control", "no-store")  # prompts, signed addresses
                 return answer
 
         return declare(wrapper, Access(kind="workspace", permission=permission))

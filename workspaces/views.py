@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import AsyncIterator, Iterator
 
 from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
-from django.utils.http import http_date
 from django.views.decorators.http import require_safe
 
 from accounts.http import public
@@ -61,9 +61,9 @@ def deliver(
     response["ETag"] = etag
     response["Content-Security-Policy"] = "default-src 'none'; sandbox"
     response["X-Content-Type-Options"] = "nosniff"
-    response["Cache-Control"] = "private, max-age=86400, immutable"
-    if expires is not None:
-        response["Expires"] = http_date(expires)
+    # A browser may keep what a signed address gave for as long as the address holds, no longer.
+    life = max(0, expires - int(time.time())) if expires is not None else 0
+    response["Cache-Control"] = f"private, max-age={life}, immutable" if life else "no-store"
     if filename:
         response["Content-Disposition"] = f'attachment; filename="{filename}"'
     return response

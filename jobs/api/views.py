@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from typing import Any
 
 from asgiref.sync import async_to_sync
@@ -35,8 +36,10 @@ from workspaces.models import Workspace
 from workspaces.services.uploads import add_upload
 
 WAIT_MAX_SECONDS = 60
+WAITERS_MAX = 20  # each keeps one of the threads that answer people
 PAGE_SIZE = 50
 _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,4})(?:$|[,;\s])")
+_waiters = threading.BoundedSemaphore(WAITERS_MAX)
 
 PROBLEM = OpenApiResponse(shapes.ProblemSerializer, description="Problem details (RFC 9457)")
 ERRORS: dict[Any, Any] = {401: PROBLEM, 403: PROBLEM, 404: PROBLEM}
@@ -79,14 +82,28 @@ def _object(request: Request) -> dict[str, Any]:
     raise InvalidInputError([FieldProblem(field="body", code="not_an_object", message=message)])
 
 
+def _wait(job: Job, seconds: int) -> tuple[bool, bool]:
+    """Whether there was room to wait, and whether the job has ended.
+
+    A preference may be ignored (RFC 7240): when too many wait, the answer is 202 at once.
+    """
+    if not _waiters.acquire(blocking=False):
+        return False, False
+    try:
+        return True, async_to_sync(wait_until_ended)(job, seconds=seconds)
+    finally:
+        _waiters.release()
+
+
 def _answer(request: Request, job: Job, *, status: int) -> Response:
     """The job, after waiting for its end if the request prefers that."""
     match = _WAIT.search(request.headers.get("Prefer", ""))
     headers = {"Location": f"/api/v1/jobs/{job.pk}"}
     if match:
         seconds = min(int(match.group(1)), WAIT_MAX_SECONDS)
-        ended = async_to_sync(wait_until_ended)(job, seconds=seconds)
-        headers["Preference-Applied"] = f"wait={seconds}"
+        waited, ended = _wait(job, seconds)
+        if waited:
+            headers["Preference-Applied"] = f"wait={seconds}"
         status = status if ended else 202
         job.refresh_from_db()
     return Response(shapes.job_json(job), status=status, headers=headers)

@@ -22,6 +22,8 @@ def cancel_job(*, job: Job, actor: Actor) -> bool:
     """
     actor.require(Permission.JOB_CANCEL)
     now = timezone.now()
+    # Locked, so that an attempt that ends meanwhile cannot carry the job past the cancel.
+    Job.objects.select_for_update(of=("self",)).get(pk=job.pk)
     if Job.objects.filter(pk=job.pk, status=JobStatus.QUEUED.value).update(
         cancel_requested_at=now
     ) and move_job(job, JobStatus.CANCELED):

@@ -6,6 +6,7 @@ import base64
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models.functions import Coalesce
 from django.urls import reverse
 from django.utils import timezone
 
@@ -39,7 +40,10 @@ def stale() -> ConflictError:
 
 @transaction.atomic
 def claim_attempt(agent: Agent, attempt_id: str, *, fence: int, boot_id: str) -> Assignment:
-    """Hand out the work of an attempt. A second claim of the same attempt is refused.
+    """Hand out the work of an attempt.
+
+    The same process may ask again: its first answer can have been lost on the way. It takes care
+    itself not to run an attempt twice.
 
     Raises:
         ConflictError: the attempt is not this agent's to run (any more).
@@ -51,8 +55,7 @@ def claim_attempt(agent: Agent, attempt_id: str, *, fence: int, boot_id: str) ->
         fence=fence,
         boot_id=boot_id,
         status__in=OPEN,
-        claimed_at=None,
-    ).update(claimed_at=now, lease_expires_at=now + lease_duration())
+    ).update(claimed_at=Coalesce("claimed_at", now), lease_expires_at=now + lease_duration())
     if not claimed:
         raise stale()
     attempt = JobAttempt.objects.select_related("job__workspace", "job__model_version__asset").get(

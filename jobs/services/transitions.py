@@ -65,7 +65,10 @@ def end_attempt(
     if not ended:
         return False
     job = Job.objects.select_for_update().get(pk=attempt.job_id)
-    counts = target is not AttemptStatus.SUCCEEDED and counts_against_job(failure, target)
+    # What no agent has claimed cannot be the job's fault: the broker was away, or the agent left.
+    was_claimed = attempt.claimed_at is not None or target is not AttemptStatus.EXPIRED
+    is_bad = target is not AttemptStatus.SUCCEEDED and counts_against_job(failure, target)
+    counts = is_bad and was_claimed
     counted = job.attempts_counted + int(counts)
     next_status = after_attempt_ends(
         target, failure, counted, cancel_requested=job.cancel_requested_at is not None
@@ -80,8 +83,9 @@ def end_attempt(
 
 
 @transaction.atomic
-def fail_unplaceable(job_id: str, data: dict[str, int | str]) -> bool:
-    """Fail a queued job that no agent can ever take; False if it is not queued any more."""
+def fail_job(job_id: str, code: FailureCode, data: dict[str, int | str] | None = None) -> bool:
+    """Fail a queued job without an attempt; False if it is not queued any more."""
     job = Job.objects.select_for_update().filter(pk=job_id, status=JobStatus.QUEUED.value).first()
-    code = FailureCode.DOES_NOT_FIT.value
-    return job is not None and move_job(job, JobStatus.FAILED, error_code=code, error_data=data)
+    return job is not None and move_job(
+        job, JobStatus.FAILED, error_code=code.value, error_data=data or {}
+    )

@@ -18,7 +18,7 @@ from django.core.files.storage import FileSystemStorage, Storage
 
 from studio.core.errors import StoreFullError
 
-UPLOAD_URL_SECONDS = 3_600
+UPLOAD_URL_SECONDS = 7 * 86_400  # S3 signs no longer; the bytes are sealed, so it may be long
 
 
 @lru_cache(maxsize=1)

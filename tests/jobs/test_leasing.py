@@ -93,6 +93,7 @@ def test_a_lease_that_lasts_is_not_taken_back(attempt: JobAttempt) -> None:
 def test_an_overdue_attempt_expires_and_the_next_has_a_higher_fence(
     job: Job, attempt: JobAttempt, agent: AgentHandle
 ) -> None:
+    claim_attempt(agent.row, attempt.pk, fence=1, boot_id="boot-1")
     factories.overdue(attempt)
 
     assert expire_overdue() == 1
@@ -105,8 +106,10 @@ def test_an_overdue_attempt_expires_and_the_next_has_a_higher_fence(
 
 
 def test_a_job_fails_after_its_third_lost_attempt(job: Job, agent: AgentHandle) -> None:
-    for _ in range(MAX_ATTEMPTS):
-        factories.overdue(factories.make_attempt(job, agent.row))
+    for fence in range(1, MAX_ATTEMPTS + 1):
+        attempt = factories.make_attempt(job, agent.row)
+        claim_attempt(agent.row, attempt.pk, fence=fence, boot_id="boot-1")
+        factories.overdue(attempt)
         expire_overdue()
 
     job.refresh_from_db()
@@ -127,12 +130,30 @@ def test_attempts_of_an_earlier_boot_expire_when_the_agent_registers(
     assert job.status == JobStatus.QUEUED.value
 
 
-def test_an_attempt_is_claimed_once(attempt: JobAttempt, agent: AgentHandle) -> None:
-    assignment = claim_attempt(agent.row, attempt.pk, fence=1, boot_id="boot-1")
+def test_a_claim_whose_answer_was_lost_is_answered_again(
+    attempt: JobAttempt, agent: AgentHandle
+) -> None:
+    first = claim_attempt(agent.row, attempt.pk, fence=1, boot_id="boot-1")
+    attempt.refresh_from_db()
+    claimed_at = attempt.claimed_at
 
-    assert assignment.attempt_id == attempt.pk
-    with pytest.raises(ConflictError):
-        claim_attempt(agent.row, attempt.pk, fence=1, boot_id="boot-1")
+    second = claim_attempt(agent.row, attempt.pk, fence=1, boot_id="boot-1")
+
+    attempt.refresh_from_db()
+    assert second.attempt_id == first.attempt_id == attempt.pk
+    assert second.recipe == first.recipe
+    assert attempt.claimed_at == claimed_at
+
+
+def test_an_attempt_that_nobody_claimed_does_not_count_against_its_job(
+    job: Job, attempt: JobAttempt
+) -> None:
+    factories.overdue(attempt)
+
+    expire_overdue()
+
+    job.refresh_from_db()
+    assert (job.status, job.attempts_counted) == (JobStatus.QUEUED.value, 0)
 
 
 @pytest.mark.parametrize(("fence", "boot_id"), [(0, "boot-1"), (2, "boot-1"), (1, "boot-0")])

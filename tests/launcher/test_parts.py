@@ -31,6 +31,7 @@ from launcher.readiness import Readiness, ask, judge
 from launcher.servers import RunningServers
 from launcher.stamps import Stamp, fingerprint
 from launcher.testrun import Check, Outcome, run_check, summarize
+from launcher.up import agent_env
 
 
 def layout_in(folder: Path, port: int = 8000) -> Layout:
@@ -130,7 +131,26 @@ def test_keys_are_made_once_private_and_long_enough(tmp_path: Path) -> None:
     assert [len(base64.b64decode(text)) for text in before] == [32, 32]
     assert {stat.S_IMODE(key.stat().st_mode) for key in keys} == {0o600}
     assert first["STORAGE_URL"] == (layout.state / "store").as_uri()
-    assert second == {**first, "STORAGE_URL": "s3://bucket"}
+    folder = str(layout.state / "store")
+    reach = {"STUDIO_AGENT_STORE_ROOT": folder, "STUDIO_AGENT_MODELS_ROOT": folder}
+    assert first == {**second, "STORAGE_URL": first["STORAGE_URL"], **reach}
+    assert not reach.keys() & second.keys(), "no folder to reach where the store is a bucket"
+
+
+def test_the_agent_gets_no_key_of_the_web_side(tmp_path: Path) -> None:
+    servers = RunningServers("postgresql://own", "redis://own", None, None)
+    env = {**studio_settings(layout_in(tmp_path), servers, {}), "AWS_SECRET_ACCESS_KEY": "x"}
+
+    given = agent_env(env)
+
+    assert given["REDIS_URL"] == "redis://own"
+    hidden = {name for name in env if name not in given}
+    assert hidden == {
+        "DATABASE_URL",
+        "STUDIO_MASTER_KEY_FILE",
+        "STUDIO_SECRET_KEY_FILE",
+        "AWS_SECRET_ACCESS_KEY",
+    }
 
 
 def test_a_stamp_matches_until_a_source_changes(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from studio.core import storage
 from workspaces.models import Artifact, ArtifactKind, ArtifactStatus, Workspace
 from workspaces.services.keys import data_key, new_data_key
 
-EXPECTED_FOR = timedelta(hours=2)
+EXPECTED_FOR = timedelta(days=7)  # longer than any attempt; as long as an upload URL can live
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import threading
 import warnings
 
 from django.conf import settings
@@ -14,11 +16,14 @@ from accounts.roles import Permission
 from accounts.services.audit import record_event
 from gpuagent.protocol.recipe import FieldProblem
 from studio.core.errors import InvalidInputError
+from workspaces.access import find_input
 from workspaces.models import Artifact, ArtifactKind, Workspace
 from workspaces.services.artifacts import store_bytes
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF")
 SIDE_MAX = 8_192
+# A large picture takes about a gigabyte while it is decoded: one at a time in each process.
+_decoding = threading.BoundedSemaphore(1)
 
 
 def _refuse(code: str, message: str, value: object = None, limit: object = None) -> None:
@@ -74,29 +79,39 @@ def _flatten(picture: Image.Image) -> Image.Image:
     if picture.mode not in ("RGBA", "LA", "PA") and "transparency" not in picture.info:
         return picture.convert("RGB")
     rgba = picture.convert("RGBA")
-    ground = Image.new("RGBA", rgba.size, "white")
-    return Image.alpha_composite(ground, rgba).convert("RGB")
+    ground = Image.new("RGB", rgba.size, "white")
+    ground.paste(rgba, mask=rgba.getchannel("A"))
+    return ground
 
 
 def add_upload(*, actor: Actor, workspace: Workspace, content: bytes) -> Artifact:
-    """Store a starting picture as PNG. The same picture twice is the same artifact's content.
+    """Store a starting picture as PNG; the same picture again is the same artifact.
 
     Raises:
         InvalidInputError: the picture is refused; the message says why.
         StoreFullError: there is no room.
     """
     actor.require(Permission.UPLOAD_CREATE)
-    picture = read_picture(content)
-    encoded = io.BytesIO()
-    picture.save(encoded, "PNG", compress_level=4)
+    with _decoding:
+        encoded, size = _as_png(content)
+    known = find_input(workspace, hashlib.sha256(encoded).hexdigest())
+    if known is not None:
+        return known
     with transaction.atomic():
         artifact = store_bytes(
             workspace,
-            encoded.getvalue(),
+            encoded,
             kind=ArtifactKind.INPUT,
             media_type="image/png",
-            width=picture.width,
-            height=picture.height,
+            width=size[0],
+            height=size[1],
         )
         record_event(actor, "upload.added", artifact.pk)
     return artifact
+
+
+def _as_png(content: bytes) -> tuple[bytes, tuple[int, int]]:
+    picture = read_picture(content)
+    encoded = io.BytesIO()
+    picture.save(encoded, "PNG", compress_level=4)
+    return encoded.getvalue(), picture.size
