@@ -27,6 +27,7 @@ from jobs.selectors import (
     open_jobs,
     outputs_of,
     queue_positions,
+    recent_failures,
     warm_digests,
 )
 from jobs.services.outputs import compare_with_original
@@ -118,6 +119,8 @@ def queue_row(job: Job, actor: Actor, *, done: int, position: int | None) -> dic
     """A line of the queue; only its owner sees the prompt."""
     is_mine = job.created_by_id == actor.user_id
     reason = "Canceling…" if job.cancel_requested_at and job.status in JOB_OPEN else None
+    if job.status == JobStatus.FAILED.value:
+        reason = failure_sentence(job.error_code, job.error_data)
     return {
         "job_id": job.pk,
         "prompt": _prompt(job) if is_mine else None,
@@ -140,8 +143,8 @@ def _prompt(job: Job) -> str:
 
 
 def queue_context(workspace: Workspace, actor: Actor) -> dict[str, Any]:
-    """The open jobs of the workspace."""
-    jobs = open_jobs(workspace)
+    """The open jobs of the workspace, and what of the actor's own failed lately."""
+    jobs = open_jobs(workspace) + recent_failures(workspace, actor.user_id)
     positions, made = queue_positions(jobs), made_counts(jobs)
     rows = [
         queue_row(job, actor, done=made.get(job.pk, 0), position=positions.get(job.pk))

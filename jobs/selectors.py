@@ -17,6 +17,8 @@ from workspaces.models import Workspace
 
 PAGE_SIZE = 60
 QUEUE_ROWS = 60
+FAILURES_SHOWN = 5
+FAILURES_SHOWN_FOR = timedelta(hours=1)
 
 
 def live_agents() -> QuerySet[Agent]:
@@ -70,6 +72,17 @@ def outputs_of(job: Job) -> dict[int, Output]:
 def count_outputs(workspace: Workspace, *, is_trash: bool) -> int:
     """How many pictures the gallery (or the trash) holds."""
     return Output.objects.filter(workspace=workspace, trashed_at__isnull=not is_trash).count()
+
+
+def recent_failures(workspace: Workspace, user_id: str) -> list[Job]:
+    """The user's own jobs that failed lately, so that a reload does not hide them."""
+    jobs = Job.objects.filter(
+        workspace=workspace,
+        created_by_id=user_id,
+        status=JobStatus.FAILED.value,
+        ended_at__gt=timezone.now() - FAILURES_SHOWN_FOR,
+    )
+    return list(jobs.select_related("created_by", "workspace").order_by("-id")[:FAILURES_SHOWN])
 
 
 def queue_positions(jobs: list[Job]) -> dict[str, int]:

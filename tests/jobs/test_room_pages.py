@@ -11,8 +11,10 @@ from django.test import Client
 
 from accounts.actors import Actor
 from accounts.models import ApiToken, User
+from gpuagent.protocol.failures import FailureCode
 from jobs import selectors
 from jobs.models import Job, Output
+from jobs.services.transitions import fail_job
 from studio.core.scoping import system_scope
 from tests import factories
 from tests.answers import Answer
@@ -214,6 +216,22 @@ def test_the_queue_shows_my_prompt_and_hides_those_of_others(
     assert "my own idea" in text
     assert "the secret of alice" not in text
     assert "Someone else’s job" in text
+
+
+def test_the_queue_keeps_my_failed_jobs_in_sight_and_nobody_elses(
+    bobs: Client, bob_in_a: Actor, alice_in_a: Actor, workspace: Workspace, room: str
+) -> None:
+    mine = factories.make_job(bob_in_a, workspace)
+    theirs = factories.make_job(alice_in_a, workspace)
+    with system_scope():
+        fail_job(mine.pk, FailureCode.STORE_FAILED)
+        fail_job(theirs.pk, FailureCode.STORE_FAILED)
+
+    text = text_of(bobs.get(f"{room}/queue"))
+
+    assert mine.pk in text
+    assert "could not be stored" in text
+    assert theirs.pk not in text
 
 
 def test_canceling_answers_with_the_row(
