@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import unescape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,3 +11,7 @@ else:
     from django.http import HttpResponse as Answer
 
 __all__ = ["Answer"]
+
+
+def text_of(response: Answer) -> str:
+    return unescape(response.content.decode())

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import threading
 from collections.abc import Callable
-from typing import Any
 
 import pytest
-from channels.db import database_sync_to_async
-from django.conf import LazySettings
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.db import connection
-from django.http import StreamingHttpResponse
-from django.test import AsyncClient, Client
+from django.test import Client
 from django.utils import timezone
 
 from accounts.actors import Actor
@@ -24,26 +16,11 @@ from jobs.models import Job, Output
 from library.models import ModelVersion
 from studio.core.scoping import system_scope
 from tests import factories
-from tests.answers import Answer
-from tests.factories import PROMPT, AgentHandle
+from tests.factories import PROMPT
+from tests.jobs.calls import post, problem
 from workspaces.models import Workspace
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("model_version")]
-
-
-def post(client: Client, path: str, body: object = None, **headers: str) -> Answer:
-    content = json.dumps(body if body is not None else {})
-    return client.post(path, content, "application/json", headers=headers)
-
-
-def problem(response: Answer) -> dict[str, Any]:
-    """The body of an answer that must be an RFC 9457 problem."""
-    assert response["Content-Type"] == "application/problem+json"
-    body: dict[str, Any] = json.loads(response.content)
-    assert body["status"] == response.status_code
-    assert {"type", "title", "detail", "code"} <= set(body)
-    return body
-
 
 # ------------------------------------------------------------------ submitting
 
@@ -345,85 +322,3 @@ def test_the_openapi_document_names_every_path(client: Client) -> None:
     document = client.get("/api/schema/").json()
     assert document["openapi"].startswith("3.")
     assert len(document["paths"]) == 12
-
-
-# ------------------------------------------------------------------ waiting
-
-
-def test_waiting_in_vain_answers_202(bob_api: Client, workspace: Workspace) -> None:
-    response = post(bob_api, "/api/v1/jobs", {"prompt": "x"}, Prefer="wait=0")
-
-    assert (response.status_code, response["Preference-Applied"]) == (202, "wait=0")
-    assert response.json()["status"] == "queued"
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_waiting_request_answers_as_soon_as_the_job_ends(
-    bob_api: Client, workspace: Workspace, agent: AgentHandle
-) -> None:
-    def make_picture() -> None:
-        try:
-            with system_scope():
-                while (job := Job.objects.select_related("workspace").first()) is None:
-                    connection.close()
-            factories.run_attempt(factories.make_attempt(job, agent.row), agent.row)
-        finally:
-            connection.close()
-
-    worker = threading.Thread(target=make_picture)
-    worker.start()
-    response = post(bob_api, "/api/v1/jobs", {"prompt": PROMPT}, Prefer="respond-async, wait=30")
-    worker.join(timeout=20)
-
-    body = response.json()
-    assert (response.status_code, body["status"]) == (201, "succeeded")
-    assert len(body["outputs"]) == 1
-
-
-@pytest.mark.django_db(transaction=True)
-@pytest.mark.asyncio
-async def test_events_tell_every_status_and_then_end(
-    bob: User, bob_in_a: Actor, organization_a: Organization, workspace: Workspace
-) -> None:
-    prepare = database_sync_to_async(
-        lambda: (
-            factories.make_token(bob, organization_a),
-            factories.make_job(bob_in_a, workspace),
-            factories.make_agent("streamer"),
-        )
-    )
-    token, job, agent = await prepare()
-    headers = {"Authorization": f"Bearer {token}", "Accept": "text/event-stream"}
-
-    response = await AsyncClient().get(f"/api/v1/jobs/{job.pk}/events", headers=headers)
-    assert isinstance(response, StreamingHttpResponse)
-    assert (response.status_code, response["Content-Type"]) == (200, "text/event-stream")
-
-    events: list[dict[str, Any]] = []
-    finish = database_sync_to_async(
-        lambda: factories.run_attempt(factories.make_attempt(job, agent.row), agent.row)
-    )
-    async with asyncio.timeout(20):
-        async for chunk in response:
-            name, data = bytes(chunk).decode().strip().split("\n")
-            assert name == "event: status"
-            events.append(json.loads(data.removeprefix("data: ")))
-            if len(events) == 1:
-                await finish()
-
-    assert events[0] == {"id": job.pk, "status": "queued", "outputs": 0}
-    assert events[-1] == {"id": job.pk, "status": "succeeded", "outputs": 1}
-
-
-def test_events_of_a_foreign_job_are_a_404(
-    api_of: Callable[[User, Organization], Client],
-    charlie: User,
-    organization_b: Organization,
-    output: Output,
-    settings: LazySettings,
-) -> None:
-    api = api_of(charlie, organization_b)
-    response = api.get(
-        f"/api/v1/jobs/{output.job_id}/events", headers={"Accept": "text/event-stream"}
-    )
-    assert response.status_code == 404
