@@ -12,7 +12,8 @@ import pytest
 
 from gpuagent.protocol.messages import ModelRef
 
-from .support import ROOT, AgentProcess, FakeStudio, Valkey, wait_until
+from .agent_process import AgentProcess
+from .support import ROOT, FakeStudio, Valkey, wait_until
 
 MANY = {"prompt": "a mug", "num_inference_steps": 30, "num_images_per_prompt": 16}
 

@@ -21,11 +21,10 @@ from gpuagent.protocol.messages import ModelRef
 from gpuagent.protocol.recipe import parse_recipe
 from gpuagent.protocol.taxonomy import FileKind
 
+from .agent_process import AgentProcess, steps_of
 from .support import (
-    HOUSE,
     ORGANIZATION,
     TOKEN,
-    AgentProcess,
     Attempt,
     FakeStudio,
     Valkey,
@@ -60,10 +59,6 @@ def agent(
 
 def png_of(attempt: Attempt, store: Path, index: int = 0) -> bytes:
     return attempt.open_file(store, index, FileKind.PICTURE)
-
-
-def steps_of(studio: FakeStudio, attempt: Attempt) -> list[tuple[int, int]]:
-    return [(m["index"], m["step"]) for m in studio.progress_of(attempt)]
 
 
 def test_agent_registers_and_warms_what_it_is_told_to(
@@ -401,7 +396,3 @@ def test_log_tells_of_attempts_and_never_of_content(
     for attempt in studio.attempts.values():
         assert attempt.assignment.preview_key not in log
         assert all(t.data_key not in log for t in attempt.assignment.targets)
-
-
-def test_house_folder_is_what_the_agent_was_given() -> None:
-    assert (HOUSE / "unet" / "diffusion_pytorch_model.safetensors").stat().st_size > 9_000_000

@@ -221,3 +221,7 @@ def test_warm_up_changes_no_picture(
     assert house.native_side == 128
     assert np.array_equal(make(MUG), mug)
     assert engine.fingerprint["threads"] == 1
+
+
+def test_house_folder_is_what_the_agent_was_given() -> None:
+    assert (HOUSE / "unet" / "diffusion_pytorch_model.safetensors").stat().st_size > 9_000_000
