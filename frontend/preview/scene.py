@@ -34,7 +34,6 @@ def _page(request: HttpRequest, **_: str) -> HttpResponse:
 urlpatterns = [
     path("accounts/login/", _page, name="account_login"),
     path("accounts/logout/", _page, name="account_logout"),
-    path("accounts/password/reset/", _page, name="account_reset_password"),
     path("accounts/password/change/", _page, name="account_change_password"),
     path("settings/tokens", _page, name="tokens"),
     path("w/<str:workspace_id>/", _page, name="room"),

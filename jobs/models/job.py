@@ -19,7 +19,6 @@ class Job(models.Model):
     """What somebody asked for. The recipe (prompts and all) is sealed under the workspace key.
 
     `fence` grows with every attempt; `attempts_counted` only with those held against the job.
-    `recipe_digest` is keyed with the workspace key, so that equal digests say nothing outside it.
     """
 
     id = IdField(prefix="job")

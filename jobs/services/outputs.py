@@ -64,7 +64,6 @@ def rerun_output(*, output: Output, actor: Actor, idempotency_key: str | None = 
 class Verdict(StrEnum):
     """How a picture made again compares with its original."""
 
-    PENDING = "pending"
     IDENTICAL = "identical"
     SIMILAR = "similar"
     DIFFERENT = "different"

@@ -59,11 +59,6 @@ def _s3(bucket: str, options: dict[str, str]) -> Storage:
     )
 
 
-def is_folder() -> bool:
-    """True if the store is a folder of this machine."""
-    return isinstance(store(), FileSystemStorage)
-
-
 def put(key: str, content: bytes) -> None:
     """Write an object.
 

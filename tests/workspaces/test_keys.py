@@ -9,7 +9,7 @@ from studio.core.keys import new_wrapped_key, unwrap_with_master
 from tests import factories
 from workspaces.models import Artifact, Workspace
 from workspaces.services.artifacts import read_all
-from workspaces.services.keys import data_key, keyed_digest, new_data_key, open_in, seal_in
+from workspaces.services.keys import data_key, new_data_key, open_in, seal_in
 
 pytestmark = pytest.mark.django_db
 SECRET = b"photo of a blue car"
@@ -91,13 +91,6 @@ def test_bytes_swapped_between_artifacts_do_not_open(
     )
     with pytest.raises(SealBrokenError):
         read_all(swapped)
-
-
-def test_the_keyed_digest_says_nothing_outside_its_room(
-    workspace: Workspace, second: Workspace
-) -> None:
-    assert keyed_digest(workspace, "a") == keyed_digest(workspace, "a")
-    assert keyed_digest(workspace, "a") != keyed_digest(second, "a")
 
 
 def test_a_key_of_another_installation_does_not_unwrap() -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-
 from gpuagent.protocol.sealing import Context, new_key, unwrap_key, wrap_key
 from studio.core.keys import open_record, seal_record, unwrap_with_master
 from workspaces.models import Workspace
@@ -39,8 +36,3 @@ def new_data_key(workspace: Workspace) -> tuple[bytes, bytes]:
 def data_key(workspace: Workspace, wrapped: bytes | memoryview) -> bytes:
     """The plain data key of an artifact or an attempt's previews."""
     return unwrap_key(bytes(wrapped), wrapping_key=_workspace_key(workspace))
-
-
-def keyed_digest(workspace: Workspace, text: str) -> str:
-    """An HMAC under the workspace key: equal within the workspace, meaningless outside."""
-    return hmac.new(_workspace_key(workspace), text.encode(), hashlib.sha256).hexdigest()
