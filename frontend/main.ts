@@ -16,6 +16,7 @@ import "./elements/key-list";
 import "./elements/number-stepper";
 import "./elements/panel-resizer";
 import "./elements/picture-viewer";
+import "./elements/preset-row";
 import "./elements/prompt-box";
 import "./elements/queue-drawer";
 import "./elements/range-field";

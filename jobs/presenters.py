@@ -32,6 +32,7 @@ from jobs.selectors import (
 )
 from jobs.services.outputs import compare_with_original
 from library.models import ModelVersion
+from library.presets import Preset, describe_recipe
 from library.selectors import usable_versions
 from workspaces.models import Workspace
 from workspaces.signing import media_url
@@ -153,6 +154,14 @@ def queue_context(workspace: Workspace, actor: Actor) -> dict[str, Any]:
     return {"rows": rows}
 
 
+def _preset(preset: Preset) -> dict[str, str]:
+    return {
+        "name": preset["name"],
+        "recipe_json": json.dumps(preset["recipe"]),
+        "summary": describe_recipe(preset["recipe"]),
+    }
+
+
 def _model(version: ModelVersion, warm: set[str]) -> dict[str, Any]:
     return {
         "digest": version.digest,
@@ -162,6 +171,7 @@ def _model(version: ModelVersion, warm: set[str]) -> dict[str, Any]:
         "is_warm": version.digest in warm,
         "default_width": version.default_width,
         "default_height": version.default_height,
+        "presets": [_preset(preset) for preset in version.asset.presets],
     }
 
 
@@ -176,15 +186,18 @@ def _sizes(side: int) -> list[dict[str, Any]]:
 
 
 def _form(versions: list[ModelVersion]) -> dict[str, Any]:
+    """What a new visitor finds: the first model at its size, and its first preset."""
     first = versions[0] if versions else None
     defaults = Recipe(model=first.digest if first else "", prompt="")
     side = first.default_width if first else defaults.width
+    presets: list[Preset] = first.asset.presets if first else []
     return {
         **defaults.to_wire(),
         "width": side,
         "height": first.default_height if first else defaults.height,
         "seed": "",
         "sampler": DEFAULT_SAMPLER,
+        **(presets[0]["recipe"] if presets else {}),
     }
 
 

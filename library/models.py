@@ -22,7 +22,10 @@ class SharedManager(ScopedManager["ModelAsset"]):
 
 
 class ModelAsset(models.Model):
-    """A named entry of the library; without an organization it is public on this installation."""
+    """A named entry of the library; without an organization it is public on this installation.
+
+    `presets` are as `library.presets.Preset` says; the room's form starts with the first.
+    """
 
     id = IdField(prefix="mdl")
     organization = models.ForeignKey(
@@ -33,6 +36,7 @@ class ModelAsset(models.Model):
     licence = models.CharField(max_length=120, blank=True)
     description = models.TextField(blank=True)
     example_prompts = models.JSONField(default=list)
+    presets = models.JSONField(default=list)
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects: ClassVar[SharedManager] = SharedManager()

@@ -11,7 +11,7 @@ import io
 import json
 import shutil
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
@@ -116,10 +116,14 @@ def make_tiny_folder(folder: Path, *, weights: bytes = b"weights") -> Path:
 
 
 def make_model_version(
-    *, organization: Organization | None = None, folder: Path = HOUSE, name: str = "House"
+    *,
+    organization: Organization | None = None,
+    folder: Path = HOUSE,
+    name: str = "House",
+    presets: Sequence[object] | None = None,
 ) -> ModelVersion:
     """Registered by the path that every model takes; without an organization it is public."""
-    description = Description(name=name, licence="CC0", example_prompts=(PROMPT,))
+    description = Description(name=name, licence="CC0", example_prompts=(PROMPT,), presets=presets)
     with system_scope():
         return register_model(
             folder, description, organization_id=organization.pk if organization else None

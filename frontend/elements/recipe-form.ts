@@ -128,7 +128,11 @@ export class RecipeForm extends HTMLElement {
       if (name === "num_images_per_prompt" && mark && Number(value) === 1) continue; // one picture of a batch was looked at
       const text = value === null || value === undefined ? "" : String(value);
       const radios = this.form.querySelectorAll<HTMLInputElement>(`input[type="radio"][name="${CSS.escape(name)}"]`);
-      for (const radio of radios) if (radio.value === text) radio.checked = true; // an unknown model changes nothing
+      for (const radio of radios) {
+        if (radio.value !== text || radio.checked) continue; // an unknown model changes nothing
+        radio.checked = true;
+        radio.dispatchEvent(new Event("input", { bubbles: true }));
+      }
       if (radios.length) continue;
       const control = this.form.elements.namedItem(name);
       if (

@@ -120,6 +120,11 @@ def tile(job: str, index: int = 0, status: str = "succeeded", **more: object) ->
     }
 
 
+def preset(name: str, summary: str, **recipe: object) -> dict[str, str]:
+    """A model's preset as the view makes it."""
+    return {"name": name, "summary": summary, "recipe_json": json.dumps(recipe)}
+
+
 def job_id(number: int) -> str:
     """30 characters, as on the wire."""
     return f"job_{number:026d}"
@@ -164,6 +169,12 @@ def room(tiles: list[dict[str, Any]], rows: list[dict[str, Any]], **more: object
                 "is_warm": True,
                 "default_width": 512,
                 "default_height": 512,
+                "presets": [
+                    preset("Standard", "20 steps, guidance 5", num_inference_steps=20),
+                    preset("Quick draft", "8 steps", num_inference_steps=8),
+                    preset("Careful", "30 steps", num_inference_steps=30),
+                    preset("Large", "768 × 768", width=768, height=768),
+                ],
             },
             {
                 "digest": "a" * 64,

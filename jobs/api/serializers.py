@@ -107,6 +107,24 @@ class OutputPageSerializer(serializers.Serializer[Any]):
     next = serializers.CharField(allow_null=True)
 
 
+class PresetRecipeSerializer(serializers.Serializer[Any]):
+    """The settings that a preset names; all others are left as they are."""
+
+    num_inference_steps = serializers.IntegerField(required=False)
+    guidance_scale = serializers.FloatField(required=False)
+    sampler = serializers.ChoiceField(required=False, choices=list(SAMPLERS))
+    width = serializers.IntegerField(required=False)
+    height = serializers.IntegerField(required=False)
+    clip_skip = serializers.IntegerField(required=False)
+
+
+class PresetSerializer(serializers.Serializer[Any]):
+    """Settings that suit a model; `recipe` can be laid over the body of `POST jobs`."""
+
+    name = serializers.CharField()
+    recipe = PresetRecipeSerializer()
+
+
 class ModelSerializer(serializers.Serializer[Any]):
     """A model that can be asked for by its digest."""
 
@@ -117,6 +135,7 @@ class ModelSerializer(serializers.Serializer[Any]):
     default_width = serializers.IntegerField()
     default_height = serializers.IntegerField()
     is_warm = serializers.BooleanField()
+    presets = PresetSerializer(many=True, help_text="The page's form starts with the first.")
 
 
 class SamplerSerializer(serializers.Serializer[Any]):

@@ -353,6 +353,7 @@ class ModelsView(TenantView):
                 "default_width": version.default_width,
                 "default_height": version.default_height,
                 "is_warm": version.digest in warm,
+                "presets": version.asset.presets,
             }
             for version in usable_versions()
         ]

@@ -18,6 +18,7 @@ from django.db import transaction
 from gpuagent.protocol.recipe import FieldProblem
 from gpuagent.protocol.taxonomy import Architecture, AssetKind
 from library.models import ModelAsset, ModelFile, ModelVersion
+from library.presets import Preset, check_presets
 from studio.core import storage
 from studio.core.errors import InvalidInputError
 
@@ -48,12 +49,13 @@ class FileFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
-    """What its keeper says about a model."""
+    """What its keeper says about a model. `presets` are checked when it is registered."""
 
     name: str
     licence: str = ""
     text: str = ""
     example_prompts: Sequence[str] = ()
+    presets: Sequence[object] | None = None
 
 
 def _refuse(code: str, message: str) -> InvalidInputError:
@@ -168,26 +170,39 @@ def register_model(
     `organization_id` None makes it public on this installation.
 
     Raises:
-        InvalidInputError: the folder is refused; the message says why.
+        InvalidInputError: the folder or a preset is refused; the message says why.
     """
+    presets = None if description.presets is None else check_presets(description.presets)
     architecture, facts, side = recognise(folder), inspect_folder(folder), _native_side(folder)
     _put_files(folder, facts)
     with transaction.atomic():
-        asset, _made = ModelAsset.objects.get_or_create(
-            organization_id=organization_id,
-            name=description.name,
-            defaults={
-                "kind": AssetKind.CHECKPOINT.value,
-                "licence": description.licence,
-                "description": description.text,
-                "example_prompts": list(description.example_prompts),
-            },
-        )
+        asset = _put_asset(description, presets, organization_id)
         digest = version_digest(facts)
         existing = ModelVersion.objects.filter(asset=asset, digest=digest).first()
         if existing is not None:
             return existing
         return _create_version(asset, digest, architecture, facts, side)
+
+
+def _put_asset(
+    description: Description, presets: list[Preset] | None, organization_id: str | None
+) -> ModelAsset:
+    """What is said anew takes the place of what was said before; what is left out stays."""
+    said: dict[str, object] = {
+        "licence": description.licence,
+        "description": description.text,
+        "example_prompts": list(description.example_prompts),
+    }
+    anew = {field: value for field, value in said.items() if value}
+    if presets is not None:
+        anew["presets"] = presets
+    asset, _made = ModelAsset.objects.update_or_create(
+        organization_id=organization_id,
+        name=description.name,
+        defaults=anew,
+        create_defaults={**said, "presets": presets or [], "kind": AssetKind.CHECKPOINT.value},
+    )
+    return asset
 
 
 def _create_version(

@@ -205,6 +205,25 @@ def test_use_parameters_fills_the_form(room: Page) -> None:
     expect(room.locator("#id_seed")).not_to_have_value("")
 
 
+def test_a_preset_sets_what_it_names_and_nothing_else(room: Page) -> None:
+    write_prompt(room, PROMPT)
+    presets = room.get_by_role("group", name="Presets of House")
+    standard = presets.get_by_role("button", name="Standard")
+    draft = presets.get_by_role("button", name="Quick draft")
+    # Given: the form starts with the first preset; When: another is chosen with the keyboard
+    expect(standard).to_have_attribute("aria-pressed", "true")
+    draft.press("Enter")
+    # Then: it is marked, its values are in the form, and the prompt stays
+    expect(draft).to_have_attribute("aria-pressed", "true")
+    expect(standard).to_have_attribute("aria-pressed", "false")
+    expect(room.locator("#id_num_inference_steps")).to_have_value("8")
+    expect(room.locator("#id_sampler")).to_have_value("unipc")
+    expect(room.locator("#id_prompt")).to_have_value(PROMPT)
+    # When: a value is changed by hand; Then: no preset is marked
+    room.locator("#id_num_inference_steps").fill("9")
+    expect(presets.locator('[aria-pressed="true"]')).to_have_count(0)
+
+
 def test_a_wrong_password_says_so(page: Page, product: Product) -> None:
     page.goto("/")
     page.get_by_label("E-mail").fill(product.fact("E-mail"))

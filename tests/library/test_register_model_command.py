@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 from pytest_django.fixtures import Settings
 
 from accounts.models import Organization
-from library.models import ModelFile, ModelVersion
+from library.models import ModelAsset, ModelFile, ModelVersion
 from library.selectors import usable_versions
 from studio.core import storage
 from studio.core.scoping import organization_scope, system_scope
@@ -150,3 +150,35 @@ def test_cut_weights_are_refused_and_nothing_is_left(tmp_path: Path) -> None:
     assert said == f"{file.name} is cut short or has a tail."
     with system_scope():
         assert not ModelVersion.objects.exists()
+
+
+def test_presets_come_from_a_file_and_stay_until_another_is_given(tmp_path: Path) -> None:
+    folder, file = make_folder(tmp_path), tmp_path / "presets.json"
+    file.write_text('[{"name": "Draft", "recipe": {"num_inference_steps": 8}}]')
+    register(folder, "--name", "Plain", "--public", "--presets", str(file))
+    register(folder, "--name", "Plain", "--public")
+    with system_scope():
+        (asset,) = ModelAsset.objects.all()
+        assert asset.presets == [{"name": "Draft", "recipe": {"num_inference_steps": 8}}]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[", "{file} is not JSON."),
+        (b"\xff", "{file} is not JSON."),
+        ('{"name": "Draft"}', "{file} must hold a list of presets."),
+        ('[{"name": "Draft", "recipe": {}}]', "The preset 'Draft' sets nothing."),
+        (None, "{file} cannot be read: No such file or directory."),
+    ],
+)
+def test_a_file_of_presets_that_cannot_be_used_is_refused(
+    tmp_path: Path, content: str | bytes | None, said: str
+) -> None:
+    folder, file = make_folder(tmp_path), tmp_path / "presets.json"
+    if content is not None:
+        file.write_bytes(content.encode() if isinstance(content, str) else content)
+    refused = refusal(folder, "--name", "Plain", "--public", "--presets", str(file))
+    assert refused == said.format(file=file)
+    with system_scope():
+        assert not ModelAsset.objects.exists()

@@ -13,7 +13,12 @@ import pytest
 from accounts.models import Organization
 from library.models import ModelAsset, ModelFile, ModelVersion
 from library.selectors import find_version, usable_versions
-from library.services.registration import inspect_folder, version_digest
+from library.services.registration import (
+    Description,
+    inspect_folder,
+    register_model,
+    version_digest,
+)
 from studio.core import storage
 from studio.core.errors import InvalidInputError
 from studio.core.scoping import organization_scope, system_scope
@@ -22,6 +27,8 @@ from tests.factories import HOUSE, make_model_version, make_safetensors, make_ti
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("system")]
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
+DRAFT = {"name": "Draft", "recipe": {"num_inference_steps": 8}}
+LARGE = {"name": "Large", "recipe": {"width": 192, "height": 192}}
 
 
 @pytest.fixture
@@ -199,3 +206,42 @@ def test_the_licence_and_the_examples_are_kept(folder: Path) -> None:
     assert (asset.licence, asset.example_prompts) == ("CC0", [factories.PROMPT])
     with system_scope():
         assert json.dumps(asset.example_prompts)
+
+
+def test_presets_are_kept_with_the_model(folder: Path) -> None:
+    asset = make_model_version(folder=folder, presets=[DRAFT]).asset
+    asset.refresh_from_db()
+    assert asset.presets == [DRAFT]
+    assert make_model_version(folder=folder, name="Plain").asset.presets == []
+
+
+def test_a_bad_preset_leaves_nothing_behind(folder: Path, store_folder: Path) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        make_model_version(folder=folder, presets=[LARGE, {"name": "Bad", "recipe": {"width": 1}}])
+    assert caught.value.message.startswith("The preset 'Bad' cannot be used. Width is 1;")
+    assert not ModelAsset.objects.exists()
+    assert [path for path in store_folder.rglob("*") if path.is_file()] == []
+
+
+def test_what_is_said_anew_replaces_and_what_is_left_out_stays(folder: Path) -> None:
+    def register(description: Description) -> ModelAsset:
+        version = register_model(folder, description, organization_id=None)
+        assert version.number == 1
+        return ModelAsset.objects.get(pk=version.asset_id)
+
+    first = Description(
+        name="Plain", licence="MIT", text="Old.", example_prompts=("a cat",), presets=[DRAFT]
+    )
+    register(first)
+    kept = register(Description(name="Plain"))
+    assert (kept.licence, kept.description) == ("MIT", "Old.")
+    assert (kept.example_prompts, kept.presets) == (["a cat"], [DRAFT])
+
+    second = Description(
+        name="Plain", licence="CC0", text="New.", example_prompts=("a dog",), presets=[LARGE]
+    )
+    new = register(second)
+    assert (new.licence, new.description) == ("CC0", "New.")
+    assert (new.example_prompts, new.presets) == (["a dog"], [LARGE])
+
+    assert register(Description(name="Plain", presets=[])).presets == []

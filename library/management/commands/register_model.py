@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ class Command(BaseCommand):
         parser.add_argument("--name", required=True, help="an existing name gets a new version")
         parser.add_argument("--licence", default="", help="shown beside the name")
         parser.add_argument("--description", default="", help="a sentence about the model")
+        parser.add_argument(
+            "--presets", type=Path, metavar="FILE.json", help="settings that suit the model"
+        )
         owner = parser.add_mutually_exclusive_group(required=True)
         owner.add_argument("--public", action="store_true", help="for everybody here")
         owner.add_argument("--organization", metavar="ORG_ID", help="for this organization only")
@@ -40,6 +44,7 @@ class Command(BaseCommand):
             name=_text("name", options["name"], minimum=1),
             licence=_text("licence", options["licence"]),
             text=options["description"].strip(),
+            presets=_presets(options["presets"]),
         )
         if not folder.is_dir():
             raise CommandError(f"There is no folder {folder}.")
@@ -65,6 +70,21 @@ def _text(option: str, value: str, *, minimum: int = 0) -> str:
             f"--{option} has {len(text)} characters; give it {minimum} to {TEXT_MAX}."
         )
     return text
+
+
+def _presets(path: Path | None) -> list[object] | None:
+    """What the file holds; registering checks each preset."""
+    if path is None:
+        return None
+    try:
+        presets = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CommandError(f"{path} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise CommandError(f"{path} is not JSON.") from error
+    if not isinstance(presets, list):
+        raise CommandError(f"{path} must hold a list of presets.")
+    return presets
 
 
 def _scope(organization_id: str | None) -> AbstractContextManager[None]:
