@@ -1,14 +1,18 @@
-"""Chromium for the browser tests, from Debian's packages."""
+"""What tests need of the system, from Debian's packages: Chromium, and libraries to draw with."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 
 from launcher.console import Console
 from launcher.errors import LauncherError
 
+# Libraries by the Debian package that has them.
+_DRAWING = {"libEGL.so.1": "libegl1", "libGL.so.1": "libgl1"}
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -21,20 +25,44 @@ def ensure_chromium(console: Console) -> str:
     """The path of a Chromium; as root on Debian it is installed when there is none."""
     if found := find_chromium():
         return found
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise LauncherError(
-            "The browser tests need Chromium and none was found. Install it, for example with "
-            "`sudo apt install chromium`, and run the command again."
-        )
-    console.say("      no Chromium here: installing Debian's package")
-    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    install = ["apt-get", "install", "-y", "--no-install-recommends", "chromium"]
-    for argv in (["apt-get", "update"], [*install, "fonts-liberation"]):
-        if subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, check=False).returncode:
-            raise LauncherError(
-                f"`{' '.join(argv)}` failed; the lines above say why. Install Chromium by hand "
-                "and run the command again."
-            )
+    _install(console, "The browser tests need Chromium", ("chromium", "fonts-liberation"))
     if found := find_chromium():
         return found
     raise LauncherError("apt-get installed Chromium, but no `chromium` is on the PATH.")
+
+
+def ensure_drawing_libraries(console: Console) -> None:
+    """Libraries that Skia loads before it draws anything, though our drawings never use them."""
+    missing = [package for library, package in _DRAWING.items() if not _loads(library)]
+    if missing:
+        _install(console, f"Drawing with Skia needs {' and '.join(missing)}", missing)
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
+def _install(console: Console, need: str, packages: Sequence[str]) -> None:
+    """Install Debian packages.
+
+    Raises:
+        LauncherError: this is no Debian, we are not root, or apt-get failed.
+    """
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        raise LauncherError(
+            f"{need}, not found here. Install it, for example with "
+            f"`sudo apt install {' '.join(packages)}`, and run the command again."
+        )
+    console.say(f"      {need}: installing Debian's packages")
+    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    install = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
+    for argv in (["apt-get", "update"], install):
+        if subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, check=False).returncode:
+            raise LauncherError(
+                f"`{' '.join(argv)}` failed; the lines above say why. Install "
+                f"{' '.join(packages)} by hand and run the command again."
+            )

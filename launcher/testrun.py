@@ -11,7 +11,7 @@ from launcher.bootstrap import install_python_packages
 from launcher.checks import check_disk
 from launcher.commands import run_plainly
 from launcher.console import Console
-from launcher.debian import ensure_chromium, find_chromium
+from launcher.debian import ensure_chromium, ensure_drawing_libraries, find_chromium
 from launcher.environment import studio_settings
 from launcher.frontend import build_front_end, find_node
 from launcher.layout import Layout, with_venv_first
@@ -90,7 +90,8 @@ def _install_everything(layout: Layout, console: Console, *, required: bool) -> 
         install_python_packages(layout, console, dev=True)
     with console.step("Front end"):
         build_front_end(layout, console, dict(os.environ))
-    with console.step("Chromium"):
+    with console.step("Chromium, and libraries to draw with"):
+        ensure_drawing_libraries(console)
         return ensure_chromium(console) if required else find_chromium()
 
 
