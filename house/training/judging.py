@@ -1,0 +1,71 @@
+"""Trains the judge on drawings, half of them as the decoder gives them back."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from safetensors.torch import save_file
+
+from house import dataset
+from house.evaluation import as_input
+from house.judge import WEIGHTS, Judge, worsened
+from house.questions import answer_numbers, reading_loss
+from house.recipe import Work
+from house.training.loop import Plan, Run, fast_math
+
+
+def train_judge(work: Work) -> None:
+    """Train the judge and keep it; prints what share of held-out drawings it reads right."""
+    plan = work.recipe["judge"]
+    drawings = dataset.load(work.data, work.recipe["data"]["held_out"])
+    truth = answer_numbers(drawings.specs)
+    vae = AutoencoderKL.from_pretrained(work.folder / "vae").eval()
+    torch.manual_seed(2)
+    judge = Judge()
+    schedule = Plan(plan["steps"], decay=0.6, average=0.998)
+    run = Run(
+        work.run("judge"), {"judge": judge}, [(judge.parameters(), plan["learning_rate"])], schedule
+    )
+    run.resume()
+    while not run.done:
+        random = np.random.default_rng((3, run.step))
+        rows = np.sort(random.integers(0, drawings.trained, plan["batch"]))
+        pictures = as_input(drawings.pictures[rows])
+        if run.step % 4 == 0:
+            pictures = decoded(vae, pictures, float(random.uniform(0, 0.25)))
+        with fast_math():
+            scores = judge(worsened(pictures, random))
+        run.learn(
+            reading_loss(scores, {name: numbers[rows] for name, numbers in truth.items()}),
+            plan["batch"],
+        )
+    run.save()
+    run.averaged()
+    judge.eval()
+    save_file(
+        {name: value.half().contiguous() for name, value in judge.state_dict().items()}, WEIGHTS
+    )
+    for name, share in accuracy(judge, drawings).items():
+        print(f"held-out drawings, {name}: {share:.4f}", flush=True)
+
+
+@torch.inference_mode()
+def decoded(vae: AutoencoderKL, pictures: torch.Tensor, noise: float) -> torch.Tensor:
+    """The pictures after encoding and decoding, with `noise` on their latents."""
+    with fast_math():
+        latents = vae.encode(pictures).latent_dist.mean
+        made = vae.decode(latents + noise * torch.randn_like(latents)).sample
+    return made.float().clamp(-1, 1).clone()
+
+
+def accuracy(judge: Judge, drawings: dataset.Dataset) -> dict[str, float]:
+    """The share of held-out drawings that the judge reads right, question by question."""
+    held = slice(drawings.trained, len(drawings.specs))
+    truth = answer_numbers(drawings.specs[held])
+    with torch.inference_mode():
+        parts = [judge(batch) for batch in as_input(drawings.pictures[held]).split(100)]
+    return {
+        name: (torch.cat([part[name] for part in parts]).argmax(1) == numbers).float().mean().item()
+        for name, numbers in truth.items()
+    }
