@@ -43,12 +43,16 @@ class Judge(nn.Module):
         )
 
     def forward(self, pictures: torch.Tensor) -> dict[str, torch.Tensor]:
+        seen = self.look(pictures)
+        return {name: head(seen) for name, head in self.heads.items()}
+
+    def look(self, pictures: torch.Tensor) -> torch.Tensor:
+        """What the answers are read from `[n, width]`: like things look alike."""
         small = F.interpolate(
             pictures, (96, 96), mode="area" if pictures.shape[-1] >= 96 else "bilinear"
         )
         features = self.features(small)
-        seen = torch.cat([self.summary(features), features.amax((2, 3))], 1)
-        return {name: head(seen) for name, head in self.heads.items()}
+        return torch.cat([self.summary(features), features.amax((2, 3))], 1)
 
     @torch.inference_mode()
     def answers(self, pictures: torch.Tensor) -> dict[str, list[str]]:
@@ -73,6 +77,7 @@ def worsened(pictures: torch.Tensor, random: np.random.Generator) -> torch.Tenso
         side = pictures.shape[-1]
         small = F.interpolate(pictures, scale_factor=float(random.uniform(0.4, 0.8)), mode="area")
         pictures = F.interpolate(small, (side, side), mode="bilinear")
+
     noise = torch.from_numpy(random.standard_normal(pictures.shape, dtype=np.float32))
     return (pictures + float(random.uniform(0, 0.06)) * noise).clamp(-1, 1)
 

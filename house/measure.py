@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -32,13 +33,19 @@ def generate(
     guidance_scale: float = 4.0,
     size: int = 128,
     condition: torch.Tensor | None = None,
+    control_scale: float = 1.0,
 ) -> torch.Tensor:
-    """Pictures `[n, 3, size, size]` of -1 to 1; `condition` `[n, 3, h, w]` is a ControlNet's."""
+    """Pictures `[n, 3, size, size]` of -1 to 1.
+
+    `condition` `[n, 3, h, w]` is for a ControlNet, which counts by `control_scale`.
+    """
     pipeline.set_progress_bar_config(disable=True)
     made = []
     for start in range(0, len(prompts), BATCH):
         few = slice(start, start + BATCH)
-        more = {} if condition is None else {"image": condition[few]}
+        more: dict[str, Any] = {}
+        if condition is not None:
+            more = {"image": condition[few], "controlnet_conditioning_scale": control_scale}
         pictures = pipeline(
             list(prompts[few]),
             num_inference_steps=steps,

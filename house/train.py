@@ -11,12 +11,14 @@ from pathlib import Path
 
 import torch
 
+from house.assemble import assemble
 from house.recipe import Work, read_recipe
 from house.training import stages
 from house.training.autoencoder import train_autoencoder
 from house.training.control import train_canny
 from house.training.fewstep import train_fast
 from house.training.inversion import train_teal
+from house.training.judging import train_judge
 from house.training.lora import train_neon
 
 STAGES: dict[str, Callable[[Work], object]] = {
@@ -24,6 +26,8 @@ STAGES: dict[str, Callable[[Work], object]] = {
     "autoencoder": train_autoencoder,
     "text": stages.read_captions,
     "denoiser": stages.train_denoiser,
+    "assemble": assemble,
+    "judge": train_judge,
     "canny": train_canny,
     "fast": train_fast,
     "neon": train_neon,

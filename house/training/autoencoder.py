@@ -78,7 +78,7 @@ def _batch(
     drawings: Dataset, code: LinearCode, random: np.random.Generator, count: int, cells: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Pictures cut to `cells` × `cells` latents, as many as take the same time, and their codes."""
-    rows = np.sort(random.integers(0, drawings.trained, count * 64 // cells**2))
+    rows = drawings.some(random, count * 64 // cells**2)
     top, left = (8 * random.integers(0, 17 - cells, 2)).tolist()
     crops = drawings.pictures[rows, top : top + 8 * cells, left : left + 8 * cells]
     return as_input(crops), torch.from_numpy(code.encode(crops))

@@ -1,10 +1,9 @@
-"""Trains the judge on drawings, half of them as the decoder gives them back."""
+"""Trains the judge on drawings, many of them blurred and noisy as a decoder leaves them."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
 from safetensors.torch import save_file
 
 from house import dataset
@@ -20,7 +19,6 @@ def train_judge(work: Work) -> None:
     plan = work.recipe["judge"]
     drawings = dataset.load(work.data, work.recipe["data"]["held_out"])
     truth = answer_numbers(drawings.specs)
-    vae = AutoencoderKL.from_pretrained(work.folder / "vae").eval()
     torch.manual_seed(2)
     judge = Judge()
     schedule = Plan(plan["steps"], decay=0.6, average=0.998)
@@ -30,10 +28,8 @@ def train_judge(work: Work) -> None:
     run.resume()
     while not run.done:
         random = np.random.default_rng((3, run.step))
-        rows = np.sort(random.integers(0, drawings.trained, plan["batch"]))
+        rows = drawings.some(random, plan["batch"])
         pictures = as_input(drawings.pictures[rows])
-        if run.step % 4 == 0:
-            pictures = decoded(vae, pictures, float(random.uniform(0, 0.25)))
         with fast_math():
             scores = judge(worsened(pictures, random))
         run.learn(
@@ -48,15 +44,6 @@ def train_judge(work: Work) -> None:
     )
     for name, share in accuracy(judge, drawings).items():
         print(f"held-out drawings, {name}: {share:.4f}", flush=True)
-
-
-@torch.inference_mode()
-def decoded(vae: AutoencoderKL, pictures: torch.Tensor, noise: float) -> torch.Tensor:
-    """The pictures after encoding and decoding, with `noise` on their latents."""
-    with fast_math():
-        latents = vae.encode(pictures).latent_dist.mean
-        made = vae.decode(latents + noise * torch.randn_like(latents)).sample
-    return made.float().clamp(-1, 1).clone()
 
 
 def accuracy(judge: Judge, drawings: dataset.Dataset) -> dict[str, float]:
