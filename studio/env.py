@@ -59,7 +59,7 @@ def database(name: str) -> dict[str, object]:
     if parts.scheme not in ("postgresql", "postgres"):
         raise ImproperlyConfigured(f"{name} must start with postgresql://, not {parts.scheme}://.")
     return {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "studio.core.postgresql",
         "NAME": unquote(parts.path.lstrip("/")),
         "USER": unquote(parts.username or ""),
         "PASSWORD": unquote(parts.password or ""),

@@ -3,7 +3,8 @@
 The table below is the allow-list's test: what Django can do with a queryset, one line each. These
 pass without a scope, by design and for these reasons:
 
-* `create`, `bulk_create`, `Model.save`: an insert names its organization itself and reads nothing;
+* `create`, `bulk_create`, `Model.save`: an insert names its organization itself and reads nothing
+  (the database refuses it in a scope that does not fit: `test_row_security.py`);
 * `none()` and other empty queries: they never reach the database;
 * a foreign key of an object that is already at hand (`job.workspace`): having it is the proof;
 * `raw()` and cursors: SQL by hand, which `test_no_sql_by_hand` keeps out of the product.
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import ProgrammingError, transaction
 from django.db.models import Count, Exists, F, OuterRef, Prefetch, QuerySet
 
 from accounts.models import AuditEvent, Organization, User
@@ -222,15 +223,19 @@ def _models() -> list[Any]:
     return [model for app in (AuditEvent,) for model in app._meta.apps.get_models()]
 
 
-def test_inserting_and_following_a_foreign_key_need_no_scope(
+def test_what_passes_the_choke_point_without_a_scope_meets_the_second_wall(
     workspace: Workspace, organization_a: Organization
 ) -> None:
-    made = Workspace.objects.create(organization=organization_a, name="Third")
-    Workspace.objects.bulk_create([Workspace(organization=organization_a, name="Fourth")])
     artifact = factories.make_input(workspace)
-    artifact.refresh_from_db()
-    assert artifact.workspace == workspace
-    assert made.organization == organization_a
+    with pytest.raises(ProgrammingError), transaction.atomic():
+        Workspace.objects.create(organization=organization_a, name="Third")
+    with pytest.raises(ProgrammingError), transaction.atomic():
+        Workspace.objects.bulk_create([Workspace(organization=organization_a, name="Fourth")])
+    with pytest.raises(Artifact.DoesNotExist):
+        artifact.refresh_from_db()
+    with organization_scope(organization_a.pk):
+        artifact.refresh_from_db()
+        assert artifact.workspace == workspace
     assert list(Workspace.objects.none()) == []
 
 
@@ -244,4 +249,9 @@ def test_no_sql_by_hand() -> None:
         for line in path.read_text(encoding="utf-8").splitlines()
         if re.search(r"\.raw\(|\.cursor\(|RawSQL|\.extra\(|_base_manager", line)
     }
-    assert {path for path, _line in found} == {"jobs/announcements.py", "jobs/health.py"}
+    assert {path for path, _line in found} == {
+        "jobs/announcements.py",
+        "jobs/health.py",
+        "studio/core/postgresql/base.py",
+        "studio/core/row_security.py",
+    }

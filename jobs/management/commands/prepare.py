@@ -19,11 +19,16 @@ from accounts.roles import Role
 from jobs.models import Agent
 from jobs.services.fleet import create_agent
 from library.services.registration import Description, register_model
+from studio.core.row_security import is_passed_by
 from studio.core.scoping import organization_scope, system_scope
 from workspaces.models import Workspace
 
 DEMO_EMAIL = "artist@studio.example"
 LOCAL_AGENT = "local"
+_PASSED_BY = (
+    "The database role is a superuser's or has BYPASSRLS: PostgreSQL does not keep organizations "
+    "apart for it, and only the first of two walls stands. Use a role without these rights."
+)
 HOUSE_EXAMPLES = (
     "product photo of a red mug on a wooden table",
     "photo of a blue car on a beach",
@@ -80,6 +85,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:  # Django's signature
         call_command("migrate", verbosity=0)
         self.stdout.write("tables are up to date")
+        if is_passed_by():
+            self.stderr.write(_PASSED_BY)
         state = Path(os.environ["STUDIO_STATE"])
         with system_scope():
             login = prepare_demo(state)
