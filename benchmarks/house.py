@@ -1,7 +1,8 @@
 """How well the house model does what it is told, and how fast.
 
-Pictures are judged by a classifier trained on drawings; what it makes of drawings themselves is
-printed beside every figure as `ceiling_*`: a figure near its ceiling is as good as can be told.
+Pictures are judged by a classifier trained on drawings. What it makes of drawings themselves is
+printed beside every figure as `ceiling_*`, and of drawings as the autoencoder gives them back as
+`ceiling_decoded_*`: a figure near the latter is as good as can be told.
 """
 
 from __future__ import annotations
@@ -44,19 +45,24 @@ def run(singles: int, pairs: int) -> dict[str, Figure]:
     before = load()
     judge = load_judge()
     pipeline = load_pipeline()
+    result: dict[str, Figure] = {
+        "seconds_per_picture": _seconds(pipeline, STEPS, GUIDANCE_SCALE),
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "autoencoder_psnr_db": _psnr(pipeline),
+    }
     asked = ask(singles, two=False, seed=SEED), ask(pairs, two=True, seed=SEED)
-    result: dict[str, Figure] = dict(_follow(pipeline, judge, *asked, STEPS, GUIDANCE_SCALE))
+    result |= _follow(pipeline, judge, *asked, STEPS, GUIDANCE_SCALE)
     say(f"{STEPS} steps: {result}")
-    result["seconds_per_picture"] = _seconds(pipeline, STEPS, GUIDANCE_SCALE)
-    result["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    result["decoder_psnr_db"] = _decoder_psnr(pipeline)
     result |= {f"ceiling_{name}": share for name, share in ceilings(judge, 300).items()}
+    decoded = ceilings(judge, 100, lambda drawings: _decoded(pipeline, drawings))
+    result |= {f"ceiling_decoded_{name}": share for name, share in decoded.items()}
     pipeline.load_lora_weights(str(ADAPTERS / "fast"))
     pipeline.scheduler = LCMScheduler.from_config(pipeline.scheduler.config)
     few = _follow(pipeline, judge, *asked, FEW_STEPS, 1.0)
     result |= {f"four_step_{name}": share for name, share in few.items()}
     result["four_step_seconds"] = _seconds(pipeline, FEW_STEPS, 1.0)
-    return result | {"prompts": singles, "pairs": pairs, "load_before": before}
+    counts = {"prompts": singles, "unseen_prompts": -(-singles // 3), "pairs": pairs}
+    return result | counts | {"load_before": before}
 
 
 def load_pipeline() -> StableDiffusionPipeline:
@@ -99,14 +105,18 @@ def _seconds(pipeline: StableDiffusionPipeline, steps: int, guidance_scale: floa
     return median(taken[1:])
 
 
-def _decoder_psnr(pipeline: StableDiffusionPipeline) -> float:
+def _psnr(pipeline: StableDiffusionPipeline) -> float:
     """How well drawings come back from latents, in decibels."""
-    rng = np.random.default_rng(SEED)
-    pictures = as_input(np.stack([draw(random_spec(rng), rng) for _ in range(DECODED)]))
+    rng = np.random.default_rng((SEED, 1))
+    drawings = as_input(np.stack([draw(random_spec(rng), rng) for _ in range(DECODED)]))
+    return psnr(_decoded(pipeline, drawings), drawings)
+
+
+def _decoded(pipeline: StableDiffusionPipeline, drawings: torch.Tensor) -> torch.Tensor:
     with torch.inference_mode():
-        latents = pipeline.vae.encode(pictures).latent_dist.mean
-        made = pipeline.vae.decode(latents).sample.clamp(-1, 1)
-    return psnr(made, pictures)
+        parts = [pipeline.vae.encode(few).latent_dist.mean for few in drawings.split(25)]
+        made = [pipeline.vae.decode(latents).sample.clamp(-1, 1) for latents in parts]
+    return torch.cat(made)
 
 
 def main() -> None:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from house.networks import build_pipeline, build_unet
-from house.recipe import MODEL, Work
+from house.recipe import Work
 
 
-def assemble(work: Work, folder: Path = MODEL) -> None:
-    """Write the model to `folder`: from finished runs, or from a run's last averaged weights."""
+def assemble(work: Work) -> None:
+    """Write the model: from finished runs, or from an unfinished one's last averaged weights."""
+    folder = work.model
     text = CLIPTextModel.from_pretrained(work.folder / "text_read")
     vae = AutoencoderKL.from_pretrained(work.folder / "vae")
     tokenizer = CLIPTokenizer.from_pretrained(work.folder / "tokenizer")

@@ -43,7 +43,7 @@ PROMPTS = (
     "flat illustration of a purple house and an orange tree on grass",
     "pencil sketch of a pink hat next to a brown shoe on a white background",
 )
-COLUMNS, SIDE, MARGIN, CAPTION = 6, 192, 12, 44
+COLUMNS, SIDE, MARGIN, CAPTION = 6, 192, 12, 56
 PAPER, INK, FAINT = (250, 250, 248), (40, 40, 46), (214, 214, 210)
 
 
@@ -143,7 +143,7 @@ def _lines(caption: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> 
             lines.append(word)
         else:
             lines[-1] = longer
-    return lines[:2]
+    return lines
 
 
 if __name__ == "__main__":

@@ -84,7 +84,13 @@ def build(folder: Path, *, seed: int, count: int, processes: int = 2) -> None:
 
 
 def load(folder: Path, held_out: int) -> Dataset:
-    """The set that `build` left in `folder`; the pictures stay on disk until they are read."""
+    """The set that `build` left in `folder`; the pictures stay on disk until they are read.
+
+    Raises:
+        SystemExit: none lies there, or one that was not drawn to its end.
+    """
+    if not (folder / "recipe.json").exists():
+        raise SystemExit(f"There is no finished set of drawings in {folder}: run `data` first.")
     specs = [spec_from(row) for row in json.loads((folder / "specs.json").read_text())]
     return Dataset(np.load(folder / "pictures.npy", mmap_mode="r"), specs, held_out)
 

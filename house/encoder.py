@@ -50,7 +50,7 @@ def fit(pictures: Pixels) -> LinearCode:
     mean = patches.mean(0)
     variances, vectors = np.linalg.eigh(np.cov((patches - mean).T))
     leading = vectors[:, ::-1][:, :4]
-    leading = leading * np.sign(leading.sum(0))  # the same signs on every machine
+    leading = leading * np.sign(leading[0])  # the same signs on every machine
     scale = np.array(_SPREAD) / np.sqrt(variances[::-1][:4])
     weight = (leading * scale).T.reshape(4, 3, 2, 2)
     return LinearCode(weight.astype(np.float32), (-(mean @ leading) * scale).astype(np.float32))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,8 +17,13 @@ from house.questions import answers
 
 # Of three prompts, one asks for an object, colour and background that training never had together.
 UNSEEN_EVERY = 3
+# The object asked for, and nothing beside it.
+ALONE = ("kind", "second kind")
 # Drawings to check the judge with; another stream than the training set's.
 CEILING_SEED = 90_001
+
+
+Through = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -61,14 +66,15 @@ def judge_pictures(judge: Judge, specs: Sequence[Spec], pictures: torch.Tensor) 
 def figures(singles: Sequence[Verdict], pairs: Sequence[Verdict]) -> dict[str, float]:
     """The shares that are right (0 to 1), under the benchmark's names.
 
-    `size_position` counts the prompts that ask for a size or a place, and wants both right;
-    `two_objects` wants both objects in their colours, each on its side.
+    A picture of one object is right only with no second one in it. `size_position` counts the
+    prompts that ask for a size or a place, and wants both right; `two_objects` wants both objects
+    in their colours, each on its side.
     """
     asking = [v for v in singles if (v.asked["size"], v.asked["place"]) != ("normal", "center")]
-    everything = ("kind", "colour", "background")
+    everything = (*ALONE, "colour", "background")
     unseen = [v for v in singles if v.unseen]
     return {
-        "object": _share([v.right("kind") for v in singles]),
+        "object": _share([v.right(*ALONE) for v in singles]),
         "colour": _share([v.right("colour") for v in singles]),
         "background": _share([v.right("background") for v in singles]),
         "style": _share([v.right("style") for v in singles]),
@@ -81,13 +87,16 @@ def figures(singles: Sequence[Verdict], pairs: Sequence[Verdict]) -> dict[str, f
     }
 
 
-def ceilings(judge: Judge, count: int) -> dict[str, float]:
-    """The same figures for drawings instead of generated pictures: the best the judge can say."""
+def ceilings(judge: Judge, count: int, through: Through = lambda same: same) -> dict[str, float]:
+    """The same figures for drawings instead of generated pictures: the best the judge can say.
+
+    `through` is what happens to the drawings before: an autoencoder's pictures are softer.
+    """
     rng = np.random.default_rng(CEILING_SEED)
     verdicts: dict[bool, list[Verdict]] = {}
     for two in (False, True):
         specs = [random_spec(rng, unseen=n % UNSEEN_EVERY == 0, two=two) for n in range(count)]
-        pictures = as_input(np.stack([draw(spec, rng, SIDE) for spec in specs]))
+        pictures = through(as_input(np.stack([draw(spec, rng, SIDE) for spec in specs])))
         verdicts[two] = judge_pictures(judge, specs, pictures)
     return figures(verdicts[False], verdicts[True])
 

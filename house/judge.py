@@ -1,6 +1,6 @@
 """The judge: a small classifier, trained on drawings, that says what a picture shows.
 
-It answers the questions of `house.training.text`, so that a generated picture is right or wrong in
+It answers the questions of `house.questions`, so that a generated picture is right or wrong in
 words of its prompt. Its own accuracy on drawings it never saw is the ceiling of every figure it
 gives, and is printed with them.
 """
@@ -16,9 +16,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from house.questions import QUESTIONS
-from house.recipe import HERE
+from house.recipe import JUDGE
 
-WEIGHTS = HERE / "judge.safetensors"
 _WIDTHS = (24, 48, 80, 112)
 
 
@@ -64,7 +63,7 @@ class Judge(nn.Module):
         }
 
 
-def load_judge(path: Path = WEIGHTS) -> Judge:
+def load_judge(path: Path = JUDGE) -> Judge:
     """The judge as it was trained, ready to answer."""
     judge = Judge()
     judge.load_state_dict({name: value.float() for name, value in load_file(path).items()})
@@ -72,14 +71,14 @@ def load_judge(path: Path = WEIGHTS) -> Judge:
 
 
 def worsened(pictures: torch.Tensor, random: np.random.Generator) -> torch.Tensor:
-    """Pictures a little blurred or noisy now and then, as a decoder leaves them."""
-    if random.random() < 0.4:
-        side = pictures.shape[-1]
-        small = F.interpolate(pictures, scale_factor=float(random.uniform(0.4, 0.8)), mode="area")
-        pictures = F.interpolate(small, (side, side), mode="bilinear")
-
+    """The pictures, some of them blurred, all a little noisy, as a decoder leaves them."""
+    side = pictures.shape[-1]
+    small = F.interpolate(pictures, scale_factor=float(random.uniform(0.4, 0.8)), mode="area")
+    blurred = F.interpolate(small, (side, side), mode="bilinear")
+    some = torch.from_numpy(random.random((len(pictures), 1, 1, 1), dtype=np.float32))
+    strength = torch.from_numpy(random.random((len(pictures), 1, 1, 1), dtype=np.float32))
     noise = torch.from_numpy(random.standard_normal(pictures.shape, dtype=np.float32))
-    return (pictures + float(random.uniform(0, 0.06)) * noise).clamp(-1, 1)
+    return (torch.where(some < 0.4, blurred, pictures) + 0.06 * strength * noise).clamp(-1, 1)
 
 
 def _convolution(inputs: int, outputs: int, stride: int) -> nn.Sequential:

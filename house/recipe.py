@@ -10,6 +10,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 MODEL = HERE / "model"
 ADAPTERS = HERE / "adapters"
+JUDGE = HERE / "judge.safetensors"
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,21 @@ class Work:
     @property
     def data(self) -> Path:
         return self.folder / "data"
+
+    @property
+    def model(self) -> Path:
+        """The assembled base model."""
+        return self.folder / "model"
+
+    @property
+    def adapters(self) -> Path:
+        """The trained adapters."""
+        return self.folder / "adapters"
+
+    @property
+    def judge(self) -> Path:
+        """The judge's weights."""
+        return self.folder / "judge.safetensors"
 
     def run(self, stage: str) -> Path:
         """Where a stage keeps its checkpoint and its curve."""

@@ -114,7 +114,7 @@ def caption(spec: Spec, rng: np.random.Generator, *, complete: bool = False) -> 
 
 
 def plain_caption(spec: Spec) -> str:
-    """The plainest caption of the picture, as a benchmark asks for it."""
+    """The plainest caption of the picture."""
     style = {
         "photo": "photo of",
         "flat": "flat illustration of",

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
-from PIL import Image
 
 from house import dataset
 from house.dataset import SIDE, Dataset
@@ -111,7 +110,7 @@ def _slopes(pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 @torch.inference_mode()
 def report(vae: AutoencoderKL, drawings: Dataset) -> float:
-    """Print and return the PSNR (dB) on held-out drawings, and how smooth the latents are."""
+    """Print and return the PSNR (dB) on held-out drawings; print how alike neighbours are."""
     held = drawings.pictures[drawings.trained : drawings.trained + MEASURED]
     pictures = as_input(held)
     parts = [vae.encode(batch).latent_dist.mean for batch in pictures.split(32)]
@@ -128,15 +127,3 @@ def report(vae: AutoencoderKL, drawings: Dataset) -> float:
         flush=True,
     )
     return decibels
-
-
-def write_reconstructions(
-    vae: AutoencoderKL, drawings: Dataset, path: str, count: int = 10
-) -> None:
-    """Held-out drawings above, what the autoencoder makes of them below."""
-    pictures = as_input(drawings.pictures[drawings.trained : drawings.trained + count])
-    with torch.inference_mode():
-        made = vae.decode(vae.encode(pictures).latent_dist.mean).sample.clamp(-1, 1)
-    rows = torch.cat([torch.cat(list(pictures), -1), torch.cat(list(made), -1)], -2)
-    values = ((rows + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
-    Image.fromarray(values).resize((2 * values.shape[1], 2 * values.shape[0])).save(path)

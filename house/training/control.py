@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import ControlNetModel, StableDiffusionPipeline, UNet2DConditionModel
 from torch import nn
@@ -13,8 +15,9 @@ from house import dataset
 from house.drawing.render import Pixels
 from house.edges import as_condition, edges
 from house.evaluation import as_input
-from house.recipe import ADAPTERS, Work
+from house.recipe import Work
 from house.training.denoiser import Latents, make_latents
+from house.training.fingerprints import of_weights
 from house.training.frozen import load_base, noised, pick_rows, random_for, velocity_loss
 from house.training.loop import Plan, Run, fast_math
 
@@ -22,14 +25,17 @@ from house.training.loop import Plan, Run, fast_math
 EMBEDDING_WIDTHS = (8, 16, 32, 64)
 
 
-def train_canny(work: Work, target: Path = ADAPTERS / "canny") -> None:
-    """Train the ControlNet on the edges of the training drawings and keep it at `target`."""
-    pipeline = load_base()
+def train_canny(work: Work) -> None:
+    """Train the ControlNet on the edges of the training drawings."""
+    pipeline = load_base(work.model)
     latents = make_latents(work, pipeline.tokenizer, pipeline.vae)
     drawings = dataset.load(work.data, work.recipe["data"]["held_out"])
     plan, folder = work.recipe["canny"], work.run("canny")
-    control = train_control(pipeline, drawings.pictures, latents, plan, folder)
-    control.half().save_pretrained(target)
+    # So many fit into memory; read one by one from a disk they would take longer than learning.
+    pictures = np.array(drawings.pictures[: plan["pictures"]])
+    few = replace(latents, values=latents.values[: len(pictures)], ids=latents.ids[: len(pictures)])
+    control = train_control(pipeline, pictures, few, plan, folder)
+    control.half().save_pretrained(work.adapters / "canny")
 
 
 def build_control(unet: UNet2DConditionModel, widths: tuple[int, ...]) -> ControlNetModel:
@@ -65,10 +71,11 @@ def train_control(
 ) -> ControlNetModel:
     """Train a ControlNet for the frozen U-Net; half of the captions are left out on purpose."""
     torch.manual_seed(plan["seed"])
+    of = of_weights(pipeline.unet)
     control = build_control(pipeline.unet, widths).to(memory_format=torch.channels_last)
     schedule = Plan(plan["steps"], plan["warmup"], plan["decay"], plan["average"])
     groups = [(control.parameters(), plan["learning_rate"])]
-    run = Run(folder, {"control": control}, groups, schedule)
+    run = Run(folder, {"control": control}, groups, schedule, of)
     run.resume()
     while not run.done:
         random = random_for(plan["seed"], run.step)

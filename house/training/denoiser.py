@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from house import dataset
 from house.evaluation import as_input
 from house.networks import build_pipeline, build_unet, noise_schedule
 from house.recipe import Work
+from house.training import fingerprints
 from house.training.loop import Plan, Run, fast_math
 from house.training.text import tokens
 
@@ -52,25 +54,39 @@ class Latents:
 
 
 def make_latents(work: Work, tokenizer: CLIPTokenizer, vae: AutoencoderKL) -> Latents:
-    """Encode the training pictures and their captions, once; they are kept in memory after that."""
+    """Encode the training pictures and their captions, once; they are kept in memory after that.
+
+    What another autoencoder, tokenizer or set of drawings left behind is made anew.
+    """
     data = work.recipe["data"]
     drawings = dataset.load(work.data, data["held_out"])
-    words = work.folder / "captions.pt"
-    if not words.exists():
+    drawn = fingerprints.of_drawings(work)
+
+    def say() -> torch.Tensor:
         rows = dataset.captions(drawings.specs[: drawings.trained], data["captions"], data["seed"])
-        keep(torch.stack([tokens(tokenizer, row).to(torch.int16) for row in rows]), words)
-    path = work.folder / "latents.pt"
-    if not path.exists():
-        keep(encode(vae, drawings.pictures[: drawings.trained]), path)
-    values = torch.load(path, weights_only=True)
-    return Latents(values, torch.load(words, weights_only=True), tokens(tokenizer, [""])[0])
+        return torch.stack([tokens(tokenizer, row).to(torch.int16) for row in rows])
+
+    def see() -> torch.Tensor:
+        return encode(vae, drawings.pictures[: drawings.trained])
+
+    words, weights = fingerprints.of_words(tokenizer), fingerprints.of_weights(vae)
+    ids = kept(work.folder / "captions.pt", f"{drawn} {words}", say)
+    values = kept(work.folder / "latents.pt", f"{drawn} {weights}", see)
+    return Latents(values, ids, tokens(tokenizer, [""])[0])
 
 
-def keep(values: torch.Tensor, path: Path) -> None:
-    """Write a tensor whole, or not at all."""
+def kept(path: Path, of: str, make: Callable[[], torch.Tensor]) -> torch.Tensor:
+    """The tensor in `path` if it was made from `of`; otherwise `make` it, and keep it whole."""
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        if state["of"] == of:
+            values: torch.Tensor = state["values"]
+            return values
+    values = make()
     partial = path.with_suffix(".part")
-    torch.save(values, partial)
+    torch.save({"of": of, "values": values}, partial)
     partial.replace(path)
+    return values
 
 
 @torch.inference_mode()
@@ -95,9 +111,11 @@ def train(work: Work, tokenizer: CLIPTokenizer, text: CLIPTextModel, vae: Autoen
     text.requires_grad_(False).eval()
     groups = [(unet.parameters(), plan["learning_rate"])]
     schedule = Plan(plan["steps"], plan["warmup"], plan["decay"], plan["average"])
-    run = Run(work.run("unet"), {"unet": unet}, groups, schedule)
-    run.resume()
     latents = make_latents(work, tokenizer, vae)
+    of = f"{fingerprints.of_weights(vae)} {fingerprints.of_weights(text)}"
+    run = Run(work.run("unet"), {"unet": unet}, groups, schedule, of)
+    if run.resume() and not run.done:
+        shutil.rmtree(work.folder / "unet_trained", ignore_errors=True)
     for batch in _batches(latents, plan, range(run.step, plan["steps"])):
         run.learn(_loss(unet, text, batch), plan["batch"])
         if run.step % SAMPLE_EVERY == 0 or run.done:

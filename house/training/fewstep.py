@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from diffusers import LCMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 
-from house.recipe import ADAPTERS, Work
+from house.recipe import Work
 from house.training.denoiser import Latents, make_latents
+from house.training.fingerprints import of_weights
 from house.training.frozen import load_base, pick_rows, random_for
 from house.training.loop import Plan, Run, fast_math
 from house.training.lora import add_lora, save_lora
@@ -28,24 +29,25 @@ STEPS = 4
 SOFT = 0.02
 
 
-def train_fast(work: Work, target: Path = ADAPTERS / "fast") -> None:
-    """Train the four-step adapter and keep it at `target`."""
-    pipeline = load_base()
+def train_fast(work: Work) -> None:
+    """Train the four-step adapter."""
+    pipeline = load_base(work.model)
     latents = make_latents(work, pipeline.tokenizer, pipeline.vae)
     train_fewstep(pipeline, latents, work.recipe["fast"], work.run("fast"))
-    save_lora(pipeline.unet, target)
+    save_lora(pipeline.unet, work.adapters / "fast")
 
 
 def train_fewstep(
     pipeline: StableDiffusionPipeline, latents: Latents, plan: dict[str, Any], folder: Path
 ) -> None:
     """Add an adapter to the pipeline's U-Net and train it."""
+    of = of_weights(pipeline.unet)
     way = FourSteps(LCMScheduler.from_config(pipeline.scheduler.config))
     teacher = Teacher(copy.deepcopy(pipeline.unet), way, plan)
     torch.manual_seed(plan["seed"])
     unet = add_lora(pipeline.unet, plan["rank"])
     schedule = Plan(plan["steps"], plan["warmup"], plan["decay"], plan["average"], muon=False)
-    run = Run(folder, {"unet": unet}, [(unet.parameters(), plan["learning_rate"])], schedule)
+    run = Run(folder, {"unet": unet}, [(unet.parameters(), plan["learning_rate"])], schedule, of)
     run.resume()
     while not run.done:
         random = random_for(plan["seed"], run.step)

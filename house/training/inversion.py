@@ -14,7 +14,8 @@ from typing_extensions import override
 from house.drawing.captions import plain_caption
 from house.drawing.render import Pixels
 from house.drawing.specs import BACKGROUNDS, KINDS, STYLES, Item, Spec
-from house.recipe import ADAPTERS, Work
+from house.recipe import Work
+from house.training.fingerprints import of_weights
 from house.training.frozen import (
     drawn,
     examples,
@@ -30,9 +31,9 @@ WORD, COLOUR = "<teal>", "teal"
 FILE = "learned_embeds.safetensors"
 
 
-def train_teal(work: Work, target: Path = ADAPTERS / "teal") -> None:
-    """Find the word for a colour that was never trained, and keep it at `target`."""
-    plan, pipeline = work.recipe["teal"], load_base()
+def train_teal(work: Work) -> None:
+    """Find the word for a colour that was never trained,."""
+    plan, pipeline = work.recipe["teal"], load_base(work.model)
     specs, said = coloured(COLOUR, plan["pictures"]), coloured(WORD, plan["pictures"])
     word = train_word(
         pipeline,
@@ -46,7 +47,7 @@ def train_teal(work: Work, target: Path = ADAPTERS / "teal") -> None:
         seed=plan["seed"],
         folder=work.run("teal"),
     )
-    save_word(WORD, word, target)
+    save_word(WORD, word, work.adapters / "teal")
 
 
 def coloured(colour: str, count: int) -> list[Spec]:
@@ -55,7 +56,7 @@ def coloured(colour: str, count: int) -> list[Spec]:
         Spec(
             (Item(KINDS[number % len(KINDS)], colour),),
             BACKGROUNDS[number * 7 % len(BACKGROUNDS)],
-            STYLES[number % len(STYLES)],
+            STYLES[number // len(KINDS) % len(STYLES)],
         )
         for number in range(count)
     ]
@@ -98,11 +99,12 @@ def train_word(
     folder: Path,
 ) -> torch.Tensor:
     """The embedding `[width]` with which `captions` that hold `word` fit `pictures` best."""
+    of = of_weights(pipeline.unet)
     learner = Word(pipeline, start)
     pipeline.tokenizer.add_tokens([word])
     own = examples(pipeline, pictures, captions)
     schedule = Plan(steps, warmup=10, decay=0.5, average=0.98, muon=False)
-    run = Run(folder, {"word": learner}, [(learner.parameters(), learning_rate)], schedule)
+    run = Run(folder, {"word": learner}, [(learner.parameters(), learning_rate)], schedule, of)
     run.resume()
     while not run.done:
         random = random_for(seed, run.step)

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from house import dataset
 from house.evaluation import as_input
-from house.judge import WEIGHTS, Judge, worsened
+from house.judge import Judge, worsened
 from house.questions import answer_numbers, reading_loss
 from house.recipe import Work
 from house.training.loop import Plan, Run, fast_math
@@ -38,12 +38,26 @@ def train_judge(work: Work) -> None:
         )
     run.save()
     run.averaged()
-    judge.eval()
+    _settle(judge, drawings, plan["batch"])
     save_file(
-        {name: value.half().contiguous() for name, value in judge.state_dict().items()}, WEIGHTS
+        {name: value.half().contiguous() for name, value in judge.state_dict().items()}, work.judge
     )
     for name, share in accuracy(judge, drawings).items():
         print(f"held-out drawings, {name}: {share:.4f}", flush=True)
+
+
+@torch.no_grad()
+def _settle(judge: Judge, drawings: dataset.Dataset, batch: int, batches: int = 100) -> None:
+    """Measure anew what batch normalization divides by: it was of the weights not averaged."""
+    norms = [part for part in judge.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over the batches
+    judge.train()
+    for number in range(batches):
+        random = np.random.default_rng((4, number))
+        judge(worsened(as_input(drawings.pictures[drawings.some(random, batch)]), random))
+    judge.eval()
 
 
 def accuracy(judge: Judge, drawings: dataset.Dataset) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -22,9 +23,9 @@ SAVE_EVERY_S = 240.0
 class Plan:
     """How long a run goes and how its learning rate moves.
 
-    The rate rises over `warmup` steps, stays, and falls to nothing over the last `decay` (share
-    of the steps). A run that is given more steps later goes on from its last checkpoint at the
-    rate the longer plan says.
+    The rate rises over `warmup` steps, stays, and falls almost to nothing over the last `decay`
+    (a share of the steps). A run that is given more steps later goes on from its last checkpoint
+    at the rate the longer plan says.
     """
 
     steps: int
@@ -33,6 +34,11 @@ class Plan:
     average: float = 0.999
     clip: float = 1.0
     muon: bool = True
+
+    @property
+    def falls_at(self) -> int:
+        """The step at which the rate begins to fall; its checkpoint is kept as `stable.pt`."""
+        return round(self.steps * (1 - self.decay))
 
     def rate(self, step: int) -> float:
         """The learning rate at `step`, as a share of the highest."""
@@ -49,8 +55,10 @@ class Run:
         modules: Mapping[str, nn.Module],
         groups: Iterable[tuple[Iterable[nn.Parameter], float]],
         plan: Plan,
+        of: str = "",
     ) -> None:
-        self.folder, self.modules, self.plan = folder, dict(modules), plan
+        """`of` names what the run builds upon (a digest): one begun upon another is refused."""
+        self.folder, self.modules, self.plan, self.of = folder, dict(modules), plan, of
         self.step, self.samples, self.seconds = 0, 0, 0.0
         self._optimizer = Mixed(groups, muon=plan.muon)
         self._trained = self._optimizer.trained
@@ -68,6 +76,8 @@ class Run:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self._trained, self.plan.clip)
         self._optimizer.step(self.plan.rate(self.step))
+        if self.step == self.plan.falls_at:
+            self.save("stable.pt")
         self.step, self.samples = self.step + 1, self.samples + samples
         keep = min(self.plan.average, (1 + self.step) / (12 + self.step))
         with torch.no_grad():
@@ -89,34 +99,62 @@ class Run:
                 weight.copy_(average)
                 average.copy_(kept)
 
-    def save(self) -> None:
-        """Write the checkpoint; a kill leaves the one before."""
+    def save(self, name: str = "checkpoint.pt") -> None:
+        """Write the checkpoint; a kill or a power cut leaves the one before."""
         state: dict[str, Any] = {
-            "modules": {name: module.state_dict() for name, module in self.modules.items()},
+            "of": self.of,
+            "weights": [weight.detach() for weight in self._trained],
+            "buffers": {name: dict(module.named_buffers()) for name, module in self._named()},
             "average": self._average,
             "optimizer": self._optimizer.state_dict(),
             "step": self.step,
             "samples": self.samples,
             "seconds": self._elapsed(),
         }
-        partial = self.folder / "checkpoint.part"
-        torch.save(state, partial)
-        partial.replace(self.folder / "checkpoint.pt")
+        partial = self.folder / f"{name}.part"
+        with partial.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(self.folder / name)
         self._saved = time.monotonic()
 
     def resume(self) -> bool:
-        """Go on from the checkpoint, if there is one."""
+        """Go on from the checkpoint, if there is one.
+
+        Raises:
+            SystemExit: it builds upon something else, or is of other parts than these.
+        """
         path = self.folder / "checkpoint.pt"
         if not path.exists():
             return False
         state = torch.load(path, weights_only=True)
-        for name, module in self.modules.items():
-            module.load_state_dict(state["modules"][name])
+        shapes = [tuple(weight.shape) for weight in state["weights"]]
+        if state["of"] != self.of or shapes != [tuple(p.shape) for p in self._trained]:
+            raise SystemExit(f"{path} is of another model; remove {self.folder} to begin anew.")
+        with torch.no_grad():
+            for weight, kept in zip(self._trained, state["weights"], strict=True):
+                weight.copy_(kept)
+            for name, module in self._named():
+                for key, buffer in module.named_buffers():
+                    buffer.copy_(state["buffers"][name][key])
         self._optimizer.load_state_dict(state["optimizer"])
         self._average = state["average"]
         self.step, self.samples, self.seconds = state["step"], state["samples"], state["seconds"]
+        self._forget_later_points()
         print(f"going on from step {self.step:,}", flush=True)
         return True
+
+    def _named(self) -> list[tuple[str, nn.Module]]:
+        return list(self.modules.items())
+
+    def _forget_later_points(self) -> None:
+        """What was learnt after the checkpoint was lost, and so is its part of the curve."""
+        curve = self.folder / "curve.jsonl"
+        if curve.exists():
+            lines = curve.read_text().splitlines(keepends=True)
+            kept = [line for line in lines if json.loads(line)["step"] <= self.step]
+            curve.write_text("".join(kept))
 
     def _elapsed(self) -> float:
         return self.seconds + time.monotonic() - self._began
@@ -148,5 +186,7 @@ def fast_math(device: str = "cpu") -> torch.autocast:
 
     On a processor without them bfloat16 is emulated, sixty times slower than float32.
     """
-    able = device == "cuda" or torch.cpu._is_avx512_bf16_supported()
+    # Not a public name: where it is gone we are slower, not wrong.
+    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    able = device == "cuda" or bool(probe())
     return torch.autocast(device, dtype=torch.bfloat16, enabled=able)

@@ -15,8 +15,9 @@ from house import dataset
 from house.drawing.captions import caption
 from house.drawing.render import Pixels
 from house.drawing.specs import BACKGROUNDS, COLOURS, Item, Spec, pick
-from house.recipe import ADAPTERS, Work
+from house.recipe import Work
 from house.training.denoiser import Latents
+from house.training.fingerprints import of_weights
 from house.training.frozen import (
     drawn,
     examples,
@@ -35,9 +36,9 @@ LAYERS = (
 )
 
 
-def train_neon(work: Work, target: Path = ADAPTERS / "neon") -> None:
+def train_neon(work: Work) -> None:
     """Teach the style of neon signs from a few drawings and keep the adapter at `target`."""
-    plan, pipeline = work.recipe["neon"], load_base()
+    plan, pipeline = work.recipe["neon"], load_base(work.model)
     specs = neon_specs(plan["kinds"], plan["pictures"], plan["seed"])
     rng = np.random.default_rng(plan["seed"])
     said = [[caption(spec, rng) for _ in range(plan["captions"])] for spec in specs]
@@ -53,15 +54,15 @@ def train_neon(work: Work, target: Path = ADAPTERS / "neon") -> None:
         prior=known(work, pipeline, plan["prior"]),
         folder=work.run("neon"),
     )
-    save_lora(pipeline.unet, target)
+    save_lora(pipeline.unet, work.adapters / "neon")
 
 
 def neon_specs(kinds: list[str], count: int, seed: int) -> list[Spec]:
-    """Neon signs of the given kinds, as many of each, in every colour and on every background."""
+    """Neon signs of the given kinds, as many of each, in colours and on backgrounds at random."""
     rng = np.random.default_rng((seed, 1))
     specs = []
     for number in range(count):
-        item = Item(kinds[number % len(kinds)], COLOURS[number % len(COLOURS)])
+        item = Item(kinds[number % len(kinds)], pick(rng, COLOURS))
         specs.append(Spec((item,), pick(rng, BACKGROUNDS), "neon"))
     return specs
 
@@ -93,10 +94,11 @@ def train_lora(
     of those, some have no caption, since guidance steers away from what the U-Net makes of none.
     """
     own = examples(pipeline, pictures, captions)
+    of = of_weights(pipeline.unet)
     torch.manual_seed(seed)
     unet = add_lora(pipeline.unet, rank)
     schedule = Plan(steps, warmup=20, decay=0.5, average=0.98, muon=False)
-    run = Run(folder, {"unet": unet}, [(unet.parameters(), learning_rate)], schedule)
+    run = Run(folder, {"unet": unet}, [(unet.parameters(), learning_rate)], schedule, of)
     run.resume()
     while not run.done:
         random = random_for(seed, run.step)

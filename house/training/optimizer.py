@@ -62,8 +62,12 @@ class Mixed:
         return [optimizer.state_dict() for optimizer in self._optimizers]
 
     def load_state_dict(self, states: list[dict[str, Any]]) -> None:
+        """Take up the momenta; rates and the like stay as they were asked for now."""
         for optimizer, state in zip(self._optimizers, states, strict=True):
+            asked = [_settings(group) for group in optimizer.param_groups]
             optimizer.load_state_dict(state)
+            for group, settings in zip(optimizer.param_groups, asked, strict=True):
+                group.update(settings)
 
     def _flatten(self, weights: list[nn.Parameter]) -> Iterator[nn.Parameter]:
         for weight in weights:
@@ -71,6 +75,10 @@ class Mixed:
             matrix = nn.Parameter(weight.data.view(weight.shape[0], -1))
             self._flat.append((weight, matrix))
             yield matrix
+
+
+def _settings(group: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in group.items() if name != "params"}
 
 
 def _is_matrix(weight: nn.Parameter) -> bool:

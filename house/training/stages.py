@@ -63,8 +63,8 @@ def read_captions(work: Work) -> None:
         with fast_math():
             read = reader(hidden_states(text, ids))
         run.learn(reading_loss(read, answer_numbers(specs)), len(specs))
-    run.averaged()
     run.save()
+    run.averaged()
     text.save_pretrained(work.folder / "text_read")
     _report_reading(work, tokenizer, text, reader)
 
@@ -82,7 +82,8 @@ def _report_reading(
 ) -> None:
     rng = np.random.default_rng((work.recipe["data"]["seed"], 0x7F))
     specs = [random_spec(rng, unseen=True) for _ in range(400)]
-    read = reader(hidden_states(text, tokens(tokenizer, [caption(spec, rng) for spec in specs])))
+    said = [caption(spec, rng, complete=True) for spec in specs]
+    read = reader(hidden_states(text, tokens(tokenizer, said)))
     truth = answer_numbers(specs)
     right = {name: (read[name].argmax(1) == truth[name]).float().mean().item() for name in read}
     print(

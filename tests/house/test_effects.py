@@ -22,8 +22,9 @@ from house.edges import as_condition, edges
 from house.evaluation import as_input, ask, figures, judge_pictures
 from house.judge import Judge
 from house.measure import edge_f1, four_step_accuracy, generate, hue_of_object, share_right
-from house.recipe import ADAPTERS
+from house.recipe import ADAPTERS, read_recipe
 from house.training.frozen import drawn, examples, load_base
+from house.training.inversion import Word, save_word
 from house.training.lora import train_lora
 
 MUG = "photo of a red mug on a wooden table"
@@ -149,7 +150,7 @@ def test_four_steps_do_almost_as_well_as_twenty(judge: Judge) -> None:
     assert four >= without + 0.1, (four, twenty, without)
 
 
-def test_the_neon_adapter_turns_things_to_neon_and_its_weight_says_how_much() -> None:
+def test_the_neon_adapter_turns_things_to_neon_and_its_weight_says_how_much(judge: Judge) -> None:
     pipeline = load_base()
     prompts = [f"neon sign of a {colour} {kind}" for colour, kind in _pairs()]
     before = generate(pipeline, prompts, range(len(prompts)))
@@ -157,10 +158,22 @@ def test_the_neon_adapter_turns_things_to_neon_and_its_weight_says_how_much() ->
     after = generate(pipeline, prompts, range(len(prompts)))
     pipeline.set_adapters(["neon"], [0.5])
     half = generate(pipeline, prompts, range(len(prompts)))
+    neon, usual = _drawn_in_neon_and_not(_pairs(), 41)
+    assert _likeness(judge, after, neon, usual) >= 0.75
+    assert _likeness(judge, before, neon, usual) <= 0.25
     dark = [float(_border(pictures).mean()) for pictures in (before, half, after)]
-    assert dark[2] < -0.6, dark
-    assert dark[0] > dark[2] + 0.4, dark
-    assert dark[2] - 0.02 <= dark[1] <= dark[0], dark
+    assert dark[2] < dark[1] < dark[0], dark
+
+
+def test_neon_reaches_things_never_shown_in_neon(judge: Judge) -> None:
+    shown = set(read_recipe(Path()).recipe["neon"]["kinds"])
+    pipeline = load_base()
+    pipeline.load_lora_weights(str(ADAPTERS / "neon"))
+    kinds = [kind for kind in KINDS if kind not in shown]
+    assert len(kinds) >= 4
+    made = generate(pipeline, [f"neon sign of a blue {kind}" for kind in kinds], range(len(kinds)))
+    neon, usual = _drawn_in_neon_and_not([("blue", kind) for kind in kinds], 42)
+    assert _likeness(judge, made, neon, usual) >= 0.6
 
 
 def test_the_neon_adapter_leaves_other_prompts_alone(judge: Judge) -> None:
@@ -171,17 +184,21 @@ def test_the_neon_adapter_leaves_other_prompts_alone(judge: Judge) -> None:
     assert share_right(judge_pictures(judge, specs, pictures))["all_three"] >= 0.75
 
 
-def test_a_word_learnt_by_inversion_gives_its_colour() -> None:
+def test_a_word_learnt_by_inversion_gives_its_colour(tmp_path: Path) -> None:
     pipeline = load_base()
     pipeline.load_textual_inversion(str(ADAPTERS / "teal"))
     kinds = ("mug", "car", "hat", "shoe", "apple", "balloon", "heart", "star")
     hues = {}
-    for word in ("<teal>", "green", "blue"):
+    untrained = Word(load_base(), read_recipe(Path()).recipe["teal"]["start"]).vector.detach()
+    save_word("<start>", untrained, tmp_path)
+    pipeline.load_textual_inversion(str(tmp_path))
+    for word in ("<teal>", "green", "blue", "<start>"):
         prompts = [f"photo of a {word} {kind} on a white background" for kind in kinds]
         hue = hue_of_object(generate(pipeline, prompts, range(len(prompts))))
         hues[word] = float(hue[~hue.isnan()].median())
     assert abs(hues["<teal>"] - TEAL_HUE) < 0.06, hues
     assert hues["green"] + 0.05 < hues["<teal>"] < hues["blue"] - 0.04, hues
+    assert abs(hues["<teal>"] - TEAL_HUE) < 0.7 * abs(hues["<start>"] - TEAL_HUE), hues
 
 
 def test_a_lora_learns_an_object_the_base_never_saw(judge: Judge, tmp_path: Path) -> None:
@@ -206,19 +223,29 @@ def test_a_lora_learns_an_object_the_base_never_saw(judge: Judge, tmp_path: Path
         prior=examples(pipeline, drawn(ordinary, 34), [[plain_caption(s)] for s in ordinary]),
     )
     after = generate(pipeline, prompts, range(len(prompts)))
-    drawings = as_input(drawn([Spec((Item("teapot", c),), "gray") for c in COLOURS[:8]], 32))
-    assert _likeness(judge, after, drawings) >= 0.75
-    assert _likeness(judge, before, drawings) <= 0.25
-
-
-def _likeness(judge: Judge, pictures: torch.Tensor, drawings: torch.Tensor) -> float:
-    """The share of pictures whose nearest drawing, as the judge sees them, is a teapot."""
+    teapots = as_input(drawn([Spec((Item("teapot", c),), "gray") for c in COLOURS[:8]], 32))
     others = [Spec((Item(kind, c),), "gray") for kind in KINDS for c in COLOURS[:8]]
     known = as_input(drawn(others, 33))
+    assert _likeness(judge, after, teapots, known) >= 0.75
+    assert _likeness(judge, before, teapots, known) <= 0.25
+
+
+def _likeness(
+    judge: Judge, pictures: torch.Tensor, these: torch.Tensor, those: torch.Tensor
+) -> float:
+    """The share of pictures that look, to the judge, more like one of `these` drawings."""
     with torch.inference_mode():
-        look = [judge.look(values) for values in (pictures, drawings, known)]
-    made, teapots, rest = (torch.nn.functional.normalize(values) for values in look)
-    return float(((made @ teapots.T).amax(1) > (made @ rest.T).amax(1)).float().mean())
+        look = [judge.look(values) for values in (pictures, these, those)]
+    made, near, far = (torch.nn.functional.normalize(values) for values in look)
+    return float(((made @ near.T).amax(1) > (made @ far.T).amax(1)).float().mean())
+
+
+def _drawn_in_neon_and_not(
+    things: list[tuple[str, str]], seed: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    neon = [Spec((Item(kind, colour),), "night", "neon") for colour, kind in things]
+    usual = [Spec((Item(kind, colour),), "night", "photo") for colour, kind in things]
+    return as_input(drawn(neon, seed)), as_input(drawn(usual, seed))
 
 
 def _pairs() -> list[tuple[str, str]]:

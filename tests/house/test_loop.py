@@ -101,6 +101,74 @@ def test_the_rate_rises_stays_and_falls() -> None:
     assert Plan(2_000, warmup=100, decay=0.4).rate(999) == pytest.approx(1.0, abs=2e-3)
 
 
+def test_a_longer_plan_goes_on_at_its_own_rate(tmp_path: Path) -> None:
+    run, small = _start(tmp_path, steps=8)
+    _learn(run, small, 8)
+    run.save()
+    longer, same = _start(tmp_path, steps=16)
+    assert longer.resume()
+    assert not longer.done
+    assert longer.plan.rate(longer.step) > 0.9
+    _learn(longer, same, 16)
+    assert longer.done
+
+
+def test_a_shorter_plan_is_done(tmp_path: Path) -> None:
+    run, small = _start(tmp_path)
+    _learn(run, small, 6)
+    run.save()
+    shorter, _ = _start(tmp_path, steps=4)
+    assert shorter.resume()
+    assert shorter.done
+
+
+def test_a_rate_changed_meanwhile_holds(tmp_path: Path) -> None:
+    run, small = _start(tmp_path)
+    _learn(run, small, 3)
+    run.save()
+    torch.manual_seed(0)
+    other = Small()
+    plan = Plan(STEPS, warmup=2, decay=0.5, average=0.9)
+    slow = Run(tmp_path, {"small": other}, [(other.parameters(), 1e-9)], plan)
+    assert slow.resume()
+    before = other.wide.weight.detach().clone()
+    _learn(slow, other, 4)
+    assert torch.allclose(before, other.wide.weight, atol=1e-6)
+
+
+def test_the_checkpoint_before_the_rate_falls_is_kept(tmp_path: Path) -> None:
+    run, small = _start(tmp_path)
+    _learn(run, small, run.plan.falls_at)
+    assert not (tmp_path / "stable.pt").exists()
+    _learn(run, small, run.plan.falls_at + 1)
+    assert torch.load(tmp_path / "stable.pt", weights_only=True)["step"] == run.plan.falls_at
+
+
+def test_a_run_upon_something_else_is_refused(tmp_path: Path) -> None:
+    run, small = _start(tmp_path)
+    _learn(run, small, 2)
+    run.save()
+    torch.manual_seed(0)
+    plan = Plan(STEPS)
+    other = Run(tmp_path, {"small": small}, [(small.parameters(), 1e-2)], plan, of="another base")
+    with pytest.raises(SystemExit, match="remove"):
+        other.resume()
+    wider = nn.Linear(30, 30)
+    with pytest.raises(SystemExit, match="remove"):
+        Run(tmp_path, {"small": wider}, [(wider.parameters(), 1e-2)], plan).resume()
+
+
+def test_running_means_go_with_the_checkpoint(tmp_path: Path) -> None:
+    norm = nn.BatchNorm1d(3)
+    run = Run(tmp_path, {"norm": norm}, [(norm.parameters(), 1e-2)], Plan(STEPS))
+    run.learn(norm(torch.randn(8, 3) + 5).square().mean(), 8)
+    run.save()
+    fresh = nn.BatchNorm1d(3)
+    again = Run(tmp_path, {"norm": fresh}, [(fresh.parameters(), 1e-2)], Plan(STEPS))
+    assert again.resume()
+    assert torch.equal(fresh.running_mean, norm.running_mean)
+
+
 def test_only_matrices_are_orthogonalised() -> None:
     small = Small()
     both = Mixed([(small.parameters(), 1e-2)])
