@@ -32,7 +32,7 @@ from jobs.selectors import (
 )
 from jobs.services.outputs import compare_with_original
 from library.models import ModelVersion
-from library.presets import Preset, describe_recipe
+from library.presets import Preset, describe_recipe, usable_presets
 from library.selectors import usable_versions
 from workspaces.models import Workspace
 from workspaces.signing import media_url
@@ -171,7 +171,7 @@ def _model(version: ModelVersion, warm: set[str]) -> dict[str, Any]:
         "is_warm": version.digest in warm,
         "default_width": version.default_width,
         "default_height": version.default_height,
-        "presets": [_preset(preset) for preset in version.asset.presets],
+        "presets": [_preset(preset) for preset in usable_presets(version.asset.presets)],
     }
 
 
@@ -190,7 +190,7 @@ def _form(versions: list[ModelVersion]) -> dict[str, Any]:
     first = versions[0] if versions else None
     defaults = Recipe(model=first.digest if first else "", prompt="")
     side = first.default_width if first else defaults.width
-    presets: list[Preset] = first.asset.presets if first else []
+    presets = usable_presets(first.asset.presets) if first else []
     return {
         **defaults.to_wire(),
         "width": side,

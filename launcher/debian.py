@@ -6,6 +6,7 @@ import ctypes
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 
 from launcher.console import Console
@@ -25,17 +26,23 @@ def ensure_chromium(console: Console) -> str:
     """The path of a Chromium; as root on Debian it is installed when there is none."""
     if found := find_chromium():
         return found
-    _install(console, "The browser tests need Chromium", ("chromium", "fonts-liberation"))
+    packages = ("chromium", "fonts-liberation")
+    _install(console, "The browser tests need", ["Chromium"], packages)
     if found := find_chromium():
         return found
     raise LauncherError("apt-get installed Chromium, but no `chromium` is on the PATH.")
 
 
 def ensure_drawing_libraries(console: Console) -> None:
-    """Libraries that Skia loads before it draws anything, though our drawings never use them."""
+    """Libraries that Skia loads before it draws anything, though our drawings never use them.
+
+    Skia for other systems than Linux needs neither.
+    """
+    if sys.platform != "linux":
+        return
     missing = [package for library, package in _DRAWING.items() if not _loads(library)]
     if missing:
-        _install(console, f"Drawing with Skia needs {' and '.join(missing)}", missing)
+        _install(console, "Drawing with Skia needs", missing, missing)
 
 
 def _loads(library: str) -> bool:
@@ -46,15 +53,19 @@ def _loads(library: str) -> bool:
     return True
 
 
-def _install(console: Console, need: str, packages: Sequence[str]) -> None:
-    """Install Debian packages.
+def _install(
+    console: Console, who_needs: str, things: Sequence[str], packages: Sequence[str]
+) -> None:
+    """Install the Debian packages that bring the things.
 
     Raises:
         LauncherError: this is no Debian, we are not root, or apt-get failed.
     """
+    need = f"{who_needs} {' and '.join(things)}"
+    them = "it" if len(things) == 1 else "them"
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise LauncherError(
-            f"{need}, not found here. Install it, for example with "
+            f"{need}, not found here. Install {them}, for example with "
             f"`sudo apt install {' '.join(packages)}`, and run the command again."
         )
     console.say(f"      {need}: installing Debian's packages")
@@ -64,5 +75,5 @@ def _install(console: Console, need: str, packages: Sequence[str]) -> None:
         if subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, check=False).returncode:
             raise LauncherError(
                 f"`{' '.join(argv)}` failed; the lines above say why. Install "
-                f"{' '.join(packages)} by hand and run the command again."
+                f"{' and '.join(packages)} by hand and run the command again."
             )

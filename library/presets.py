@@ -53,6 +53,20 @@ def check_presets(raw: Sequence[object]) -> list[Preset]:
     return presets
 
 
+def usable_presets(stored: Sequence[object]) -> list[Preset]:
+    """Those of a model's presets that could be registered today.
+
+    Limits and samplers change with the product; what was stored before does not.
+    """
+    usable = []
+    for number, entry in enumerate(stored, 1):
+        try:
+            usable.append(_check_preset(entry, number))
+        except InvalidInputError:
+            continue
+    return usable
+
+
 def _check_preset(entry: object, number: int) -> Preset:
     if not isinstance(entry, Mapping) or set(entry) != {"name", "recipe"}:
         message = f"Preset {number} must be an object with a name and a recipe, and nothing else."
@@ -61,12 +75,20 @@ def _check_preset(entry: object, number: int) -> Preset:
     if not isinstance(name, str) or not name.strip():
         raise _refuse("bad_name", f"Preset {number} has no name.")
     name = name.strip()
-    if len(name) > NAME_MAX_CHARACTERS or not name.isprintable():
-        message = f"The name of preset {number} must be one line of 1 to {NAME_MAX_CHARACTERS} "
-        raise _refuse("bad_name", message + "characters.")
+    _check_name(name, number)
     if not isinstance(recipe, Mapping) or not recipe:
         raise _refuse("bad_shape", f"The preset {name!r} sets nothing.")
     return Preset(name=name, recipe=_check_recipe(name, recipe))
+
+
+def _check_name(name: str, number: int) -> None:
+    if len(name) > NAME_MAX_CHARACTERS:
+        message = f"The name of preset {number} has {len(name)} characters; at most "
+        raise _refuse("bad_name", f"{message}{NAME_MAX_CHARACTERS} fit. Shorten it.")
+    unseen = next((character for character in name if not character.isprintable()), None)
+    if unseen is not None:
+        message = f"The name of preset {number} contains U+{ord(unseen):04X}, a line break or a "
+        raise _refuse("bad_name", message + "character that cannot be shown; remove it.")
 
 
 def _check_recipe(name: str, recipe: Mapping[object, object]) -> dict[str, object]:

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 
 import "./preset-row";
 import "./recipe-form";
-import { emit } from "../lib/dom";
+import { emit, listen } from "../lib/dom";
 import { saveDraft } from "../lib/drafts";
 import { mount, roomHtml } from "../test/pages";
 
@@ -89,4 +89,17 @@ test("a press leaves the focus where it is", () => {
   button("Quick draft").focus();
   button("Quick draft").click();
   expect(document.activeElement).toBe(button("Quick draft"));
+});
+
+test("moved to another place of the page, a press still acts once", () => {
+  const row = document.querySelector("preset-row") as HTMLElement;
+  const uses: unknown[] = [];
+  const stop = listen("studio:use-parameters", ({ values }) => uses.push(values.num_inference_steps));
+  row.parentElement?.prepend(row);
+  row.remove();
+  document.querySelector("form")?.append(row);
+  button("Quick draft").click();
+  stop();
+  expect(uses).toEqual([8]);
+  expect(pressed()).toEqual(["Quick draft"]);
 });

@@ -6,15 +6,17 @@ export class PresetRow extends HTMLElement {
   private stop: () => void = () => undefined;
 
   connectedCallback(): void {
-    this.addEventListener("click", (event) => {
+    const { form } = this;
+    const pressed = (event: Event): void => {
       const button = (event.target as Element).closest<HTMLButtonElement>("[data-recipe]");
       if (button) this.use(button);
-    });
-    const { form } = this;
+    };
     const changed = (): void => this.draw();
+    this.addEventListener("click", pressed);
     form?.addEventListener("input", changed);
     form?.addEventListener("change", changed);
     this.stop = () => {
+      this.removeEventListener("click", pressed);
       form?.removeEventListener("input", changed);
       form?.removeEventListener("change", changed);
     };

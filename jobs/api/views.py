@@ -29,6 +29,7 @@ from jobs.services.cancellation import cancel_job
 from jobs.services.outputs import rerun_output, restore_output, trash_output
 from jobs.services.submission import submit_job
 from jobs.waiting import stream_events, wait_until_ended
+from library.presets import usable_presets
 from library.selectors import usable_versions
 from studio.core.errors import InvalidInputError, NotFoundError
 from workspaces.access import get_workspace
@@ -353,7 +354,7 @@ class ModelsView(TenantView):
                 "default_width": version.default_width,
                 "default_height": version.default_height,
                 "is_warm": version.digest in warm,
-                "presets": version.asset.presets,
+                "presets": usable_presets(version.asset.presets),
             }
             for version in usable_versions()
         ]

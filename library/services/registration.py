@@ -184,6 +184,23 @@ def register_model(
         return _create_version(asset, digest, architecture, facts, side)
 
 
+def restore_public(folder: Path) -> ModelVersion | None:
+    """The public version that these files already are, whatever its name; None if there is none.
+
+    What the store lost of it is put back; what is said about the model stays.
+
+    Raises:
+        InvalidInputError: the folder is refused; the message says why.
+    """
+    facts = inspect_folder(folder)
+    version = ModelVersion.objects.filter(
+        asset__organization=None, digest=version_digest(facts)
+    ).first()
+    if version is not None:
+        _put_files(folder, facts)
+    return version
+
+
 def _put_asset(
     description: Description, presets: list[Preset] | None, organization_id: str | None
 ) -> ModelAsset:

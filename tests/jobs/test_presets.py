@@ -12,8 +12,9 @@ from django.test import Client
 
 from gpuagent.protocol.recipe import Recipe
 from jobs.management.commands.prepare import HOUSE_PRESETS
-from library.models import ModelVersion
+from library.models import ModelAsset, ModelVersion
 from library.presets import check_presets
+from studio.core.scoping import system_scope
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -100,6 +101,25 @@ def test_only_the_chosen_models_presets_are_seen_and_names_are_escaped(
     assert groups == [("presets_1", ""), ("presets_2", " hidden")]
     assert html.escape(STRANGE_NAME) in page
     assert STRANGE_NAME not in page
+
+
+def test_a_stored_preset_that_no_longer_passes_is_left_out(
+    bobs: Client, bob_api: Client, room: str, house: ModelVersion
+) -> None:
+    old = [
+        {"name": "Of old", "recipe": {"sampler": "of_old", "num_inference_steps": 50}},
+        {"name": "Huge", "recipe": {"width": 100_000}},
+    ]
+    with system_scope():
+        ModelAsset.objects.filter(pk=house.asset_id).update(presets=[*old, STRANGE])
+
+    page = page_of(bobs, room)
+
+    assert [name for _recipe, _title, name in BUTTON.findall(page)] == [html.escape(STRANGE_NAME)]
+    assert value_of(page, "num_inference_steps") == "9"
+    assert value_of(page, "width") == "128"
+    (model,) = bob_api.get("/api/v1/models").json()
+    assert model["presets"] == [STRANGE]
 
 
 def test_programs_read_the_presets_with_the_models(bob_api: Client, house: ModelVersion) -> None:

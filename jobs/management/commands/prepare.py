@@ -18,7 +18,8 @@ from accounts.models import Membership, Organization, User
 from accounts.roles import Role
 from jobs.models import Agent
 from jobs.services.fleet import create_agent
-from library.services.registration import Description, register_model
+from library.models import ModelAsset
+from library.services.registration import Description, register_model, restore_public
 from studio.core.row_security import is_passed_by
 from studio.core.scoping import organization_scope, system_scope
 from workspaces.models import Workspace
@@ -29,19 +30,27 @@ _PASSED_BY = (
     "The database role is a superuser's or has BYPASSRLS: PostgreSQL does not keep organizations "
     "apart for it, and only the first of two walls stands. Use a role without these rights."
 )
+HOUSE_NAME = "House"
+HOUSE_NAME_BESIDE_ANOTHER = "House (studio)"
+# How the description of every release begins: by this its entry in the library is known.
+HOUSE_INTRODUCTION = "The small model that comes with the studio"
+HOUSE_DESCRIPTION = (
+    f"{HOUSE_INTRODUCTION}: eighteen things in ten colors on ten backgrounds, as photo, flat "
+    "illustration or sketch; small or large, left or right, two at a time. 128 × 128 pixels."
+)
 HOUSE_EXAMPLES = (
-    "product photo of a red mug on a wooden table",
-    "photo of a blue car on a beach",
-    "flat icon of a yellow star at night",
-    "a glossy 3d render of a green apple on a white background",
-    "photo of a white house at sunset",
-    "photo of a purple hat in a green meadow",
-    "flat illustration of a blue star on a pink background",
-    "photo of a yellow lamp in a gray studio",
-    "photo of a brown house in the snow",
-    "photo of an orange fish on a blue background",
-    "studio shot of a pink bottle on a wooden table",
-    "photo of a red fish at night",
+    "photo of a red mug on a wooden table",
+    "a blue car on a beach",
+    "flat illustration of a green boat at sunset",
+    "pencil sketch of an orange fish on a blue background",
+    "a pink balloon under a starry night sky",
+    "photo of a white house in the snow",
+    "a red mug and a blue star on a wooden table",
+    "ink sketch of a black hat on a pink background",
+    "photo of a large brown mushroom in a green meadow",
+    "a small red heart on the left on a blue background",
+    "a purple vase with flowers on a wooden table",
+    "a yellow boat and a green umbrella on a beach",
 )
 # Settings it draws well with; the room's form starts with the first.
 HOUSE_PRESETS: tuple[dict[str, object], ...] = (
@@ -131,15 +140,30 @@ def prepare_demo(state: Path) -> dict[str, str]:
 
 
 def register_house_model() -> None:
-    """Register `house/model` by the path that every model takes."""
+    """Register `house/model` by the path that every model takes, once per release.
+
+    A release that is registered already, under whatever public name, is left as it is described
+    now: whoever runs the studio may have said it in other words.
+    """
+    folder = settings.BASE_DIR / "house" / "model"
+    if restore_public(folder) is not None:
+        return
     description = Description(
-        name="House",
-        licence="As this project",
-        text="The small model that comes with the studio: simple objects, 128 × 128 pixels.",
+        name=_house_name(),
+        licence="CC0 1.0",
+        text=HOUSE_DESCRIPTION,
         example_prompts=HOUSE_EXAMPLES,
         presets=HOUSE_PRESETS,
     )
-    register_model(settings.BASE_DIR / "house" / "model", description, organization_id=None)
+    register_model(folder, description, organization_id=None)
+
+
+def _house_name() -> str:
+    """`House`, unless another public model has that name."""
+    others = ModelAsset.objects.filter(organization=None, name=HOUSE_NAME).exclude(
+        description__startswith=HOUSE_INTRODUCTION
+    )
+    return HOUSE_NAME_BESIDE_ANOTHER if others.exists() else HOUSE_NAME
 
 
 def forget_last_run() -> None:

@@ -1,0 +1,115 @@
+"""`prepare` and the house model: registered once per release, and nobody else's words touched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.test.utils import override_settings
+
+from accounts.models import Organization
+from jobs.management.commands.prepare import (
+    HOUSE_DESCRIPTION,
+    HOUSE_EXAMPLES,
+    HOUSE_NAME_BESIDE_ANOTHER,
+    HOUSE_PRESETS,
+    register_house_model,
+)
+from library.models import ModelAsset, ModelFile, ModelVersion
+from library.services.registration import Description, register_model
+from studio.core import storage
+from tests import factories
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("system")]
+PRESET = {"name": "Ours", "recipe": {"num_inference_steps": 9}}
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Iterator[Path]:
+    """A house model a thousandth of its size, where `prepare` looks for it."""
+    clone = tmp_path / "clone"
+    with override_settings(BASE_DIR=clone):
+        yield factories.make_tiny_folder(clone / "house" / "model")
+
+
+def asset_named(name: str) -> ModelAsset:
+    return ModelAsset.objects.get(organization=None, name=name)
+
+
+def test_the_house_model_is_registered_with_all_that_is_said_about_it(release: Path) -> None:
+    register_house_model()
+
+    house = asset_named("House")
+    assert (house.licence, house.description) == ("CC0 1.0", HOUSE_DESCRIPTION)
+    assert house.example_prompts == list(HOUSE_EXAMPLES)
+    assert house.presets == list(HOUSE_PRESETS)
+
+
+def test_another_start_leaves_alone_what_was_changed(release: Path) -> None:
+    register_house_model()
+    changed = {"licence": "Ours", "description": "In our words.", "presets": [PRESET]}
+    ModelAsset.objects.filter(name="House").update(**changed)
+
+    register_house_model()
+
+    house = asset_named("House")
+    assert (house.licence, house.description) == ("Ours", "In our words.")
+    assert house.presets == [PRESET]
+    assert ModelVersion.objects.count() == 1
+
+
+def test_another_start_brings_back_what_the_store_lost(release: Path) -> None:
+    register_house_model()
+    keys = [file.storage_key for file in ModelFile.objects.all()]
+    for key in keys:
+        storage.delete(key)
+
+    register_house_model()
+
+    assert all(storage.exists(key) for key in keys)
+
+
+def test_a_new_release_is_the_newest_version_and_says_everything_anew(release: Path) -> None:
+    register_house_model()
+    stale = {"licence": "As this project", "example_prompts": ["a cat"], "presets": [PRESET]}
+    first = "The small model that comes with the studio: simple objects, 128 × 128 pixels."
+    ModelAsset.objects.filter(name="House").update(description=first, **stale)
+    factories.make_tiny_folder(release, weights=b"better")
+
+    register_house_model()
+
+    house = asset_named("House")
+    assert (house.licence, house.description) == ("CC0 1.0", HOUSE_DESCRIPTION)
+    assert house.example_prompts == list(HOUSE_EXAMPLES)
+    assert house.presets == list(HOUSE_PRESETS)
+    assert list(house.versions.order_by("number").values_list("number", flat=True)) == [1, 2]
+
+
+def test_a_public_model_of_somebody_else_keeps_its_name_and_words(
+    release: Path, tmp_path: Path
+) -> None:
+    theirs = factories.make_tiny_folder(tmp_path / "theirs", weights=b"theirs")
+    words = Description(name="House", licence="Internal", text="House style.", presets=[PRESET])
+    register_model(theirs, words, organization_id=None)
+
+    for weights in (b"first", b"first", b"second"):
+        factories.make_tiny_folder(release, weights=weights)
+        register_house_model()
+
+    house = asset_named("House")
+    assert (house.licence, house.description) == ("Internal", "House style.")
+    assert (house.presets, house.versions.count()) == ([PRESET], 1)
+    ours = asset_named(HOUSE_NAME_BESIDE_ANOTHER)
+    assert (ours.description, ours.versions.count()) == (HOUSE_DESCRIPTION, 2)
+
+
+def test_an_organizations_own_copy_is_not_the_public_one(
+    release: Path, organization_a: Organization
+) -> None:
+    factories.make_model_version(organization=organization_a, folder=release)
+
+    register_house_model()
+
+    assert asset_named("House").description == HOUSE_DESCRIPTION
+    assert ModelAsset.objects.get(organization=organization_a).description == ""
