@@ -8,6 +8,7 @@ from jobs.services.outputs import purge_trash
 from studio.core.queue import DEFAULT_QUEUE, WEB_NAMESPACE, broker
 from studio.core.scoping import system_scope
 from workspaces.services.artifacts import sweep_expected
+from workspaces.services.rotation import retire_keys
 
 web_broker = broker(WEB_NAMESPACE)
 
@@ -18,3 +19,4 @@ def sweep() -> None:
     with system_scope():
         purge_trash()
         sweep_expected()
+        retire_keys()

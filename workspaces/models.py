@@ -9,7 +9,7 @@ from django.db import models
 
 from accounts.models import Organization
 from studio.core.ids import IdField
-from studio.core.keys import new_wrapped_key
+from studio.core.keys import Wrapping, new_wrapped_key
 from studio.core.scoping import ScopedManager
 
 
@@ -23,6 +23,9 @@ class Workspace(models.Model):
     name = models.CharField(max_length=120)
     color = models.CharField(max_length=16, default="violet")
     wrapped_key = models.BinaryField(default=new_wrapped_key)
+    # The key before, while a rotation moves everything over to the one above.
+    retiring_key = models.BinaryField(null=True)
+    rotated_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects: ClassVar[ScopedManager[Self]] = ScopedManager()
@@ -69,6 +72,7 @@ class Artifact(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(null=True)
 
+    under_workspace_key: ClassVar[dict[str, Wrapping]] = {"wrapped_key": Wrapping.KEY}
     objects: ClassVar[ScopedManager[Self]] = ScopedManager()
 
     class Meta:

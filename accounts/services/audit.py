@@ -5,6 +5,15 @@ from __future__ import annotations
 from accounts.actors import Actor
 from accounts.models import AuditEvent
 
+SYSTEM = "system"
+
+
+def record_system(organization_id: str, action: str, object_id: str) -> None:
+    """Append one event that the machinery or an operator's command caused."""
+    AuditEvent.objects.create(
+        organization_id=organization_id, actor_id=SYSTEM, action=action, object_id=object_id
+    )
+
 
 def record_event(actor: Actor, action: str, object_id: str) -> None:
     """Append one event in the running transaction; `action` is `noun.past_participle`."""

@@ -11,6 +11,7 @@ from jobs.lifecycle import AttemptStatus
 from jobs.models.agent import Agent
 from jobs.models.job import Job
 from studio.core.ids import IdField
+from studio.core.keys import Wrapping
 from studio.core.scoping import ScopedManager
 
 
@@ -45,6 +46,7 @@ class JobAttempt(models.Model):
     timings = models.JSONField(default=dict)
     settled_at = models.DateTimeField(null=True)
 
+    under_workspace_key: ClassVar[dict[str, Wrapping]] = {"wrapped_preview_key": Wrapping.KEY}
     objects: ClassVar[ScopedManager[Self]] = ScopedManager()
 
     class Meta:

@@ -11,6 +11,7 @@ from accounts.models import Organization
 from jobs.lifecycle import JobStatus
 from library.models import ModelVersion
 from studio.core.ids import IdField
+from studio.core.keys import Wrapping
 from studio.core.scoping import ScopedManager
 from workspaces.models import Artifact, Workspace
 
@@ -57,6 +58,7 @@ class Job(models.Model):
     ended_at = models.DateTimeField(null=True)
     cancel_requested_at = models.DateTimeField(null=True)
 
+    under_workspace_key: ClassVar[dict[str, Wrapping]] = {"sealed_recipe": Wrapping.RECORD}
     objects: ClassVar[ScopedManager[Self]] = ScopedManager()
 
     class Meta:

@@ -10,6 +10,7 @@ from accounts.models import Organization
 from jobs.models.attempt import JobAttempt
 from jobs.models.job import Job
 from studio.core.ids import IdField
+from studio.core.keys import Wrapping
 from studio.core.scoping import ScopedManager
 from workspaces.models import Artifact, Workspace
 
@@ -34,6 +35,7 @@ class Output(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     trashed_at = models.DateTimeField(null=True)
 
+    under_workspace_key: ClassVar[dict[str, Wrapping]] = {"sealed_manifest": Wrapping.RECORD}
     objects: ClassVar[ScopedManager[Self]] = ScopedManager()
 
     class Meta:

@@ -1,0 +1,134 @@
+"""New keys in place of old ones, while everybody goes on working.
+
+A workspace's key changes in three steps. The new key seals from now on and the old one still
+opens; then every wrapped data key is wrapped anew, some rows at a time (the sealed bytes
+themselves stay as they are); then, once nobody can still be writing under the old key, it is
+destroyed. Each step can be broken off and done again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.apps import apps
+from django.db import models, transaction
+from django.utils import timezone
+
+from accounts.services.audit import record_system
+from gpuagent.protocol.sealing import SealBrokenError
+from studio.core.keys import Wrapping, new_wrapped_key, rewrap, rewrap_record, rewrap_with_master
+from workspaces.models import Workspace
+from workspaces.services.keys import workspace_keys
+
+BATCH = 500
+# Longer than any request or job's step between reading a workspace's key and writing under it.
+WRITERS_MAY_LAST = timedelta(hours=1)
+Rewrap = Callable[[bytes, list[bytes]], bytes | None]
+
+
+@dataclass(frozen=True)
+class SealedColumn:
+    """A column with something under a workspace's key, and how it is wrapped anew."""
+
+    model: type[models.Model]
+    column: str
+    rewrap: Rewrap
+
+
+_REWRAP: dict[Wrapping, Rewrap] = {Wrapping.KEY: rewrap, Wrapping.RECORD: rewrap_record}
+
+
+def sealed_columns() -> list[SealedColumn]:
+    """Everything that lies under a workspace's key: what models say in `under_workspace_key`."""
+    return [
+        SealedColumn(model, column, _REWRAP[wrapping])
+        for model in apps.get_models()
+        for column, wrapping in getattr(model, "under_workspace_key", {}).items()
+    ]
+
+
+def rotate_workspace_key(workspace_id: str) -> int:
+    """Give the workspace a new key and move everything over to it; how many columns moved.
+
+    The old key goes with `retire_keys`, an hour later. If a rotation is under way, it goes on.
+    """
+    with transaction.atomic():
+        workspace = Workspace.objects.select_for_update().get(pk=workspace_id)
+        if workspace.retiring_key is None:
+            workspace.retiring_key, workspace.wrapped_key = workspace.wrapped_key, new_wrapped_key()
+            workspace.rotated_at = timezone.now()
+            workspace.save(update_fields=["retiring_key", "wrapped_key", "rotated_at"])
+            record_system(workspace.organization_id, "workspace.key_rotated", workspace.pk)
+    return _move(workspace)
+
+
+def retire_keys() -> list[str]:
+    """Destroy old keys that nothing can be under any more; of which workspaces."""
+    due = Workspace.objects.filter(
+        retiring_key__isnull=False, rotated_at__lt=timezone.now() - WRITERS_MAY_LAST
+    )
+    retired = []
+    for workspace in due:
+        # Whoever was still writing while the rotation ran has finished: this catches the last.
+        _move(workspace)
+        Workspace.objects.filter(pk=workspace.pk).update(retiring_key=None)
+        record_system(workspace.organization_id, "workspace.key_retired", workspace.pk)
+        retired.append(workspace.pk)
+    return retired
+
+
+def rewrap_master() -> int:
+    """Wrap every workspace's key with the first master key; how many were under another."""
+    changed = 0
+    for workspace in Workspace.objects.order_by("pk").iterator():
+        with transaction.atomic():
+            row = Workspace.objects.select_for_update().get(pk=workspace.pk)
+            fields = {}
+            for name in ("wrapped_key", "retiring_key"):
+                value = getattr(row, name)
+                moved = rewrap_with_master(value) if value else None
+                if moved is not None:
+                    fields[name] = moved
+            if fields:
+                Workspace.objects.filter(pk=row.pk).update(**fields)
+                changed += 1
+    return changed
+
+
+def _move(workspace: Workspace) -> int:
+    workspace.refresh_from_db(fields=["wrapped_key", "retiring_key"])
+    keys = workspace_keys(workspace)
+    return sum(_move_column(entry, workspace, keys) for entry in sealed_columns())
+
+
+def _move_column(entry: SealedColumn, workspace: Workspace, keys: list[bytes]) -> int:
+    moved = 0
+    for ids in _batches(entry, workspace):
+        with transaction.atomic():
+            manager: Any = entry.model._default_manager
+            rows = manager.select_for_update(of=("self",)).filter(pk__in=ids)
+            for pk, value in rows.values_list("pk", entry.column):
+                # What opened under no key before the rotation does not open after it either.
+                with suppress(SealBrokenError):
+                    fresh = entry.rewrap(bytes(value), keys)
+                    if fresh is not None:
+                        moved += manager.filter(pk=pk).update(**{entry.column: fresh})
+    return moved
+
+
+def _batches(entry: SealedColumn, workspace: Workspace) -> Iterator[list[str]]:
+    names = {field.name for field in entry.model._meta.get_fields()}
+    owner = "workspace" if "workspace" in names else "job__workspace"
+    manager: Any = entry.model._default_manager
+    last = ""
+    while ids := list(
+        manager.filter(**{owner: workspace.pk, "pk__gt": last})
+        .order_by("pk")
+        .values_list("pk", flat=True)[:BATCH]
+    ):
+        yield ids
+        last = ids[-1]
