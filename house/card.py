@@ -56,6 +56,7 @@ def main() -> None:
     pipeline = load_base()
     made = generate(pipeline, PROMPTS, range(len(PROMPTS)))
     sheet(made, PROMPTS).save(IMAGES / "house-sheet.png", optimize=True)
+    strip(made).save(IMAGES / "house-strip.png", optimize=True)
     adapters_sheet(pipeline).save(IMAGES / "house-adapters.png", optimize=True)
     curves = [work / stage / "curve.jsonl" for stage in ("autoencoder", "unet")]
     if all(path.exists() for path in curves):
@@ -74,6 +75,16 @@ def sheet(pictures: torch.Tensor, captions: Sequence[str], columns: int = COLUMN
         whole.paste(picture, (left, top))
         for line, words in enumerate(_lines(caption, font)):
             pen.text((left, top + SIDE + 4 + 15 * line), words, fill=INK, font=font)
+    return whole
+
+
+def strip(pictures: torch.Tensor, rows: int = 2, side: int = 96) -> Image.Image:
+    """The same pictures, small and without words."""
+    columns = -(-len(pictures) // rows)
+    whole = Image.new("RGB", (columns * side, rows * side), PAPER)
+    for number, picture in enumerate(pictures):
+        small = as_image(picture).resize((side, side), Image.Resampling.LANCZOS)
+        whole.paste(small, (number % columns * side, number // columns * side))
     return whole
 
 

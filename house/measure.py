@@ -8,12 +8,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers import DiffusionPipeline, LCMScheduler
+from diffusers import DiffusionPipeline
 
-from house.drawing.captions import plain_caption
-from house.drawing.specs import Spec
-from house.evaluation import Verdict, figures, judge_pictures
-from house.judge import Judge
+from house.evaluation import Verdict, figures
 
 BATCH = 8
 # As many pixels as an edge may be off and still count as met.
@@ -63,25 +60,6 @@ def generate(
 def share_right(verdicts: Sequence[Verdict]) -> dict[str, float]:
     """The share of pictures of one object that are right (0 to 1), as the benchmark counts."""
     return figures(verdicts, [])
-
-
-def four_step_accuracy(
-    pipeline: DiffusionPipeline, specs: list[Spec], judge: Judge, *, size: int = 128
-) -> dict[str, float]:
-    """`share_right` of the plain captions in four steps of `LCMScheduler`, as the pipeline is.
-
-    The pipeline has its own sampler back afterwards.
-    """
-    usual = pipeline.scheduler
-    pipeline.scheduler = LCMScheduler.from_config(usual.config)
-    try:
-        prompts = [plain_caption(spec) for spec in specs]
-        pictures = generate(
-            pipeline, prompts, range(len(specs)), steps=4, guidance_scale=1.0, size=size
-        )
-    finally:
-        pipeline.scheduler = usual
-    return share_right(judge_pictures(judge, specs, pictures))
 
 
 def edge_f1(made: torch.Tensor, wanted: torch.Tensor) -> float:

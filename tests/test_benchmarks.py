@@ -20,6 +20,19 @@ KEYS = {
         "overhead_ms_p50",
     },
     "startup": {"ready_s", "cold_first_picture_s"},
+    "house": {
+        "object",
+        "colour",
+        "background",
+        "style",
+        "size_position",
+        "two_objects",
+        "seconds_per_picture",
+        "ceiling_object",
+        "ceiling_decoded_object",
+        "four_step_object",
+        "autoencoder_psnr_db",
+    },
 }
 
 

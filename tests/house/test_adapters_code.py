@@ -23,9 +23,8 @@ from house.drawing.render import Pixels
 from house.drawing.specs import Item, Spec
 from house.edges import as_condition, edges
 from house.evaluation import as_input
-from house.measure import edge_f1, four_step_accuracy, generate, hue_of_object
+from house.measure import edge_f1, generate, hue_of_object
 from house.networks import build_pipeline, build_text_encoder, build_tokenizer, build_unet
-from house.questions import answers
 from house.recipe import read_recipe
 from house.training.control import build_control, train_control
 from house.training.denoiser import Latents
@@ -241,16 +240,3 @@ def test_the_hue_of_a_teal_object_is_teals() -> None:
     specs = [Spec((Item(kind, "teal"),), "white", "flat") for kind in ("heart", "mug")]
     hues = hue_of_object(as_input(drawn(specs, 1)))
     assert hues == pytest.approx(torch.tensor([0.485, 0.485]), abs=0.03)
-
-
-def test_four_step_accuracy_puts_the_sampler_back(base: StableDiffusionPipeline) -> None:
-    class Constant:
-        def answers(self, pictures: torch.Tensor) -> dict[str, list[str]]:
-            seen = {**answers(SPECS[0]), "colour": "blue"}
-            return {question: [answer] * len(pictures) for question, answer in seen.items()}
-
-    usual = base.scheduler
-    right = four_step_accuracy(base, SPECS[:2], Constant())  # type: ignore[arg-type]  # alike
-    shares = {name: right[name] for name in ("object", "colour", "background", "style")}
-    assert shares == {"object": 0.5, "colour": 0, "background": 1, "style": 1}
-    assert base.scheduler is usual
