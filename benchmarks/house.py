@@ -114,7 +114,7 @@ def _psnr(pipeline: StableDiffusionPipeline) -> float:
 
 def _decoded(pipeline: StableDiffusionPipeline, drawings: torch.Tensor) -> torch.Tensor:
     with torch.inference_mode():
-        parts = [pipeline.vae.encode(few).latent_dist.mean for few in drawings.split(25)]
+        parts = [pipeline.vae.encode(few).latent_dist.mean for few in torch.split(drawings, 25)]
         made = [pipeline.vae.decode(latents).sample.clamp(-1, 1) for latents in parts]
     return torch.cat(made)
 

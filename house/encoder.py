@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from diffusers import AutoencoderKL
 
-from house.dataset import Pixels
+from house.drawing.render import Pixels
 
 Floats = npt.NDArray[np.float32]
 
@@ -135,7 +135,8 @@ def _let_through(state: dict[str, torch.Tensor], kept: int) -> None:
 
 def _pass_on(convolution: torch.nn.Conv2d) -> None:
     with torch.no_grad():
-        convolution.bias.zero_()
+        if convolution.bias is not None:
+            convolution.bias.zero_()
         convolution.weight.zero_()
         both = range(convolution.weight.shape[0])
         convolution.weight[both, both, 0, 0] = 1
@@ -147,4 +148,5 @@ def _patches(pictures: Pixels) -> Floats:
     count, height, width, _ = pictures.shape
     boxes = pictures.reshape(count, height // 4, 4, width // 4, 4, 3).mean((2, 4), dtype=np.float32)
     cells = (boxes / 127.5 - 1).reshape(count, height // 8, 2, width // 8, 2, 3)
-    return cells.transpose(0, 1, 3, 5, 2, 4).reshape(count, -1, 12)
+    patches: Floats = cells.transpose(0, 1, 3, 5, 2, 4).reshape(count, -1, 12)
+    return patches

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from house.dataset import SIDE, Pixels
+from house.dataset import SIDE
 from house.drawing.captions import caption
-from house.drawing.render import draw
+from house.drawing.render import Pixels, draw
 from house.drawing.specs import Spec, random_spec
 from house.judge import Judge
 from house.questions import answers

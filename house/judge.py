@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import nn
+from typing_extensions import override
 
 from house.questions import QUESTIONS
 from house.recipe import JUDGE
@@ -41,6 +42,7 @@ class Judge(nn.Module):
             {name: nn.Linear(192 + width, len(answers)) for name, answers in QUESTIONS.items()}
         )
 
+    @override
     def forward(self, pictures: torch.Tensor) -> dict[str, torch.Tensor]:
         seen = self.look(pictures)
         return {name: head(seen) for name, head in self.heads.items()}
@@ -56,7 +58,7 @@ class Judge(nn.Module):
     @torch.inference_mode()
     def answers(self, pictures: torch.Tensor) -> dict[str, list[str]]:
         """The likeliest answer to each question, picture by picture."""
-        scores = [self(batch) for batch in pictures.split(100)]
+        scores = [self(batch) for batch in torch.split(pictures, 100)]
         return {
             name: [choices[int(row)] for part in scores for row in part[name].argmax(1)]
             for name, choices in QUESTIONS.items()

@@ -101,7 +101,8 @@ def _loss(
     loss = F.l1_loss(made, pictures) + F.mse_loss(made, pictures)
     # The free channel stays of the code's size, so that noise means the same for it.
     spread = (latents[:, 3].std() - 0.8).square() + latents[:, 3].mean().square()
-    return loss + plan["edges"] * edges + plan["anchor"] * anchor + 0.02 * spread
+    total: torch.Tensor = loss + plan["edges"] * edges + plan["anchor"] * anchor
+    return total + 0.02 * spread
 
 
 def _slopes(pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -113,7 +114,7 @@ def report(vae: AutoencoderKL, drawings: Dataset) -> float:
     """Print and return the PSNR (dB) on held-out drawings; print how alike neighbours are."""
     held = drawings.pictures[drawings.trained : drawings.trained + MEASURED]
     pictures = as_input(held)
-    parts = [vae.encode(batch).latent_dist.mean for batch in pictures.split(32)]
+    parts = [vae.encode(batch).latent_dist.mean for batch in torch.split(pictures, 32)]
     latents = torch.cat(parts)
     made = torch.cat([vae.decode(part).sample.clamp(-1, 1) for part in parts])
     noisy = [vae.decode(part + 0.15 * torch.randn_like(part)).sample.clamp(-1, 1) for part in parts]

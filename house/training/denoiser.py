@@ -20,6 +20,7 @@ from PIL import Image
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from house import dataset
+from house.drawing.render import Pixels
 from house.evaluation import as_input
 from house.networks import build_pipeline, build_unet, noise_schedule
 from house.recipe import Work
@@ -90,7 +91,7 @@ def kept(path: Path, of: str, make: Callable[[], torch.Tensor]) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def encode(vae: AutoencoderKL, pictures: dataset.Pixels, batch: int = 50) -> torch.Tensor:
+def encode(vae: AutoencoderKL, pictures: Pixels, batch: int = 50) -> torch.Tensor:
     """Scaled latents `[n, 4, 16, 16]`, in half precision."""
     made = []
     with fast_math():

@@ -65,7 +65,7 @@ def accuracy(judge: Judge, drawings: dataset.Dataset) -> dict[str, float]:
     held = slice(drawings.trained, len(drawings.specs))
     truth = answer_numbers(drawings.specs[held])
     with torch.inference_mode():
-        parts = [judge(batch) for batch in as_input(drawings.pictures[held]).split(100)]
+        parts = [judge(batch) for batch in torch.split(as_input(drawings.pictures[held]), 100)]
     return {
         name: (torch.cat([part[name] for part in parts]).argmax(1) == numbers).float().mean().item()
         for name, numbers in truth.items()

@@ -73,7 +73,7 @@ class Run:
 
     def learn(self, loss: torch.Tensor, samples: int) -> None:
         """One step down the gradient of `loss`."""
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(self._trained, self.plan.clip)
         self._optimizer.step(self.plan.rate(self.step))
         if self.step == self.plan.falls_at:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
+from typing_extensions import override
 
 from house.questions import QUESTIONS
 
@@ -22,6 +23,7 @@ class Reader(nn.Module):
             {name: nn.Linear(width, len(choices)) for name, choices in QUESTIONS.items()}
         )
 
+    @override
     def forward(self, hidden: torch.Tensor) -> dict[str, torch.Tensor]:
         mean = hidden.mean(1)
         return {name: head(mean) for name, head in self.heads.items()}
@@ -32,9 +34,11 @@ def tokens(tokenizer: CLIPTokenizer, captions: list[str]) -> torch.Tensor:
     encoded = tokenizer(
         captions, padding="max_length", max_length=77, truncation=True, return_tensors="pt"
     )
-    return encoded.input_ids
+    ids: torch.Tensor = encoded.input_ids
+    return ids
 
 
 def hidden_states(text: CLIPTextModel, ids: torch.Tensor) -> torch.Tensor:
     """The encoder's last hidden states `[n, 77, width]`."""
-    return text(ids)[0]
+    hidden: torch.Tensor = text(ids)[0]
+    return hidden

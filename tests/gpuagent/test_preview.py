@@ -33,7 +33,9 @@ def explained(colors: LatentColors, latent: Floats, small: Floats) -> float:
 def samples(house: StableDiffusion15) -> list[tuple[Floats, Floats]]:
     """Latents of real pictures with their decoded colours, one per latent cell."""
     found = []
-    for seed, prompt in enumerate(["a red mug on a table", "a blue car on grass", "a star"]):
+    for seed, prompt in enumerate(
+        ["a red mug on a wooden table", "a blue car on grass", "a yellow star at night"]
+    ):
         recipe = replace(MUG, prompt=prompt, seed=seed)
         latents = house.denoise(recipe, 0, house.encode_prompts(recipe))
         pixels = house.decode(latents).astype(np.float32) / 255

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from typing_extensions import override
 
 from house.training.loop import Plan, Run
 from house.training.optimizer import Mixed
@@ -22,8 +23,10 @@ class Small(nn.Module):
         self.wide = nn.Conv2d(4, 24, 3, padding=1)
         self.thin = nn.Conv2d(24, 2, 1)
 
+    @override
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        return self.thin(torch.tanh(self.wide(values)))
+        made: torch.Tensor = self.thin(torch.tanh(self.wide(values)))
+        return made
 
 
 def _start(folder: Path, steps: int = STEPS) -> tuple[Run, Small]:
@@ -166,7 +169,10 @@ def test_running_means_go_with_the_checkpoint(tmp_path: Path) -> None:
     fresh = nn.BatchNorm1d(3)
     again = Run(tmp_path, {"norm": fresh}, [(fresh.parameters(), 1e-2)], Plan(STEPS))
     assert again.resume()
-    assert torch.equal(fresh.running_mean, norm.running_mean)
+    kept, before = fresh.running_mean, norm.running_mean
+    assert kept is not None
+    assert before is not None
+    assert torch.equal(kept, before)
 
 
 def test_only_matrices_are_orthogonalised() -> None:
