@@ -101,8 +101,9 @@ def _loss(
     loss = F.l1_loss(made, pictures) + F.mse_loss(made, pictures)
     # The free channel stays of the code's size, so that noise means the same for it.
     spread = (latents[:, 3].std() - 0.8).square() + latents[:, 3].mean().square()
-    total: torch.Tensor = loss + plan["edges"] * edges + plan["anchor"] * anchor
-    return total + 0.02 * spread
+    loss = loss + plan["edges"] * edges + plan["anchor"] * anchor
+    total: torch.Tensor = loss + 0.02 * spread
+    return total
 
 
 def _slopes(pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
