@@ -5,10 +5,12 @@ from __future__ import annotations
 from django.db import connection
 from redis import Redis
 
+from studio.core.scoping import system_scope
+
 
 def all_columns() -> str:
-    """Every value of every table; byte columns in hex."""
-    with connection.cursor() as cursor:
+    """Every value of every table, of all organizations; byte columns in hex."""
+    with system_scope(), connection.cursor() as cursor:
         cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
         tables = [name for (name,) in cursor.fetchall()]
         rows: list[str] = []
