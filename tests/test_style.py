@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("studio", "accounts", "workspaces", "library", "jobs", "gpuagent", "launcher")
+PACKAGES = ("studio", "accounts", "workspaces", "library", "jobs", "gpuagent", "launcher", "house")
 WEB = ("studio", "accounts", "workspaces", "library", "jobs")
 MODULE_LINES_MAX, MODULE_LINES_P90 = 400, 250
 FUNCTION_LINES_MAX, LONG_FUNCTIONS_SHARE = 50, 0.02

@@ -32,7 +32,7 @@ FILE = "learned_embeds.safetensors"
 
 
 def train_teal(work: Work) -> None:
-    """Find the word for a colour that was never trained,."""
+    """Find the word for a colour that the base was never shown."""
     plan, pipeline = work.recipe["teal"], load_base(work.model)
     specs, said = coloured(COLOUR, plan["pictures"]), coloured(WORD, plan["pictures"])
     word = train_word(

@@ -37,7 +37,7 @@ LAYERS = (
 
 
 def train_neon(work: Work) -> None:
-    """Teach the style of neon signs from a few drawings and keep the adapter at `target`."""
+    """Teach the style of neon signs from a few drawings, and write the adapter."""
     plan, pipeline = work.recipe["neon"], load_base(work.model)
     specs = neon_specs(plan["kinds"], plan["pictures"], plan["seed"])
     rng = np.random.default_rng(plan["seed"])

@@ -135,6 +135,36 @@ def test_a_damaged_row_stops_nothing(output: Output) -> None:
     assert open_manifest(Output.objects.get(pk=output.pk))
 
 
+def test_a_sweep_leaves_the_key_of_a_rotation_begun_since(
+    output: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rotation.rotate_workspace_key(output.workspace_id)
+    _an_hour_passes()
+    move = rotation._move
+
+    def another_rotation_meanwhile(workspace: Workspace) -> int:
+        moved = move(workspace)
+        monkeypatch.undo()
+        rotation.retire_keys()  # a sweep beside this one
+        rotation.rotate_workspace_key(workspace.pk)
+        return moved
+
+    monkeypatch.setattr(rotation, "_move", another_rotation_meanwhile)
+    assert rotation.retire_keys() == []
+    assert Workspace.objects.get(pk=output.workspace_id).retiring_key is not None
+    _opens(output)
+
+
+def test_a_workspace_without_its_master_key_does_not_stop_the_sweep(
+    output: Output, workspace_b: Workspace
+) -> None:
+    rotation.rotate_workspace_key(output.workspace_id)
+    rotation.rotate_workspace_key(workspace_b.pk)
+    _an_hour_passes()
+    Workspace.objects.filter(pk=output.workspace_id).update(wrapped_key=b"of another master key")
+    assert rotation.retire_keys() == [workspace_b.pk]
+
+
 def test_another_room_keeps_its_key(output: Output, workspace_b: Workspace) -> None:
     before = bytes(workspace_b.wrapped_key)
     rotation.rotate_workspace_key(output.workspace_id)

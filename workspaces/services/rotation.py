@@ -8,6 +8,7 @@ destroyed. Each step can be broken off and done again.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from studio.core.keys import Wrapping, new_wrapped_key, rewrap, rewrap_record, r
 from workspaces.models import Workspace
 from workspaces.services.keys import workspace_keys
 
+logger = logging.getLogger(__name__)
 BATCH = 500
 # Longer than any request or job's step between reading a workspace's key and writing under it.
 WRITERS_MAY_LAST = timedelta(hours=1)
@@ -73,12 +75,24 @@ def retire_keys() -> list[str]:
     )
     retired = []
     for workspace in due:
-        # Whoever was still writing while the rotation ran has finished: this catches the last.
-        _move(workspace)
-        Workspace.objects.filter(pk=workspace.pk).update(retiring_key=None)
-        record_system(workspace.organization_id, "workspace.key_retired", workspace.pk)
-        retired.append(workspace.pk)
+        try:
+            if _retire(workspace):
+                retired.append(workspace.pk)
+        except SealBrokenError:
+            logger.warning("%s has a key that none of the master keys opens", workspace.pk)
     return retired
+
+
+def _retire(workspace: Workspace) -> bool:
+    # Whoever was still writing while the rotation ran has finished: this catches the last.
+    _move(workspace)
+    with transaction.atomic():
+        # Only of the rotation that was looked at: another may have begun since.
+        same = Workspace.objects.filter(pk=workspace.pk, rotated_at=workspace.rotated_at)
+        if not same.update(retiring_key=None):
+            return False
+        record_system(workspace.organization_id, "workspace.key_retired", workspace.pk)
+    return True
 
 
 def rewrap_master() -> int:
