@@ -1,25 +1,69 @@
-"""The Actor: who is asking, in which organization, with which role. What edges pass to services."""
+"""The Actor: who is asking, where, with which rights. What edges pass to services."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from accounts.roles import Permission, Role, is_allowed
+from accounts.roles import ROLE_PERMISSIONS, Permission, Permissions, Role
 from studio.core.errors import ForbiddenError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """A user acting in one organization, in the browser or through a token."""
+    """A user acting in one organization, in the browser or through a token.
+
+    `rights` are those of the role, less what the token's scopes leave out. In a workspace they
+    may be others: `workspaces.access` answers with an actor for just that one (`workspace_id`).
+    """
 
     user_id: str
     organization_id: str
     role: Role
+    rights: Permissions
     token_id: str = ""
+    scopes: Permissions | None = None
+    workspace_ids: frozenset[str] = frozenset()
+    requests_per_minute: int | None = None
+    workspace_id: str = ""
+    address: str = ""
+
+    @classmethod
+    def of(cls, user_id: str, organization_id: str, role: Role, *, address: str = "") -> Actor:
+        """A member; `address` is where the request comes from, for the audit log."""
+        return cls(
+            user_id=user_id,
+            organization_id=organization_id,
+            role=role,
+            rights=ROLE_PERMISSIONS[role],
+            address=address,
+        )
+
+    def through_token(
+        self,
+        token_id: str,
+        *,
+        scopes: Permissions | None,
+        workspace_ids: frozenset[str],
+        requests_per_minute: int | None,
+    ) -> Actor:
+        """The same member as a program: scopes only take away. No scopes given: none taken."""
+        return replace(
+            self,
+            rights=self.rights if scopes is None else self.rights & scopes,
+            token_id=token_id,
+            scopes=scopes,
+            workspace_ids=workspace_ids,
+            requests_per_minute=requests_per_minute,
+        )
+
+    def within(self, workspace_id: str, rights: Permissions) -> Actor:
+        """The same actor in one workspace, with the rights there."""
+        kept = rights if self.scopes is None else rights & self.scopes
+        return replace(self, rights=kept, workspace_id=workspace_id)
 
     def can(self, permission: Permission) -> bool:
-        """Whether the actor's role carries the permission."""
-        return is_allowed(self.role, permission)
+        """Whether the actor has the permission."""
+        return permission in self.rights
 
     def require(self, permission: Permission) -> None:
         """Raise unless the permission is there.

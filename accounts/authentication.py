@@ -7,8 +7,9 @@ from rest_framework.request import Request
 from typing_extensions import override
 
 from accounts.actors import Actor
+from accounts.addresses import client_address
 from accounts.models import User
-from accounts.selectors import find_actor
+from accounts.selectors import actor_of_token
 from accounts.services.tokens import find_token
 from studio.core.errors import UnauthenticatedError
 
@@ -27,7 +28,7 @@ class TokenAuthentication(BaseAuthentication):
         if scheme.lower() != "bearer" or not plain:
             return None
         token = find_token(plain.strip())
-        actor = token and find_actor(token.user_id, token.organization_id, token_id=token.pk)
+        actor = token and actor_of_token(token, address=client_address(request))
         if not token or not actor:
             raise UnauthenticatedError
         return token.user, actor

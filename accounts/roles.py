@@ -16,9 +16,21 @@ class Permission(StrEnum):
     OUTPUT_VIEW = "output:view"
     OUTPUT_TRASH = "output:trash"
     UPLOAD_CREATE = "upload:create"
+    PROJECT_MANAGE = "project:manage"
+    SHARE_MANAGE = "share:manage"
     MODEL_VIEW = "model:view"
     MODEL_MANAGE = "model:manage"
     WORKSPACE_VIEW = "workspace:view"
+    WORKSPACE_CREATE = "workspace:create"
+    WORKSPACE_MANAGE = "workspace:manage"
+    WORKSPACE_DELETE = "workspace:delete"
+    MEMBER_VIEW = "member:view"
+    MEMBER_MANAGE = "member:manage"
+    TEAM_MANAGE = "team:manage"
+    SERVICE_ACCOUNT_MANAGE = "service_account:manage"
+    ORGANIZATION_MANAGE = "organization:manage"
+    ORGANIZATION_EXPORT = "organization:export"
+    AUDIT_VIEW = "audit:view"
     TOKEN_MANAGE_OWN = "token:manage_own"  # noqa: S105  # the name of a permission
 
 
@@ -32,33 +44,62 @@ class Role(StrEnum):
     VIEWER = "viewer"
 
 
-_VIEW = frozenset(
+class WorkspaceRole(StrEnum):
+    """What a grant makes of a person or a team in one workspace."""
+
+    MANAGER = "manager"
+    ARTIST = "artist"
+    VIEWER = "viewer"
+
+
+Permissions = frozenset[Permission]
+
+_LOOK = frozenset(
     {
         Permission.JOB_VIEW,
         Permission.OUTPUT_VIEW,
         Permission.MODEL_VIEW,
         Permission.WORKSPACE_VIEW,
-        Permission.TOKEN_MANAGE_OWN,
     }
 )
-_MAKE = _VIEW | {
+_MAKE = _LOOK | {
     Permission.JOB_SUBMIT,
     Permission.JOB_CANCEL,
     Permission.OUTPUT_TRASH,
     Permission.UPLOAD_CREATE,
+    Permission.PROJECT_MANAGE,
+    Permission.SHARE_MANAGE,
 }
+_MEMBER = frozenset({Permission.MEMBER_VIEW, Permission.TOKEN_MANAGE_OWN})
+_OWNER_ONLY = frozenset({Permission.WORKSPACE_DELETE, Permission.ORGANIZATION_EXPORT})
 
-ROLE_PERMISSIONS: Mapping[Role, frozenset[Permission]] = MappingProxyType(
+ROLE_PERMISSIONS: Mapping[Role, Permissions] = MappingProxyType(
     {
         Role.OWNER: frozenset(Permission),
-        Role.ADMIN: frozenset(Permission),
-        Role.ARTIST: frozenset(_MAKE),
-        Role.BILLING: frozenset({Permission.TOKEN_MANAGE_OWN}),
-        Role.VIEWER: _VIEW,
+        Role.ADMIN: frozenset(Permission) - _OWNER_ONLY,
+        Role.ARTIST: _MAKE | _MEMBER,
+        Role.BILLING: _MEMBER,
+        Role.VIEWER: _LOOK | _MEMBER,
     }
 )
+GRANTED: Mapping[WorkspaceRole, Permissions] = MappingProxyType(
+    {
+        WorkspaceRole.MANAGER: _MAKE | {Permission.WORKSPACE_MANAGE},
+        WorkspaceRole.ARTIST: _MAKE,
+        WorkspaceRole.VIEWER: _LOOK,
+    }
+)
+# Held or not in each workspace by itself; all others hold in the organization as a whole.
+IN_WORKSPACE: Permissions = GRANTED[WorkspaceRole.MANAGER] | {Permission.WORKSPACE_DELETE}
+# Whoever can let anybody in can let themselves in: no workspace is closed to these.
+REACH_ALL = frozenset({Role.OWNER, Role.ADMIN})
 
 
 def is_allowed(role: Role, permission: Permission) -> bool:
     """Whether the role carries the permission."""
     return permission in ROLE_PERMISSIONS[role]
+
+
+def may_give(giver: Role, role: Role) -> bool:
+    """Whether `giver` may make somebody `role`, or change or remove one who is."""
+    return giver is Role.OWNER or (giver is Role.ADMIN and role is not Role.OWNER)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from accounts.actors import Actor
-from accounts.models import Membership
-from accounts.roles import Role
+from accounts.models import ApiToken, Membership
+from accounts.roles import Permission, Permissions, Role
 
 
-def find_actor(user_id: str, organization_id: str, *, token_id: str = "") -> Actor | None:
+def find_actor(user_id: str, organization_id: str, *, address: str = "") -> Actor | None:
     """The user as a member of the organization; None if they are not one."""
     membership = (
         Membership.objects.filter(
@@ -18,12 +18,23 @@ def find_actor(user_id: str, organization_id: str, *, token_id: str = "") -> Act
     )
     if membership is None:
         return None
-    return Actor(
-        user_id=user_id,
-        organization_id=organization_id,
-        role=Role(membership.role),
-        token_id=token_id,
+    return Actor.of(user_id, organization_id, Role(membership.role), address=address)
+
+
+def actor_of_token(token: ApiToken, *, address: str = "") -> Actor | None:
+    """Whom a live token acts as; None if its user has left."""
+    member = find_actor(token.user_id, token.organization_id, address=address)
+    return member and member.through_token(
+        token.pk,
+        scopes=known_scopes(token.scopes),
+        workspace_ids=frozenset(token.workspace_ids),
+        requests_per_minute=token.requests_per_minute,
     )
+
+
+def known_scopes(names: list[str] | None) -> Permissions | None:
+    """The permissions that a token is limited to; names of another release count for nothing."""
+    return None if names is None else frozenset(p for p in Permission if p.value in names)
 
 
 def organizations_of(user_id: str) -> list[str]:
@@ -32,9 +43,9 @@ def organizations_of(user_id: str) -> list[str]:
     return list(memberships.values_list("organization_id", flat=True))
 
 
-def member_names(organization_id: str, *, roles: frozenset[Role]) -> list[str]:
-    """Names (or addresses) of active members with one of the roles."""
+def active_members(organization_id: str) -> list[Membership]:
+    """Members who can sign in or act through a token, with their users, by name."""
     members = Membership.objects.filter(
-        organization_id=organization_id, role__in=roles, user__is_active=True
+        organization_id=organization_id, user__is_active=True
     ).select_related("user")
-    return sorted(m.user.name or m.user.email for m in members)
+    return sorted(members, key=lambda m: m.user.shown_name.casefold())

@@ -6,6 +6,7 @@ from accounts.actors import Actor
 from accounts.roles import Permission
 from jobs.models import Job, Output
 from studio.core.errors import NotFoundError
+from workspaces.access import require_in
 from workspaces.models import Workspace
 
 _JOB_RELATED = ("workspace", "model_version__asset", "created_by")
@@ -21,11 +22,11 @@ _OUTPUT_RELATED = (
 def get_job(
     actor: Actor, job_id: str, *, permission: Permission, workspace: Workspace | None = None
 ) -> Job:
-    """A job of the actor's organization, and of the workspace if one is given.
+    """A job that the actor can reach, and of the workspace if one is given.
 
     Raises:
         NotFoundError: there is none of that id there.
-        ForbiddenError: the role does not carry the permission.
+        ForbiddenError: they may not do this in its workspace.
     """
     jobs = Job.objects.select_related(*_JOB_RELATED).filter(
         pk=job_id, organization_id=actor.organization_id
@@ -35,18 +36,18 @@ def get_job(
     job = jobs.first()
     if job is None:
         raise NotFoundError(noun="job")
-    actor.require(permission)
+    require_in(actor, job.workspace, permission, noun="job")
     return job
 
 
 def get_output(
     actor: Actor, output_id: str, *, permission: Permission, workspace: Workspace | None = None
 ) -> Output:
-    """An output of the actor's organization, and of the workspace if one is given.
+    """An output that the actor can reach, and of the workspace if one is given.
 
     Raises:
         NotFoundError: there is none of that id there.
-        ForbiddenError: the role does not carry the permission.
+        ForbiddenError: they may not do this in its workspace.
     """
     outputs = Output.objects.select_related(*_OUTPUT_RELATED).filter(
         pk=output_id, organization_id=actor.organization_id
@@ -56,5 +57,5 @@ def get_output(
     output = outputs.first()
     if output is None:
         raise NotFoundError(noun="picture")
-    actor.require(permission)
+    require_in(actor, output.workspace, permission, noun="picture")
     return output

@@ -26,6 +26,7 @@ from jobs.progress import get_preview, get_progress
 from jobs.selectors import count_agents, visible_warm_digests
 from studio.core.errors import StudioError
 from studio.core.scoping import organization_scope
+from workspaces.access import actor_within, get_workspace
 from workspaces.http import actor_in
 from workspaces.services.keys import data_key
 
@@ -40,8 +41,9 @@ logger = logging.getLogger(__name__)
 
 def _allowed_actor(user_id: str, workspace_id: str) -> Actor:
     actor = actor_in(user_id, workspace_id)
-    actor.require(Permission.JOB_VIEW)
-    return actor
+    with organization_scope(actor.organization_id):
+        workspace = get_workspace(actor, workspace_id, permission=Permission.JOB_VIEW)
+        return actor_within(actor, workspace)
 
 
 class WorkspaceConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ships no types

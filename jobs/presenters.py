@@ -9,8 +9,7 @@ from typing import Any
 from django.urls import reverse
 
 from accounts.actors import Actor
-from accounts.roles import ROLE_PERMISSIONS, Permission
-from accounts.selectors import member_names
+from accounts.roles import Permission
 from gpuagent.protocol import recipe as limits
 from gpuagent.protocol.recipe import Recipe
 from gpuagent.protocol.sealing import SealBrokenError
@@ -35,6 +34,7 @@ from library.models import ModelVersion
 from library.presets import Preset, describe_recipe, usable_presets
 from library.selectors import usable_versions
 from workspaces.models import Workspace
+from workspaces.selectors import who_reaches
 from workspaces.signing import media_url
 
 LIMITS = {
@@ -217,14 +217,13 @@ def room_urls(workspace: Workspace) -> dict[str, str]:
 def base_context(workspace: Workspace, actor: Actor, email: str) -> dict[str, Any]:
     """What every page of a workspace shows at its top."""
     connected, warm = count_agents()
-    viewers = frozenset(r for r, p in ROLE_PERMISSIONS.items() if Permission.OUTPUT_VIEW in p)
     return {
         "workspace": workspace,
         "organization": workspace.organization,
         "user_email": email,
         "account_email": email,
         "agents": {"connected": connected, "warm": warm},
-        "who_can_see": member_names(actor.organization_id, roles=viewers),
+        "who_can_see": [reach.user.shown_name for reach in who_reaches(workspace)],
     }
 
 

@@ -1,27 +1,108 @@
-"""The only way to a workspace or an artifact; what comes back is proof of access."""
+"""The only way to a workspace or an artifact; what comes back is proof of access.
+
+Who may do what in a workspace: owners and admins what their role says, in every workspace; others
+what their role says in workspaces that are not restricted, and in each what grants to them or
+their teams add. A token can only have less.
+"""
 
 from __future__ import annotations
 
+from django.db.models import Q, QuerySet
+
 from accounts.actors import Actor
-from accounts.roles import Permission
+from accounts.roles import (
+    GRANTED,
+    IN_WORKSPACE,
+    REACH_ALL,
+    ROLE_PERMISSIONS,
+    Permission,
+    Permissions,
+    WorkspaceRole,
+)
 from studio.core.errors import NotFoundError
-from workspaces.models import Artifact, ArtifactKind, ArtifactStatus, Workspace
+from workspaces.models import Artifact, ArtifactKind, ArtifactStatus, Workspace, WorkspaceGrant
 
 
 def get_workspace(actor: Actor, workspace_id: str, *, permission: Permission) -> Workspace:
-    """A workspace of the actor's organization.
+    """A workspace that the actor can enter.
 
     Raises:
-        NotFoundError: there is none of that id there.
-        ForbiddenError: the role does not carry the permission.
+        NotFoundError: there is none of that id that they may know of.
+        ForbiddenError: they may not do this there.
     """
-    workspace = Workspace.objects.filter(
-        pk=workspace_id, organization_id=actor.organization_id
-    ).first()
+    workspace = (
+        Workspace.objects.select_related("organization")
+        .filter(pk=workspace_id, organization_id=actor.organization_id, deleted_at=None)
+        .first()
+    )
     if workspace is None:
         raise NotFoundError(noun="workspace")
-    actor.require(permission)
+    require_in(actor, workspace, permission, noun="workspace")
     return workspace
+
+
+def require_in(
+    actor: Actor, workspace: Workspace, permission: Permission, *, noun: str = "workspace"
+) -> None:
+    """Raise unless the actor may do this in the workspace, to which the object (`noun`) belongs.
+
+    Raises:
+        NotFoundError: they may not even know of it: the workspace is closed to them, or deleted.
+        ForbiddenError: they may not do this there.
+    """
+    if workspace.deleted_at is not None or is_closed_to(actor, workspace):
+        raise NotFoundError(noun=noun)
+    actor_within(actor, workspace).require(permission)
+
+
+def actor_within(actor: Actor, workspace: Workspace) -> Actor:
+    """The actor with the rights they have in the workspace."""
+    if actor.workspace_id == workspace.pk:
+        return actor
+    return actor.within(workspace.pk, _rights(actor, workspace))
+
+
+def is_closed_to(actor: Actor, workspace: Workspace) -> bool:
+    """Whether the actor must not learn that the workspace exists.
+
+    A member whose role shows no pictures at all is told so (403) where the workspace is open to
+    the organization: that it exists is no secret to them.
+    """
+    if actor.organization_id != workspace.organization_id or _is_outside_token(actor, workspace):
+        return True
+    if not workspace.is_restricted or actor.role in REACH_ALL:
+        return False
+    return not grants_of(actor).filter(workspace=workspace).exists()
+
+
+def visible_workspaces(actor: Actor) -> QuerySet[Workspace]:
+    """Workspaces that the actor can look into, oldest first."""
+    found = Workspace.objects.filter(organization_id=actor.organization_id, deleted_at=None)
+    if actor.workspace_ids:
+        found = found.filter(pk__in=actor.workspace_ids)
+    if actor.role not in REACH_ALL:
+        granted = Q(pk__in=grants_of(actor).values("workspace_id"))
+        by_role = Permission.WORKSPACE_VIEW in ROLE_PERMISSIONS[actor.role]
+        found = found.filter(granted | Q(is_restricted=False) if by_role else granted)
+    if actor.scopes is not None and Permission.WORKSPACE_VIEW not in actor.scopes:
+        found = found.none()
+    return found.order_by("id")
+
+
+def can_somewhere(actor: Actor, permission: Permission) -> bool:
+    """Whether a grant in any workspace carries what the role does not."""
+    if actor.scopes is not None and permission not in actor.scopes:
+        return False
+    roles = [role.value for role, rights in GRANTED.items() if permission in rights]
+    return bool(roles) and grants_of(actor).filter(role__in=roles).exists()
+
+
+def grants_of(actor: Actor) -> QuerySet[WorkspaceGrant]:
+    """Grants to the member and to their teams."""
+    return WorkspaceGrant.objects.filter(
+        Q(membership__user_id=actor.user_id) | Q(team__members__membership__user_id=actor.user_id),
+        organization_id=actor.organization_id,
+    )
 
 
 def find_input(workspace: Workspace, sha256: str) -> Artifact | None:
@@ -36,3 +117,19 @@ def find_input(workspace: Workspace, sha256: str) -> Artifact | None:
         .order_by("-id")
         .first()
     )
+
+
+def _rights(actor: Actor, workspace: Workspace) -> Permissions:
+    if workspace.organization_id != actor.organization_id or _is_outside_token(actor, workspace):
+        return frozenset()
+    by_role = ROLE_PERMISSIONS[actor.role]
+    if actor.role in REACH_ALL:
+        return by_role
+    if workspace.is_restricted:
+        by_role = by_role - IN_WORKSPACE
+    roles = grants_of(actor).filter(workspace=workspace).values_list("role", flat=True)
+    return by_role.union(*(GRANTED[WorkspaceRole(role)] for role in roles))
+
+
+def _is_outside_token(actor: Actor, workspace: Workspace) -> bool:
+    return bool(actor.workspace_ids) and workspace.pk not in actor.workspace_ids

@@ -9,12 +9,13 @@ from typing import Any
 from django.http import HttpRequest, HttpResponseBase
 
 from accounts.actors import Actor
+from accounts.addresses import client_address
 from accounts.http import Access, declare, sign_in_first
 from accounts.roles import Permission
 from accounts.selectors import find_actor
 from studio.core.errors import NotFoundError
 from studio.core.scoping import organization_scope
-from workspaces.access import get_workspace
+from workspaces.access import actor_within, get_workspace
 from workspaces.models import Workspace
 from workspaces.selectors import organization_of
 
@@ -26,14 +27,14 @@ class WorkspaceRequest(HttpRequest):
     workspace: Workspace
 
 
-def actor_in(user_id: str, workspace_id: str) -> Actor:
+def actor_in(user_id: str, workspace_id: str, *, address: str = "") -> Actor:
     """The user as a member of the workspace's organization.
 
     Raises:
         NotFoundError: no such workspace, or it is not theirs; the two cannot be told apart.
     """
     organization_id = organization_of(workspace_id)
-    actor = organization_id and find_actor(user_id, organization_id)
+    actor = organization_id and find_actor(user_id, organization_id, address=address)
     if not actor:
         raise NotFoundError(noun="workspace")
     return actor
@@ -49,11 +50,11 @@ def workspace_page(permission: Permission) -> Callable[[Callable[..., Any]], Cal
         ) -> HttpResponseBase:
             if not request.user.is_authenticated:
                 return sign_in_first(request)
-            request.actor = actor_in(request.user.pk, workspace_id)
-            with organization_scope(request.actor.organization_id):
-                request.workspace = get_workspace(
-                    request.actor, workspace_id, permission=permission
-                )
+            address = client_address(request)
+            member = actor_in(request.user.pk, workspace_id, address=address)
+            with organization_scope(member.organization_id):
+                request.workspace = get_workspace(member, workspace_id, permission=permission)
+                request.actor = actor_within(member, request.workspace)
                 answer: HttpResponseBase = view(request, *args, **kwargs)
                 answer.headers.setdefault("Cache-Control", "no-store")  # prompts, signed addresses
                 return answer

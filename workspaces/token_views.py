@@ -12,7 +12,7 @@ from django.views.decorators.http import require_http_methods
 
 from accounts.http import signed_in
 from accounts.models import ApiToken
-from accounts.selectors import organizations_of
+from accounts.selectors import find_actor
 from accounts.services.tokens import create_token, revoke_token
 from studio.core.errors import NotFoundError
 from studio.core.scoping import organization_scope
@@ -33,7 +33,7 @@ class TokenForm(forms.Form):
 def tokens(request: HttpRequest) -> HttpResponse:
     """List; make one (its text is shown once, in this answer only); revoke."""
     user_id = str(request.user.pk)
-    workspaces = workspaces_of(organizations_of(user_id))
+    workspaces = workspaces_of(user_id)
     form, plain = TokenForm(request.POST if request.POST.get("action") == "create" else None), None
     if request.POST.get("action") == "revoke":
         _revoke(user_id, request.POST.get("token", ""))
@@ -85,9 +85,8 @@ def _revoke(user_id: str, token_id: str) -> None:
     token = ApiToken.objects.filter(pk=token_id, user_id=user_id).first()
     if token is None:
         raise NotFoundError(noun="token")
-    workspaces = workspaces_of([token.organization_id])
-    if not workspaces:
+    actor = find_actor(user_id, token.organization_id)
+    if actor is None:
         raise NotFoundError(noun="token")
-    actor = actor_in(user_id, workspaces[0].pk)
     with organization_scope(actor.organization_id):
         revoke_token(actor=actor, token_id=token_id)

@@ -33,7 +33,11 @@ def media(request: HttpRequest, organization_id: str, artifact_id: str) -> HttpR
     with organization_scope(organization_id):
         artifact = (
             Artifact.objects.select_related("workspace")
-            .filter(pk=artifact_id, status=ArtifactStatus.STORED.value)
+            .filter(
+                pk=artifact_id,
+                status=ArtifactStatus.STORED.value,
+                workspace__deleted_at=None,
+            )
             .first()
         )
         if artifact is None or not storage.exists(artifact.storage_key):

@@ -7,16 +7,20 @@ import secrets
 from datetime import datetime, timedelta
 
 from django.db import transaction
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from accounts.actors import Actor
-from accounts.models import ApiToken
-from accounts.roles import Permission
+from accounts.models import ApiToken, Membership
+from accounts.roles import Permission, Role, may_give
 from accounts.services.audit import record_event
-from gpuagent.protocol.recipe import FieldProblem
-from studio.core.errors import InvalidInputError, NotFoundError
+from accounts.token_limits import NO_LIMITS, Limits, find_problems
+from studio.core.errors import ConflictError, InvalidInputError, NotFoundError
 
+# Secret scanners find a leaked token by this and by its length.
 PREFIX = "stu_"
+SHOWN = 10
+OVERLAP = timedelta(hours=24)
 _LAST_USED_EVERY = timedelta(minutes=1)
 
 
@@ -25,60 +29,130 @@ def hash_token(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
+def new_text() -> str:
+    """The text of a new token: 256 random bits."""
+    return PREFIX + secrets.token_urlsafe(32)
+
+
 @transaction.atomic
 def create_token(
-    *, actor: Actor, name: str, expires_at: datetime | None = None
+    *, actor: Actor, name: str, limits: Limits = NO_LIMITS, user_id: str = ""
 ) -> tuple[ApiToken, str]:
     """A new token and its plain text, which is never to be had again.
 
+    It is the actor's own, or that of `user_id`, a service account of their organization.
+
     Raises:
-        InvalidInputError: the name is empty or longer than 80 characters.
+        InvalidInputError: the name or a limit cannot be; every field is named.
+        ForbiddenError: the actor may not make tokens for others.
+        NotFoundError: there is no such service account.
     """
-    actor.require(Permission.TOKEN_MANAGE_OWN)
+    owner_id = _owner(actor, user_id)
     name = name.strip()
-    if not 1 <= len(name) <= 80:
-        problem = FieldProblem(
-            field="name",
-            code="length",
-            message=f"The name has {len(name)} characters; give it 1 to 80.",
-            value=len(name),
-            limit=[1, 80],
-        )
-        raise InvalidInputError([problem])
-    plain = PREFIX + secrets.token_urlsafe(32)
+    if problems := find_problems(name, limits, actor=actor, now=timezone.now()):
+        raise InvalidInputError(problems)
+    plain = new_text()
     token = ApiToken.objects.create(
-        user_id=actor.user_id,
+        user_id=owner_id,
         organization_id=actor.organization_id,
         name=name,
-        prefix=plain[:10],
+        prefix=plain[:SHOWN],
         token_hash=hash_token(plain),
-        expires_at=expires_at,
+        scopes=None if limits.scopes is None else sorted(limits.scopes),
+        workspace_ids=sorted(limits.workspace_ids),
+        requests_per_minute=limits.requests_per_minute,
+        expires_at=limits.expires_at,
     )
     record_event(actor, "token.created", token.pk)
     return token, plain
 
 
 @transaction.atomic
-def revoke_token(*, actor: Actor, token_id: str) -> None:
-    """End one of the actor's own tokens at once; revoking twice is fine.
+def rotate_token(
+    *, actor: Actor, token_id: str, overlap: timedelta = OVERLAP
+) -> tuple[ApiToken, str]:
+    """A successor with the same limits; the old one works on for `overlap`, then no more.
 
     Raises:
-        NotFoundError: it is not theirs.
+        NotFoundError: it is not theirs to rotate, or no longer live.
+        ConflictError: it has a successor already.
     """
-    mine = ApiToken.objects.filter(
-        pk=token_id, user_id=actor.user_id, organization_id=actor.organization_id
+    old = _manageable(actor).select_for_update().filter(pk=token_id, revoked_at=None).first()
+    now = timezone.now()
+    if old is None or is_expired(old, now):
+        raise NotFoundError(noun="token")
+    if old.successor_id is not None:
+        raise ConflictError(what="This token was replaced already. Rotate its successor.")
+    plain = new_text()
+    fresh = ApiToken.objects.create(
+        user_id=old.user_id,
+        organization_id=old.organization_id,
+        name=old.name,
+        prefix=plain[:SHOWN],
+        token_hash=hash_token(plain),
+        scopes=old.scopes,
+        workspace_ids=old.workspace_ids,
+        requests_per_minute=old.requests_per_minute,
+        expires_at=old.expires_at and now + (old.expires_at - old.created_at),
     )
+    old.successor = fresh
+    old.expires_at = min(filter(None, (old.expires_at, now + overlap)))
+    old.save(update_fields=["successor", "expires_at"])
+    record_event(actor, "token.rotated", old.pk, {"successor": fresh.pk})
+    return fresh, plain
+
+
+@transaction.atomic
+def revoke_token(*, actor: Actor, token_id: str) -> None:
+    """End a token of the actor, or of a service account they manage; twice is fine.
+
+    Raises:
+        NotFoundError: it is neither.
+    """
+    mine = _manageable(actor).filter(pk=token_id)
     if not mine.exists():
         raise NotFoundError(noun="token")
     if mine.filter(revoked_at=None).update(revoked_at=timezone.now()):
         record_event(actor, "token.revoked", token_id)
 
 
+def _owner(actor: Actor, user_id: str) -> str:
+    if user_id in ("", actor.user_id):
+        actor.require(Permission.TOKEN_MANAGE_OWN)
+        return actor.user_id
+    actor.require(Permission.SERVICE_ACCOUNT_MANAGE)
+    service = Membership.objects.filter(
+        user_id=user_id, organization_id=actor.organization_id, user__is_service=True
+    ).first()
+    # Its token would be a way to a higher role than the actor's own.
+    if service is None or not may_give(actor.role, Role(service.role)):
+        raise NotFoundError(noun="service account")
+    return user_id
+
+
+def _manageable(actor: Actor) -> QuerySet[ApiToken]:
+    """The actor's own tokens and, if they manage those, service accounts'."""
+    tokens = ApiToken.objects.filter(organization_id=actor.organization_id)
+    whose = Q(user_id=actor.user_id)
+    if actor.can(Permission.SERVICE_ACCOUNT_MANAGE):
+        given = [role.value for role in Role if may_give(actor.role, role)]
+        theirs = Membership.objects.filter(
+            organization_id=actor.organization_id, role__in=given, user__is_service=True
+        )
+        whose |= Q(user_id__in=theirs.values("user_id"))
+    return tokens.filter(whose)
+
+
+def is_expired(token: ApiToken, now: datetime) -> bool:
+    """Whether its time is over."""
+    return token.expires_at is not None and token.expires_at <= now
+
+
 def find_token(plain: str) -> ApiToken | None:
     """The live token with this text. Notes its use, at most once a minute."""
     now = timezone.now()
     token = ApiToken.objects.filter(token_hash=hash_token(plain), revoked_at=None).first()
-    if token is None or (token.expires_at is not None and token.expires_at <= now):
+    if token is None or is_expired(token, now):
         return None
     if token.last_used_at is None or now - token.last_used_at > _LAST_USED_EVERY:
         ApiToken.objects.filter(pk=token.pk).update(last_used_at=now)

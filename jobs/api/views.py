@@ -32,7 +32,7 @@ from jobs.waiting import stream_events, wait_until_ended
 from library.presets import usable_presets
 from library.selectors import usable_versions
 from studio.core.errors import InvalidInputError, NotFoundError
-from workspaces.access import get_workspace
+from workspaces.access import get_workspace, visible_workspaces
 from workspaces.models import Workspace
 from workspaces.services.uploads import add_upload
 
@@ -63,10 +63,10 @@ TRASH = OpenApiParameter("trash", OpenApiTypes.BOOL, description="List the trash
 
 
 def _workspace(view: TenantView, workspace_id: str | None, permission: Permission) -> Workspace:
-    """The named workspace, or the organization's first."""
+    """The named workspace, or the first that the token can look into."""
     if workspace_id:
         return get_workspace(view.actor, str(workspace_id), permission=permission)
-    first = Workspace.objects.order_by("id").first()
+    first = visible_workspaces(view.actor).first()
     if first is None:
         raise NotFoundError(noun="workspace")
     return get_workspace(view.actor, first.pk, permission=permission)
@@ -385,6 +385,6 @@ class WorkspacesView(TenantView):
         responses={200: shapes.WorkspaceSerializer(many=True), **ERRORS},
     )
     def get(self, request: Request) -> Response:
-        """Workspaces of the token's organization."""
-        workspaces = Workspace.objects.order_by("id")
+        """Workspaces that the token can look into."""
+        workspaces = visible_workspaces(self.actor)
         return Response([{"id": w.pk, "name": w.name} for w in workspaces])

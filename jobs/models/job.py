@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import ClassVar, Self
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 
 from accounts.models import Organization
@@ -13,7 +15,7 @@ from library.models import ModelVersion
 from studio.core.ids import IdField
 from studio.core.keys import Wrapping
 from studio.core.scoping import ScopedManager
-from workspaces.models import Artifact, Workspace
+from workspaces.models import Artifact, Project, Workspace
 
 
 class Job(models.Model):
@@ -36,6 +38,9 @@ class Job(models.Model):
     tier = models.CharField(max_length=16, default="fast")
     model_version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="+")
     sealed_recipe = models.BinaryField()
+    project = models.ForeignKey(Project, null=True, on_delete=models.SET_NULL, related_name="jobs")
+    # The words of the prompt under the workspace's search key, cut to 63 bits; for search.
+    search_terms = ArrayField(models.BigIntegerField(), default=list)
     input_artifact = models.ForeignKey(
         Artifact, null=True, on_delete=models.PROTECT, related_name="+"
     )
@@ -80,4 +85,5 @@ class Job(models.Model):
                 condition=models.Q(status__in=["queued", "running"]),
                 name="job_open",
             ),
+            GinIndex(fields=["search_terms"], name="job_search"),
         ]

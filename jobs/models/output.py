@@ -12,7 +12,7 @@ from jobs.models.job import Job
 from studio.core.ids import IdField
 from studio.core.keys import Wrapping
 from studio.core.scoping import ScopedManager
-from workspaces.models import Artifact, Workspace
+from workspaces.models import Artifact, Project, Workspace
 
 
 class Output(models.Model):
@@ -26,6 +26,9 @@ class Output(models.Model):
     workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="outputs")
     job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="outputs")
     attempt = models.ForeignKey(JobAttempt, on_delete=models.PROTECT, related_name="outputs")
+    project = models.ForeignKey(
+        Project, null=True, on_delete=models.SET_NULL, related_name="outputs"
+    )
     index = models.PositiveIntegerField()
     seed = models.BigIntegerField()
     picture = models.ForeignKey(Artifact, on_delete=models.PROTECT, related_name="+")
@@ -45,6 +48,11 @@ class Output(models.Model):
                 fields=["workspace", "-id"],
                 condition=models.Q(trashed_at=None),
                 name="output_gallery",
+            ),
+            models.Index(
+                fields=["project", "-id"],
+                condition=models.Q(trashed_at=None),
+                name="output_project",
             ),
             models.Index(
                 fields=["workspace", "-trashed_at"],

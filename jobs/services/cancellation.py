@@ -12,6 +12,7 @@ from jobs.announcements import announce_cancel, announce_job
 from jobs.lifecycle import ATTEMPT_OPEN, JobStatus
 from jobs.models import Job, JobAttempt
 from jobs.services.transitions import move_job
+from workspaces.access import require_in
 
 
 @transaction.atomic
@@ -20,7 +21,7 @@ def cancel_job(*, job: Job, actor: Actor) -> bool:
 
     Returns False if the job had already ended: that is not an error, the user was just slower.
     """
-    actor.require(Permission.JOB_CANCEL)
+    require_in(actor, job.workspace, Permission.JOB_CANCEL)
     now = timezone.now()
     # Locked, so that an attempt that ends meanwhile cannot carry the job past the cancel.
     Job.objects.select_for_update(of=("self",)).get(pk=job.pk)

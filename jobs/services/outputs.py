@@ -17,13 +17,14 @@ from jobs.announcements import announce_output
 from jobs.models import Job, Output
 from jobs.recipes import open_recipe
 from jobs.services.submission import Submitted, submit_job
+from workspaces.access import require_in
 from workspaces.services.artifacts import remove_artifacts
 
 
 @transaction.atomic
 def trash_output(*, output: Output, actor: Actor) -> bool:
     """Put a picture into the trash; False if it lies there already."""
-    actor.require(Permission.OUTPUT_TRASH)
+    require_in(actor, output.workspace, Permission.OUTPUT_TRASH)
     now = timezone.now()
     if not Output.objects.filter(pk=output.pk, trashed_at=None).update(trashed_at=now):
         return False
@@ -35,7 +36,7 @@ def trash_output(*, output: Output, actor: Actor) -> bool:
 @transaction.atomic
 def restore_output(*, output: Output, actor: Actor) -> bool:
     """Bring a picture back from the trash; False if it was not there."""
-    actor.require(Permission.OUTPUT_TRASH)
+    require_in(actor, output.workspace, Permission.OUTPUT_TRASH)
     trashed = Output.objects.filter(pk=output.pk, trashed_at__isnull=False)
     if not trashed.update(trashed_at=None):
         return False

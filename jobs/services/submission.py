@@ -30,7 +30,7 @@ from library.models import ModelVersion
 from library.selectors import find_version, usable_versions
 from studio.core.errors import InvalidInputError
 from studio.core.ids import new_id
-from workspaces.access import find_input
+from workspaces.access import find_input, require_in
 from workspaces.models import Artifact, Workspace
 
 IDEMPOTENCY_KEY_MAX = 255
@@ -66,7 +66,7 @@ def submit_job(
         InvalidInputError: something about it is wrong; every field is named.
         ForbiddenError: the role may not submit.
     """
-    actor.require(Permission.JOB_SUBMIT)
+    require_in(actor, workspace, Permission.JOB_SUBMIT)
     if idempotency_key and (existing := _find(actor, idempotency_key)):
         return Submitted(job=existing, is_new=False)
     checked = _check(workspace, raw, idempotency_key)

@@ -9,7 +9,6 @@ from django.views.decorators.http import require_GET, require_POST, require_safe
 
 from accounts.http import signed_in
 from accounts.roles import Permission
-from accounts.selectors import organizations_of
 from gpuagent.protocol.recipe import Recipe
 from jobs import access
 from jobs.presenters import (
@@ -39,7 +38,7 @@ def _email(request: HttpRequest) -> str:
 @signed_in
 def home(request: HttpRequest) -> HttpResponse:
     """On to the first workspace the person can reach."""
-    workspaces = workspaces_of(organizations_of(str(request.user.pk)))
+    workspaces = workspaces_of(str(request.user.pk))
     if workspaces:
         return HttpResponseRedirect(f"/w/{workspaces[0].pk}/")
     message = "You are in no workspace yet. Ask an admin of your organization to invite you."

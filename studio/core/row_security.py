@@ -44,6 +44,19 @@ def guard_shared(table: str) -> migrations.RunSQL:
     )
 
 
+def append_only(table: str) -> migrations.RunSQL:
+    """Rows of `table` stay as they were written: the database refuses to change or delete them."""
+    return migrations.RunSQL(
+        [
+            """CREATE FUNCTION studio_refuse_change() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE EXCEPTION 'rows of % are append-only', TG_TABLE_NAME; END $$""",
+            f'CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON "{table}" '
+            "FOR EACH ROW EXECUTE FUNCTION studio_refuse_change()",
+        ],
+        [f'DROP TRIGGER append_only ON "{table}"', "DROP FUNCTION studio_refuse_change()"],
+    )
+
+
 def guard_child(table: str, column: str, parent: str, grandparent: str = "") -> migrations.RunSQL:
     """Rows of `table` are seen where their parent is, and written where it may be written.
 

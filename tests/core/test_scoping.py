@@ -21,7 +21,15 @@ import pytest
 from django.db import ProgrammingError, transaction
 from django.db.models import Count, Exists, F, OuterRef, Prefetch, QuerySet
 
-from accounts.models import AuditEvent, Organization, User
+from accounts.models import (
+    AuditEvent,
+    IdentityProvider,
+    Invitation,
+    Organization,
+    Team,
+    TeamMember,
+    User,
+)
 from jobs.models import Job, JobAttempt, Output
 from library.models import ModelAsset, ModelFile, ModelVersion
 from studio.core.scoping import (
@@ -32,12 +40,19 @@ from studio.core.scoping import (
     system_scope,
 )
 from tests import factories
-from workspaces.models import Artifact, Workspace
+from workspaces.models import Artifact, Project, ShareLink, Workspace, WorkspaceGrant
 
 pytestmark = pytest.mark.django_db
 OWNED = [
     AuditEvent,
+    Team,
+    TeamMember,
+    Invitation,
+    IdentityProvider,
     Workspace,
+    WorkspaceGrant,
+    Project,
+    ShareLink,
     Artifact,
     ModelAsset,
     ModelVersion,

@@ -96,21 +96,28 @@ def _retire(workspace: Workspace) -> bool:
 
 
 def rewrap_master() -> int:
-    """Wrap every workspace's key with the first master key; how many were under another."""
-    changed = 0
-    for workspace in Workspace.objects.order_by("pk").iterator():
-        with transaction.atomic():
-            row = Workspace.objects.select_for_update().get(pk=workspace.pk)
-            fields = {}
-            for name in ("wrapped_key", "retiring_key"):
-                value = getattr(row, name)
-                moved = rewrap_with_master(value) if value else None
-                if moved is not None:
-                    fields[name] = moved
-            if fields:
-                Workspace.objects.filter(pk=row.pk).update(**fields)
-                changed += 1
-    return changed
+    """Wrap with the first master key all that is under another; how many rows that were."""
+    return sum(
+        _rewrap_row(model, pk, columns)
+        for model in apps.get_models()
+        if (columns := getattr(model, "under_master_key", ()))
+        for pk in model._default_manager.order_by("pk").values_list("pk", flat=True)
+    )
+
+
+def _rewrap_row(model: type[models.Model], pk: str, columns: tuple[str, ...]) -> bool:
+    manager: Any = model._default_manager
+    with transaction.atomic():
+        row = manager.select_for_update().filter(pk=pk).first()
+        if row is None:
+            return False
+        fields = {}
+        for name in columns:
+            value = getattr(row, name)
+            moved = rewrap_with_master(value) if value else None
+            if moved is not None:
+                fields[name] = moved
+        return bool(fields and manager.filter(pk=pk).update(**fields))
 
 
 def _move(workspace: Workspace) -> int:

@@ -16,7 +16,7 @@ from accounts.roles import Permission
 from accounts.services.audit import record_event
 from gpuagent.protocol.recipe import FieldProblem
 from studio.core.errors import InvalidInputError
-from workspaces.access import find_input
+from workspaces.access import find_input, require_in
 from workspaces.models import Artifact, ArtifactKind, Workspace
 from workspaces.services.artifacts import store_bytes
 
@@ -91,7 +91,7 @@ def add_upload(*, actor: Actor, workspace: Workspace, content: bytes) -> Artifac
         InvalidInputError: the picture is refused; the message says why.
         StoreFullError: there is no room.
     """
-    actor.require(Permission.UPLOAD_CREATE)
+    require_in(actor, workspace, Permission.UPLOAD_CREATE)
     with _decoding:
         encoded, size = _as_png(content)
     known = find_input(workspace, hashlib.sha256(encoded).hexdigest())

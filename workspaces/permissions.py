@@ -11,7 +11,8 @@ from typing_extensions import override
 
 from accounts.actors import Actor
 from accounts.roles import Permission
-from studio.core.errors import UnauthenticatedError
+from studio.core.errors import ForbiddenError, UnauthenticatedError
+from studio.core.scoping import organization_scope
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView
@@ -22,11 +23,11 @@ class DeclaredPermission(BasePermission):
 
     @override
     def has_permission(self, request: Request, view: APIView) -> bool:
-        """Check the token's role.
+        """Check what the token may do at all; in which workspace is checked with the object.
 
         Raises:
             UnauthenticatedError: no token.
-            ForbiddenError: the role does not carry the permission.
+            ForbiddenError: neither its role nor a grant carries the permission.
         """
         permission: Permission | None = getattr(view, "permissions", {}).get(request.method)
         if permission is None:
@@ -35,5 +36,14 @@ class DeclaredPermission(BasePermission):
             raise MethodNotAllowed(request.method or "")
         if not isinstance(request.auth, Actor):
             raise UnauthenticatedError
-        request.auth.require(permission)
+        if not request.auth.can(permission):
+            _require_somewhere(request.auth, permission)
         return True
+
+
+def _require_somewhere(actor: Actor, permission: Permission) -> None:
+    from workspaces.access import can_somewhere  # models: not loaded yet above
+
+    with organization_scope(actor.organization_id):
+        if not can_somewhere(actor, permission):
+            raise ForbiddenError(permission=permission.value)

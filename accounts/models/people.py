@@ -1,7 +1,7 @@
-"""Who: the tables that a scope is found with, and the audit log.
+"""Users, organizations, memberships, teams.
 
-User, Organization, Membership and ApiToken are read before any scope exists (they decide which one
-opens), so their managers are plain; `accounts.selectors` is the only reader.
+User, Organization and Membership are read before any scope exists (they decide which one opens),
+so their managers are plain; `accounts.selectors` is the only reader.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from django.db.models.functions import Lower
 
 from accounts.roles import Role
 from studio.core.ids import IdField
+from studio.core.keys import new_wrapped_key
 from studio.core.scoping import ScopedManager
 
 
@@ -29,12 +30,17 @@ class UserManager(BaseUserManager["User"]):
 
 
 class User(AbstractBaseUser):
-    """A person, known by e-mail address; may belong to several organizations."""
+    """A person, known by e-mail address, who may belong to several organizations.
+
+    A service account is one, too: it belongs to one organization, has no password and acts
+    through API tokens alone.
+    """
 
     id = IdField(prefix="usr")
     email = models.EmailField(unique=True)
     name = models.CharField(max_length=120, blank=True)
     is_active = models.BooleanField(default=True)
+    is_service = models.BooleanField(default=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects: ClassVar[UserManager] = UserManager()
@@ -46,13 +52,27 @@ class User(AbstractBaseUser):
     class Meta:
         constraints = [models.UniqueConstraint(Lower("email"), name="user_email_ci")]
 
+    @property
+    def shown_name(self) -> str:
+        """The name, or the address of who has given none."""
+        return self.name or self.email
+
 
 class Organization(models.Model):
-    """The tenant: isolation, keys and money end here."""
+    """The tenant: isolation, keys and money end here.
+
+    Its key seals what belongs to no workspace. `session_hours` is how long its members stay
+    signed in at most; None leaves it to the installation.
+    """
 
     id = IdField(prefix="org")
     name = models.CharField(max_length=120)
+    wrapped_key = models.BinaryField(default=new_wrapped_key)
+    requires_second_factor = models.BooleanField(default=False)
+    session_hours = models.PositiveIntegerField(null=True)
     created_at = models.DateTimeField(auto_now_add=True)
+
+    under_master_key: ClassVar[tuple[str, ...]] = ("wrapped_key",)
 
 
 class Membership(models.Model):
@@ -71,35 +91,32 @@ class Membership(models.Model):
         ]
 
 
-class ApiToken(models.Model):
-    """A program's credential: acts as its user in one organization. Only its hash is stored."""
+class Team(models.Model):
+    """Members who are let into workspaces together."""
 
-    id = IdField(prefix="tok")
-    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_tokens")
-    organization = models.ForeignKey(
-        Organization, on_delete=models.CASCADE, related_name="api_tokens"
-    )
+    id = IdField(prefix="tea")
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="teams")
     name = models.CharField(max_length=80)
-    prefix = models.CharField(max_length=16)
-    token_hash = models.CharField(max_length=64, unique=True)
-    created_at = models.DateTimeField(auto_now_add=True)
-    expires_at = models.DateTimeField(null=True)
-    last_used_at = models.DateTimeField(null=True)
-    revoked_at = models.DateTimeField(null=True)
-
-
-class AuditEvent(models.Model):
-    """Who did what, when, on which object. Append-only; ids and codes, never content."""
-
-    id = IdField(prefix="aud")
-    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="+")
-    actor_id = models.CharField(max_length=30)
-    token_id = models.CharField(max_length=30, blank=True)
-    action = models.CharField(max_length=64)
-    object_id = models.CharField(max_length=30)
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects: ClassVar[ScopedManager[Self]] = ScopedManager()
 
     class Meta:
-        indexes = [models.Index(fields=["organization", "-created_at"])]
+        constraints = [
+            models.UniqueConstraint("organization", Lower("name"), name="team_name_once")
+        ]
+
+
+class TeamMember(models.Model):
+    """A member of a team; who leaves the organization leaves its teams."""
+
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="+")
+    team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="members")
+    membership = models.ForeignKey(Membership, on_delete=models.CASCADE, related_name="teams")
+
+    objects: ClassVar[ScopedManager[Self]] = ScopedManager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["team", "membership"], name="team_member_once")
+        ]
