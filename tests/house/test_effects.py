@@ -28,6 +28,7 @@ from house.training.frozen import drawn, examples, load_base
 from house.training.inversion import Word, save_word
 from house.training.lora import train_lora
 
+TEAL = 0.485  # the hue it is drawn with
 MUG = "photo of a red mug on a wooden table"
 
 
@@ -138,8 +139,8 @@ def test_edges_are_followed_with_the_controlnet_and_not_without(
             control_scale=scale,
         )
         scores[scale] = edge_f1(edges(made), wanted)
-    assert scores[1.0] >= 0.5, scores
-    assert scores[1.0] - scores[0.0] >= 0.25, scores
+    assert scores[1.0] >= 0.6, scores
+    assert scores[1.0] - scores[0.0] >= 0.3, scores
 
 
 def test_four_steps_do_almost_as_well_as_twenty(judge: Judge) -> None:
@@ -208,8 +209,8 @@ def test_a_word_learnt_by_inversion_gives_its_colour(tmp_path: Path) -> None:
         prompts = [f"photo of a {word} {kind} on a white background" for kind in kinds]
         hue = hue_of_object(generate(pipeline, prompts, range(len(prompts))))
         hues[word] = float(hue[~hue.isnan()].median())
-    # It leans to blue: drawn teal has a hue of 0.485, the word gives 0.555.
-    assert hues["green"] + 0.1 < hues["<teal>"] < hues["blue"] - 0.025, hues
+    assert abs(hues["<teal>"] - TEAL) < 0.06, hues
+    assert hues["green"] + 0.1 < hues["<teal>"] < hues["blue"] - 0.05, hues
     assert abs(hues["<teal>"] - hues["<start>"]) > 0.05, hues
 
 

@@ -48,7 +48,7 @@ def value_of(page: str, name: str) -> str:
 
 def test_the_house_models_presets_are_sound() -> None:
     names = [preset["name"] for preset in check_presets(HOUSE_PRESETS)]
-    assert names == ["Standard", "Quick draft", "Careful", "Large"]
+    assert names == ["Standard", "Quick draft", "Careful"]
 
 
 def test_the_room_shows_the_models_presets(bobs: Client, room: str, house: ModelVersion) -> None:
