@@ -22,10 +22,11 @@ from django.utils import timezone
 from PIL import Image
 
 from accounts.actors import Actor
-from accounts.models import Membership, Organization, User
-from accounts.roles import Role
+from accounts.models import Membership, Organization, Team, TeamMember, User
+from accounts.roles import Role, WorkspaceRole
 from accounts.selectors import find_actor
 from accounts.services.tokens import create_token
+from accounts.token_limits import NO_LIMITS, Limits
 from gpuagent.protocol.manifest import build_manifest
 from gpuagent.protocol.messages import AttemptFinish, Heartbeat, OutputCommit, StoredFile
 from gpuagent.protocol.recipe import parse_recipe
@@ -43,7 +44,7 @@ from library.models import ModelVersion
 from library.services.registration import Description, register_model
 from studio.core import storage
 from studio.core.scoping import organization_scope, system_scope
-from workspaces.models import Artifact, ArtifactKind, Workspace
+from workspaces.models import Artifact, ArtifactKind, Workspace, WorkspaceGrant
 from workspaces.services.artifacts import artifact_context, store_bytes
 from workspaces.services.keys import data_key
 
@@ -79,16 +80,54 @@ def make_workspace(organization: Organization, name: str = "Room") -> Workspace:
         return Workspace.objects.create(organization=organization, name=name)
 
 
+def make_team(organization: Organization, *users: User, name: str = "Team") -> Team:
+    with organization_scope(organization.pk):
+        team = Team.objects.create(organization=organization, name=name)
+        for membership in Membership.objects.filter(organization=organization, user__in=users):
+            TeamMember.objects.create(organization=organization, team=team, membership=membership)
+    return team
+
+
+def make_grant(
+    workspace: Workspace,
+    to: User | Team,
+    role: WorkspaceRole = WorkspaceRole.ARTIST,
+) -> WorkspaceGrant:
+    """Lets a member or a team into a workspace."""
+    with organization_scope(workspace.organization_id):
+        whom: dict[str, Membership | Team] = {}
+        if isinstance(to, Team):
+            whom["team"] = to
+        else:
+            whom["membership"] = Membership.objects.get(
+                user=to, organization_id=workspace.organization_id
+            )
+        return WorkspaceGrant.objects.create(
+            organization_id=workspace.organization_id, workspace=workspace, role=role, **whom
+        )
+
+
+def restrict(workspace: Workspace) -> Workspace:
+    """Closes the workspace to all but owners, admins and those with a grant."""
+    with organization_scope(workspace.organization_id):
+        Workspace.objects.filter(pk=workspace.pk).update(is_restricted=True)
+        workspace.refresh_from_db()
+    return workspace
+
+
 def make_actor(user: User, organization: Organization) -> Actor:
     actor = find_actor(user.pk, organization.pk)
     assert actor is not None, f"{user.email} is no member of {organization.name}"
     return actor
 
 
-def make_token(user: User, organization: Organization, *, name: str = "script") -> str:
+def make_token(
+    user: User, organization: Organization, *, name: str = "script", limits: Limits = NO_LIMITS
+) -> str:
     """The plain text of a new API token."""
+    actor = make_actor(user, organization)
     with organization_scope(organization.pk):
-        _token, plain = create_token(actor=make_actor(user, organization), name=name)
+        _token, plain = create_token(actor=actor, name=name, limits=limits)
     return plain
 
 

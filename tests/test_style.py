@@ -36,8 +36,6 @@ BANNED = {
     "cfg": "guidance_scale",
 }
 ALLOWED = {
-    ("accounts/api.py", "tenant"): "TenantView: the base of views that open a scope",
-    ("jobs/api/views.py", "tenant"): "the same class, used",
     ("*", "cancelled"): "asyncio.CancelledError and Future.cancelled are the library's names",
 }
 

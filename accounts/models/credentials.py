@@ -103,4 +103,5 @@ class IdentityProvider(models.Model):
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
+    under_organization_key: ClassVar[tuple[str, ...]] = ("sealed_config",)
     objects: ClassVar[ScopedManager[Self]] = ScopedManager()

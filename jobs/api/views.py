@@ -17,7 +17,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from typing_extensions import override
 
-from accounts.api import TenantView
 from accounts.roles import Permission
 from gpuagent.protocol.recipe import FieldProblem
 from gpuagent.protocol.taxonomy import SAMPLERS
@@ -33,6 +32,7 @@ from library.presets import usable_presets
 from library.selectors import usable_versions
 from studio.core.errors import InvalidInputError, NotFoundError
 from workspaces.access import get_workspace, visible_workspaces
+from workspaces.api import OrganizationView
 from workspaces.models import Workspace
 from workspaces.services.uploads import add_upload
 
@@ -62,7 +62,9 @@ BEFORE = OpenApiParameter("before", OpenApiTypes.STR, description="`next` of the
 TRASH = OpenApiParameter("trash", OpenApiTypes.BOOL, description="List the trash instead.")
 
 
-def _workspace(view: TenantView, workspace_id: str | None, permission: Permission) -> Workspace:
+def _workspace(
+    view: OrganizationView, workspace_id: str | None, permission: Permission
+) -> Workspace:
     """The named workspace, or the first that the token can look into."""
     if workspace_id:
         return get_workspace(view.actor, str(workspace_id), permission=permission)
@@ -110,7 +112,7 @@ def _answer(request: Request, job: Job, *, status: int) -> Response:
     return Response(shapes.job_json(job), status=status, headers=headers)
 
 
-class JobsView(TenantView):
+class JobsView(OrganizationView):
     """Submit and list."""
 
     permissions = {"GET": Permission.JOB_VIEW, "POST": Permission.JOB_SUBMIT}
@@ -151,7 +153,7 @@ class JobsView(TenantView):
         return Response({"results": results, "next": following})
 
 
-class JobView(TenantView):
+class JobView(OrganizationView):
     """One job."""
 
     permissions = {"GET": Permission.JOB_VIEW}
@@ -165,7 +167,7 @@ class JobView(TenantView):
         return _answer(request, job, status=200)
 
 
-class JobCancelView(TenantView):
+class JobCancelView(OrganizationView):
     """Cancel."""
 
     permissions = {"POST": Permission.JOB_CANCEL}
@@ -193,7 +195,7 @@ class EventStreamRenderer(BaseRenderer):
         return JSONRenderer().render(data)
 
 
-class JobEventsView(TenantView):
+class JobEventsView(OrganizationView):
     """Follow."""
 
     permissions = {"GET": Permission.JOB_VIEW}
@@ -212,7 +214,7 @@ class JobEventsView(TenantView):
         return response
 
 
-class OutputsView(TenantView):
+class OutputsView(OrganizationView):
     """Pictures."""
 
     permissions = {"GET": Permission.OUTPUT_VIEW}
@@ -235,7 +237,7 @@ class OutputsView(TenantView):
         return Response({"results": results, "next": following})
 
 
-class OutputView(TenantView):
+class OutputView(OrganizationView):
     """One picture."""
 
     permissions = {"GET": Permission.OUTPUT_VIEW, "DELETE": Permission.OUTPUT_TRASH}
@@ -259,7 +261,7 @@ class OutputView(TenantView):
         return Response(status=204)
 
 
-class OutputRestoreView(TenantView):
+class OutputRestoreView(OrganizationView):
     """Bring back."""
 
     permissions = {"POST": Permission.OUTPUT_TRASH}
@@ -277,7 +279,7 @@ class OutputRestoreView(TenantView):
         return Response(shapes.output_json(output))
 
 
-class OutputRerunView(TenantView):
+class OutputRerunView(OrganizationView):
     """Make again."""
 
     permissions = {"POST": Permission.JOB_SUBMIT}
@@ -301,7 +303,7 @@ class OutputRerunView(TenantView):
         return _answer(request, submitted.job, status=201 if submitted.is_new else 200)
 
 
-class UploadsView(TenantView):
+class UploadsView(OrganizationView):
     """Starting pictures."""
 
     permissions = {"POST": Permission.UPLOAD_CREATE}
@@ -334,7 +336,7 @@ class UploadsView(TenantView):
         return Response(body, status=201)
 
 
-class ModelsView(TenantView):
+class ModelsView(OrganizationView):
     """Models."""
 
     permissions = {"GET": Permission.MODEL_VIEW}
@@ -361,7 +363,7 @@ class ModelsView(TenantView):
         return Response(models)
 
 
-class SamplersView(TenantView):
+class SamplersView(OrganizationView):
     """Samplers."""
 
     permissions = {"GET": Permission.MODEL_VIEW}
@@ -375,7 +377,7 @@ class SamplersView(TenantView):
         return Response([{"id": s.id, "label": s.label} for s in SAMPLERS.values()])
 
 
-class WorkspacesView(TenantView):
+class WorkspacesView(OrganizationView):
     """Workspaces."""
 
     permissions = {"GET": Permission.WORKSPACE_VIEW}

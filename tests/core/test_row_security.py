@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 from django.db import DatabaseError, connection, transaction
+from django.utils import timezone
 
-from accounts.models import Organization
+from accounts.models import AuditEvent, IdentityProvider, Invitation, Organization, User
+from accounts.roles import Role
 from library.models import ModelAsset
 from studio.core.row_security import is_passed_by
 from studio.core.scoping import organization_scope, system_scope
 from tests import factories
 from tests.core.test_scoping import OWNED
-from workspaces.models import Workspace
+from workspaces.models import Project, ShareLink, Workspace
 
 pytestmark = pytest.mark.django_db
 TABLES = sorted(model._meta.db_table for model in OWNED)
@@ -39,8 +41,43 @@ def both(tmp_path: Path) -> tuple[Organization, Organization]:
         factories.make_model_version(organization=organization, folder=folder, name=name)
         factories.make_token(artist, organization)
         factories.make_output(factories.make_actor(artist, organization), workspace, agent)
+        factories.make_grant(workspace, factories.make_team(organization, artist))
+        _make_what_has_no_service_yet(organization, workspace, artist)
         made.append(organization)
     return made[0], made[1]
+
+
+def _make_what_has_no_service_yet(
+    organization: Organization, workspace: Workspace, by: User
+) -> None:
+    now = timezone.now()
+    with organization_scope(organization.pk):
+        Invitation.objects.create(
+            organization=organization,
+            email="guest@example.org",
+            role=Role.VIEWER.value,
+            token_hash=organization.pk,
+            invited_by=by,
+            sent_at=now,
+            expires_at=now,
+        )
+        IdentityProvider.objects.create(organization=organization, kind="oidc", sealed_config=b"")
+        where = {"organization": organization, "workspace": workspace, "created_by": by}
+        Project.objects.create(sealed_name=b"", **where)
+        ShareLink.objects.create(
+            sealed_title=b"", token_hash=organization.pk, expires_at=now, **where
+        )
+
+
+def test_the_audit_log_is_append_only(both: tuple[Organization, Organization]) -> None:
+    with system_scope():
+        assert AuditEvent.objects.exists()
+        for change in (
+            lambda: AuditEvent.objects.update(actor_id="usr_somebody_else"),
+            lambda: AuditEvent.objects.all().delete(),
+        ):
+            with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
+                change()
 
 
 @pytest.mark.parametrize("table", TABLES)

@@ -13,7 +13,7 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from accounts.actors import Actor
-from accounts.models import AuditEvent
+from accounts.models import AuditEvent, Organization
 from gpuagent.protocol.sealing import SealBrokenError, new_key
 from jobs.models import Job, JobAttempt, Output
 from jobs.recipes import open_manifest, open_recipe
@@ -61,9 +61,23 @@ def test_everything_sealed_is_known_to_the_rotation() -> None:
         for field in model._meta.fields
         if field.get_internal_type() == "BinaryField"
     }
-    masters = {("Workspace", "wrapped_key"), ("Workspace", "retiring_key")}
+    others = {
+        (model.__name__, name)
+        for model in apps.get_models()
+        for kind in ("under_master_key", "under_organization_key")
+        for name in getattr(model, kind, ())
+    }
     known = {(entry.model.__name__, entry.column) for entry in rotation.sealed_columns()}
-    assert binary - masters == known
+    assert binary - others == known
+
+
+def test_the_master_key_reaches_every_key_it_wraps(organization_b: Organization) -> None:
+    wrapped = {
+        (model.__name__, name)
+        for model in apps.get_models()
+        for name in getattr(model, "under_master_key", ())
+    }
+    assert wrapped >= {("Workspace", "wrapped_key"), ("Organization", "wrapped_key")}
 
 
 def test_a_rotation_moves_every_key_and_loses_nothing(output: Output) -> None:
@@ -182,6 +196,8 @@ def test_a_new_master_key_takes_over(output: Output, settings: Settings) -> None
     call_command("rotate_master_key")
     settings.STUDIO_MASTER_KEY = new
     _opens(output)
+    output.organization.refresh_from_db()
+    assert unwrap_with_master(output.organization.wrapped_key)
     assert open_in(output.workspace, sealed, kind="k", object_id="o") == b"x"
     settings.STUDIO_MASTER_KEY = old
     with pytest.raises(SealBrokenError):

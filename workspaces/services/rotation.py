@@ -142,14 +142,19 @@ def _move_column(entry: SealedColumn, workspace: Workspace, keys: list[bytes]) -
 
 
 def _batches(entry: SealedColumn, workspace: Workspace) -> Iterator[list[str]]:
-    names = {field.name for field in entry.model._meta.get_fields()}
-    owner = "workspace" if "workspace" in names else "job__workspace"
+    owner, last = _owner_of(entry.model), ""
     manager: Any = entry.model._default_manager
-    last = ""
+    sealed = manager.filter(**{owner: workspace.pk, f"{entry.column}__isnull": False})
     while ids := list(
-        manager.filter(**{owner: workspace.pk, "pk__gt": last})
-        .order_by("pk")
-        .values_list("pk", flat=True)[:BATCH]
+        sealed.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:BATCH]
     ):
         yield ids
         last = ids[-1]
+
+
+def _owner_of(model: type[models.Model]) -> str:
+    """How a row of the model names its workspace."""
+    if model is Workspace:
+        return "pk"
+    names = {field.name for field in model._meta.get_fields()}
+    return "workspace" if "workspace" in names else "job__workspace"

@@ -12,7 +12,6 @@ from typing_extensions import override
 from accounts.actors import Actor
 from accounts.roles import Permission
 from studio.core.errors import ForbiddenError, UnauthenticatedError
-from studio.core.scoping import organization_scope
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView
@@ -36,14 +35,7 @@ class DeclaredPermission(BasePermission):
             raise MethodNotAllowed(request.method or "")
         if not isinstance(request.auth, Actor):
             raise UnauthenticatedError
-        if not request.auth.can(permission):
-            _require_somewhere(request.auth, permission)
-        return True
-
-
-def _require_somewhere(actor: Actor, permission: Permission) -> None:
-    from workspaces.access import can_somewhere  # models: not loaded yet above
-
-    with organization_scope(actor.organization_id):
-        if not can_somewhere(actor, permission):
+        may_somewhere = getattr(view, "may_somewhere", None)
+        if not request.auth.can(permission) and not (may_somewhere and may_somewhere(permission)):
             raise ForbiddenError(permission=permission.value)
+        return True

@@ -14,9 +14,10 @@ from accounts.actors import Actor
 from accounts.roles import Permission
 from studio.core.errors import UnauthenticatedError
 from studio.core.scoping import organization_scope
+from workspaces.access import can_somewhere
 
 
-class TenantView(APIView):
+class OrganizationView(APIView):
     """An API view that runs inside the scope of its token's organization."""
 
     permissions: dict[str, Permission] = {}
@@ -28,6 +29,11 @@ class TenantView(APIView):
         if not isinstance(actor, Actor):
             raise UnauthenticatedError
         return actor
+
+    def may_somewhere(self, permission: Permission) -> bool:
+        """Whether a grant in some workspace gives what the role does not."""
+        with organization_scope(self.actor.organization_id):
+            return can_somewhere(self.actor, permission)
 
     @override
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:  # DRF's signature
