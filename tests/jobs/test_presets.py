@@ -62,7 +62,7 @@ def test_the_room_shows_the_models_presets(bobs: Client, room: str, house: Model
     assert [recipe for _name, _title, recipe in shown] == [
         preset["recipe"] for preset in HOUSE_PRESETS
     ]
-    assert shown[1][1] == "8 steps, UniPC, guidance 4"
+    assert shown[1][1] == "10 steps, UniPC, guidance 4"
     ((group, label, hidden),) = GROUP.findall(page)
     assert (group, hidden) == ("presets_1", "")
     assert re.search(rf'value="{house.digest}"[^>]* data-presets="presets_1" checked', page)
