@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import product
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -192,7 +193,11 @@ def test_a_deleted_workspace_is_gone_for_everybody(
 
 
 def test_the_actor_of_a_workspace_is_not_looked_up_twice(
-    closed: Workspace, bob: User, bob_in_a: Actor, in_a: None, django_assert_num_queries: Callable
+    closed: Workspace,
+    bob: User,
+    bob_in_a: Actor,
+    in_a: None,
+    django_assert_num_queries: Callable[..., Any],
 ) -> None:
     factories.make_grant(closed, bob)
     here = actor_within(bob_in_a, closed)
