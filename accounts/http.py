@@ -10,9 +10,14 @@ from typing import Any, TypeVar
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponseBase
 
+from accounts.actors import Actor
+from accounts.addresses import client_address
+from accounts.models import Organization
 from accounts.roles import Permission
-from studio.core.errors import UnauthenticatedError
+from accounts.selectors import find_actor
+from studio.core.errors import NotFoundError, UnauthenticatedError
 from studio.core.problems import wants_json
+from studio.core.scoping import organization_scope
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -35,6 +40,40 @@ def declare(view: View, access: Access) -> View:
 def public(reason: str) -> Callable[[View], View]:
     """No sign-in needed, for this reason."""
     return lambda view: declare(view, Access(kind="public", reason=reason))
+
+
+class OrganizationRequest(HttpRequest):
+    """A request whose organization and actor are known and allowed."""
+
+    actor: Actor
+    organization: Organization
+
+
+def organization_page(permission: Permission) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A view under `/o/<organization_id>/` that needs the permission there."""
+
+    def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(view)
+        def wrapper(
+            request: OrganizationRequest, organization_id: str, *args: object, **kwargs: object
+        ) -> HttpResponseBase:
+            if not request.user.is_authenticated:
+                return sign_in_first(request)
+            address = client_address(request)
+            actor = find_actor(str(request.user.pk), organization_id, address=address)
+            if actor is None:
+                raise NotFoundError(noun="organization")
+            request.organization = Organization.objects.get(pk=organization_id)
+            request.actor = actor
+            with organization_scope(organization_id):
+                actor.require(permission)
+                answer: HttpResponseBase = view(request, *args, **kwargs)
+                answer.headers.setdefault("Cache-Control", "no-store")
+                return answer
+
+        return declare(wrapper, Access(kind="organization", permission=permission))
+
+    return decorate
 
 
 def sign_in_first(request: HttpRequest) -> HttpResponseBase:

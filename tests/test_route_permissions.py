@@ -30,6 +30,8 @@ from workspaces.models import Workspace
 
 pytestmark = pytest.mark.django_db
 
+# Pages within a wall: by what their address must begin.
+SCOPED = {"workspace": "workspace_id", "organization": "organization_id"}
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 # allauth's own views: each does its own checking, and why it is reachable is said here.
 ALLAUTH: Mapping[str, str] = {
@@ -135,9 +137,9 @@ def test_every_route_says_who_may_use_it(route: Route) -> None:
         assert handlers == set(route.api_permissions)
     elif route.access.kind == "public":
         assert len(route.access.reason) > 10
-    elif route.access.kind == "workspace":
+    elif route.access.kind in SCOPED:
         assert route.access.permission is not None
-        assert route.parameters[0] == "workspace_id", "the scope comes from the address"
+        assert route.parameters[0] == SCOPED[route.access.kind], "the scope comes from the address"
     else:
         assert route.access.kind in ("signed_in", "agent")
 
@@ -199,7 +201,7 @@ def check(
     return calls
 
 
-PAGES = [r for r in OURS if r.access is not None and r.access.kind == "workspace"]
+PAGES = [r for r in OURS if r.access is not None and r.access.kind in SCOPED]
 API = [r for r in OURS if r.access is None]
 
 

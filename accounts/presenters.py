@@ -1,0 +1,45 @@
+"""What pages of an organization show around their content."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.urls import reverse
+
+from accounts.actors import Actor
+from accounts.http import OrganizationRequest
+from accounts.roles import Permission
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """An entry of the navigation: its name, its route, and who sees it."""
+
+    title: str
+    route: str
+    permission: Permission
+
+
+SECTIONS = (Section("Organization", "organization-settings", Permission.ORGANIZATION_MANAGE),)
+
+
+def organization_context(request: OrganizationRequest, route: str) -> dict[str, Any]:
+    """The frame of the page at `route`: whose it is, and where else one can go."""
+    return {
+        "organization": request.organization,
+        "account_email": str(getattr(request.user, "email", "")),
+        "sections": [
+            {
+                "title": section.title,
+                "url": reverse(section.route, args=[request.organization.pk]),
+                "is_here": section.route == route,
+            }
+            for section in sections_of(request.actor)
+        ],
+    }
+
+
+def sections_of(actor: Actor) -> list[Section]:
+    """The sections that the actor may open."""
+    return [section for section in SECTIONS if actor.can(section.permission)]
