@@ -216,7 +216,7 @@ def test_a_preset_sets_what_it_names_and_nothing_else(room: Page) -> None:
     # Then: it is marked, its values are in the form, and the prompt stays
     expect(draft).to_have_attribute("aria-pressed", "true")
     expect(standard).to_have_attribute("aria-pressed", "false")
-    expect(room.locator("#id_num_inference_steps")).to_have_value("8")
+    expect(room.locator("#id_num_inference_steps")).to_have_value("10")
     expect(room.locator("#id_sampler")).to_have_value("unipc")
     expect(room.locator("#id_prompt")).to_have_value(PROMPT)
     # When: a value is changed by hand; Then: no preset is marked
