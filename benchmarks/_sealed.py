@@ -20,7 +20,7 @@ from studio.core import storage
 from studio.core.scoping import organization_scope, system_scope
 from workspaces.models import Artifact, ArtifactKind, Workspace
 from workspaces.services import rotation as service
-from workspaces.services.artifacts import read_range, store_bytes
+from workspaces.services.artifacts import read_all, read_range, store_bytes
 from workspaces.services.keys import data_key, new_data_key
 from workspaces.signing import media_url
 
@@ -86,11 +86,13 @@ def deliveries(port: int, files: Path, times: int) -> dict[str, Figure]:
         for name, size in PICTURES.items():
             content = os.urandom(size)
             (files / name).write_bytes(content)
-            urls = media_url(_stored(content)), f"/plain/{name}"
+            artifact = _stored(content)
+            urls = media_url(artifact), f"/plain/{name}"
             few = times if size <= PIECE_BYTES else times // 4
             figures |= _compare(f"delivery{{}}_{name}", get_over_http, urls, size, few)
             if size <= PIECE_BYTES:  # Django's own client cannot stream what is asynchronous
                 figures |= _compare(f"view{{}}_{name}", _in_process(), urls, size, times)
+                figures[f"opening_ms_{name}"] = _opening(artifact.pk, content, times)
     say(f"delivery: {figures}, load {load()}")
     return figures | {"delivery_ratio": figures["delivery_ratio_1m"]}
 
@@ -111,6 +113,19 @@ def _compare(
         name.format("_plain_ms"): median(plain[3:]) * 1000,
         name.format("_ratio"): median(_quotients(ours[3:], plain[3:])),
     }
+
+
+def _opening(artifact_id: str, content: bytes, times: int) -> float:
+    """The part of a delivery that is encryption: both keys, the file, its segments."""
+    taken = list[float]()
+    with system_scope():
+        artifact = Artifact.objects.select_related("workspace").get(pk=artifact_id)
+    for _ in range(times):
+        began = time.perf_counter()
+        opened = read_all(artifact)
+        taken.append(time.perf_counter() - began)
+        assert opened == content
+    return median(taken) * 1000
 
 
 def _quotients(ours: Sequence[float], reference: Sequence[float]) -> list[float]:

@@ -14,6 +14,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
+from typing_extensions import Buffer, override
 
 from gpuagent.protocol.sealing import (
     HEADER,
@@ -251,7 +252,8 @@ def test_streams_that_take_turns_do_not_disturb_each_other(
 class Hesitant(io.BytesIO):
     """A source that gives less than it is asked for, as network files may."""
 
-    def readinto(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]  # plain
+    @override
+    def readinto(self, buffer: Buffer, /) -> int:
         return super().readinto(memoryview(buffer)[:7])
 
 
