@@ -90,8 +90,40 @@ def at_work(tasks: dict[str, Callable[[], object]]) -> Iterator[Crowd]:
             thread.join(PATIENCE_S)
 
 
+class Straggler:
+    """Somebody who read the workspace's key before a rotation, and writes under it after."""
+
+    def __init__(self, workspace_id: str) -> None:
+        self._workspace_id = workspace_id
+        self._holds, self._may_write = threading.Event(), threading.Event()
+        self._may_write.set()
+
+    def write(self) -> None:
+        with system_scope():
+            room = Workspace.objects.get(pk=self._workspace_id)
+        self._holds.set()
+        self._may_write.wait(PATIENCE_S)
+        factories.make_input(room)
+        self._holds.clear()
+
+    @contextmanager
+    def holding_the_key(self) -> Iterator[None]:
+        self._may_write.clear()
+        try:
+            assert self._holds.wait(PATIENCE_S)
+            yield
+        finally:
+            self._may_write.set()
+
+
+@pytest.fixture
+def straggler(workspace: Workspace) -> Straggler:
+    return Straggler(workspace.pk)
+
+
 @pytest.fixture
 def tasks(
+    straggler: Straggler,
     bob: User,
     bob_in_a: Actor,
     organization_a: Organization,
@@ -140,11 +172,13 @@ def tasks(
         "ask": ask,
         "make": make,
         "sweep": sweep,
+        "write late": straggler.write,
     }
 
 
 def test_nobody_notices_a_rotation_and_nothing_is_lost(
     workspace: Workspace,
+    straggler: Straggler,
     tasks: dict[str, Callable[[], object]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -154,7 +188,8 @@ def test_nobody_notices_a_rotation_and_nothing_is_lost(
         crowd.wait_until_everybody_began_anew()
         for _ in range(ROTATIONS):
             (old,) = workspace_keys(Workspace.objects.get(pk=workspace.pk))
-            rotation.rotate_workspace_key(workspace.pk)
+            with straggler.holding_the_key():
+                rotation.rotate_workspace_key(workspace.pk)
             crowd.wait_until_everybody_began_anew()
             _an_hour_passes()
             rotation.retire_keys()  # beside the sweeper
