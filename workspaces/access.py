@@ -36,3 +36,11 @@ def find_input(workspace: Workspace, sha256: str) -> Artifact | None:
         .order_by("-id")
         .first()
     )
+
+
+def hold_input(artifact: Artifact) -> bool:
+    """Keep a starting picture until the transaction ends; False if it was swept before that."""
+    held = Artifact.objects.select_for_update(no_key=True).filter(
+        pk=artifact.pk, status=ArtifactStatus.STORED.value
+    )
+    return held.first() is not None
