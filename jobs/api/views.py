@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 from asgiref.sync import async_to_sync
+from django.conf import settings
 from django.http import HttpResponseBase, StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
@@ -18,6 +19,8 @@ from rest_framework.response import Response
 from typing_extensions import override
 
 from accounts.api import TenantView
+from accounts.authentication import has_token
+from accounts.http import takes_large_body
 from accounts.roles import Permission
 from gpuagent.protocol.recipe import FieldProblem
 from gpuagent.protocol.taxonomy import SAMPLERS
@@ -301,6 +304,7 @@ class OutputRerunView(TenantView):
         return _answer(request, submitted.job, status=201 if submitted.is_new else 200)
 
 
+@takes_large_body(settings.UPLOAD_BODY_MAX_BYTES, admits=has_token)
 class UploadsView(TenantView):
     """Starting pictures."""
 

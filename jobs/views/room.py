@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_POST, require_safe
 
-from accounts.http import signed_in
+from accounts.http import has_session, signed_in, takes_large_body
 from accounts.roles import Permission
 from accounts.selectors import organizations_of
 from gpuagent.protocol.recipe import Recipe
@@ -127,6 +128,7 @@ def gallery(request: WorkspaceRequest) -> HttpResponse:
     return render(request, "jobs/partials/gallery.html", context)
 
 
+@takes_large_body(settings.UPLOAD_BODY_MAX_BYTES, admits=has_session)
 @require_POST
 @workspace_page(Permission.UPLOAD_CREATE)
 def upload(request: WorkspaceRequest) -> JsonResponse:
