@@ -41,7 +41,10 @@ def public(reason: str) -> Callable[[View], View]:
 
 @dataclass(frozen=True, slots=True)
 class LargeBody:
-    """A route that may be sent more than most; `admits` says by whom, before a byte is read."""
+    """A route that may be sent more than most; `admits` says by whom, before a byte is read.
+
+    `max_bytes` is for the thing itself; a form around it may have as much as any other body.
+    """
 
     max_bytes: int
     admits: Callable[[HttpRequest], bool]

@@ -17,13 +17,8 @@ from django.core.exceptions import RequestAborted
 from django.urls import Resolver404, resolve
 
 from accounts.http import LargeBody
-from studio.core.errors import (
-    BodyTooLargeError,
-    BodyTooSlowError,
-    StudioError,
-    UnauthenticatedError,
-)
-from studio.core.problems import REFUSAL
+from studio.core.errors import BodyTooLargeError, BodyTooSlowError, UnauthenticatedError
+from studio.core.problems import REFUSAL, known_error
 from studio.handler import OneHopHandler
 
 # A body has so long, and longer by the second for every so many bytes that came.
@@ -50,7 +45,10 @@ class RequestLimits:
             body = await self._read(scope, receive)
         except RequestAborted:
             return
-        except StudioError as refusal:
+        except Exception as error:
+            refusal = known_error(error)
+            if refusal is None:
+                raise
             refused = {**scope, REFUSAL: refusal}
             await self._handler(refused, _replay(b"", _never), _lingering(receive, send))
             return
@@ -60,30 +58,29 @@ class RequestLimits:
         limit: int = settings.BODY_MAX_BYTES
         if (declared := _declared_bytes(scope)) > limit:
             limit = await self._larger_limit(scope, declared)
-        parts: list[bytes] = []
-        received = 0
+        body = bytearray()  # not a list of parts: whoever sends byte by byte would make it huge
         deadline = asyncio.get_running_loop().time() + GRACE_SECONDS
         while True:
-            message = await _next_message(receive, deadline, received)
+            message = await _next_message(receive, deadline, len(body))
             part: bytes = message.get("body", b"")
-            received += len(part)
-            if received > limit:
+            if (received := len(body) + len(part)) > limit:
                 limit = await self._larger_limit(scope, received)
-            parts.append(part)
             if not message.get("more_body", False):
-                return parts[0] if len(parts) == 1 else b"".join(parts)
+                return bytes(body + part) if body else part
+            body += part
 
     async def _larger_limit(self, scope: Scope, asked: int) -> int:
-        """What this route takes from this caller.
+        """What this route takes from this caller, with the form that may be around it.
 
         Raises:
             BodyTooLargeError: not that much, from nobody.
             UnauthenticatedError: from others perhaps.
         """
         allowed = _large_body(scope["path"])
-        limit: int = allowed.max_bytes if allowed else settings.BODY_MAX_BYTES
+        limit: int = settings.BODY_MAX_BYTES + (allowed.max_bytes if allowed else 0)
         if allowed is None or asked > limit:
-            raise BodyTooLargeError(sent=_in_words(asked), limit=_in_words(limit))
+            named = allowed.max_bytes if allowed else limit
+            raise BodyTooLargeError(sent=_in_words(asked), limit=_in_words(named))
         if not await self._handler.ask(allowed.admits, scope):
             raise UnauthenticatedError
         return limit

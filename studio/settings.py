@@ -23,6 +23,7 @@ REDIS_URL = env.text("REDIS_URL")
 
 _origin = urlsplit(STUDIO_URL)
 IS_HTTPS = _origin.scheme == "https"
+TRUSTED_PROXIES = env.networks("STUDIO_TRUSTED_PROXIES")  # `studio/serve.py` tells uvicorn
 ALLOWED_HOSTS = [_origin.hostname or "127.0.0.1", "localhost", "127.0.0.1"]
 if IS_TEST:
     ALLOWED_HOSTS.append("testserver")

@@ -46,8 +46,8 @@ _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,4})(?:$|[,;\s])")
 _waiters = threading.BoundedSemaphore(WAITERS_MAX)
 
 PROBLEM = OpenApiResponse(shapes.ProblemSerializer, description="Problem details (RFC 9457)")
-ERRORS: dict[Any, Any] = {401: PROBLEM, 403: PROBLEM, 404: PROBLEM}
-BAD_INPUT: dict[Any, Any] = {**ERRORS, 400: PROBLEM, 415: PROBLEM, 422: PROBLEM}
+ERRORS: dict[Any, Any] = {401: PROBLEM, 403: PROBLEM, 404: PROBLEM, 429: PROBLEM}
+BAD_INPUT: dict[Any, Any] = {**ERRORS, 400: PROBLEM, 413: PROBLEM, 415: PROBLEM, 422: PROBLEM}
 PREFER = OpenApiParameter(
     "Prefer",
     OpenApiTypes.STR,
@@ -304,7 +304,7 @@ class OutputRerunView(TenantView):
         return _answer(request, submitted.job, status=201 if submitted.is_new else 200)
 
 
-@takes_large_body(settings.UPLOAD_BODY_MAX_BYTES, admits=has_token)
+@takes_large_body(settings.UPLOAD_MAX_BYTES, admits=has_token)
 class UploadsView(TenantView):
     """Starting pictures."""
 

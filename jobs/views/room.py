@@ -128,7 +128,7 @@ def gallery(request: WorkspaceRequest) -> HttpResponse:
     return render(request, "jobs/partials/gallery.html", context)
 
 
-@takes_large_body(settings.UPLOAD_BODY_MAX_BYTES, admits=has_session)
+@takes_large_body(settings.UPLOAD_MAX_BYTES, admits=has_session)
 @require_POST
 @workspace_page(Permission.UPLOAD_CREATE)
 def upload(request: WorkspaceRequest) -> JsonResponse:

@@ -80,6 +80,11 @@ class _ApiError(StudioError):
         return self._message
 
 
+def known_error(error: Exception) -> StudioError | None:
+    """The error as one of ours: it is one, or the framework, the database or Redis raised it."""
+    return error if isinstance(error, StudioError) else _from_framework(error)
+
+
 def _from_framework(error: Exception) -> StudioError | None:
     if isinstance(error, OperationalError | InterfaceError):  # it restarts, or is out of reach
         cause = type(error.__cause__ or error).__name__
@@ -102,7 +107,7 @@ def _from_framework(error: Exception) -> StudioError | None:
 
 def api_exception_handler(error: Exception, context: Mapping[str, Any]) -> Response | None:
     """Turn every exception of an API view into a problem; unknown ones stay errors (500)."""
-    known = error if isinstance(error, StudioError) else _from_framework(error)
+    known = known_error(error)
     if known is None:
         return None
     set_rollback()
@@ -151,7 +156,7 @@ class ProblemMiddleware:
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         """Django calls this for anything a view raised."""
-        known = error if isinstance(error, StudioError) else _from_framework(error)
+        known = known_error(error)
         if known is None:
             return None
         return _answer(request, known)

@@ -259,6 +259,6 @@ def test_tries_to_sign_in_are_counted_for_all_processes(
     client: Client, bob: User, redis: Redis
 ) -> None:
     client.post(LOGIN, {"login": bob.email, "password": "wrong"})
-    keys = [key.decode() for key in redis.keys("studio:cache*")]
+    keys = [str(key) for key in redis.keys("studio:cache*")]
     assert any("login_failed" in key for key in keys)
     assert not any(bob.email in key for key in keys)

@@ -104,6 +104,7 @@ def stop_soon() -> Iterator[None]:
     is_stopping.clear()
 
 
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("stop_soon")
 def test_a_waiting_request_is_answered_when_the_process_stops(
     bob_api: Client, workspace: Workspace

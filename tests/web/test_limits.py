@@ -14,10 +14,14 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.db import OperationalError
+from django.http import HttpRequest
 from django.test import Client
 from PIL import Image
 
+from accounts.http import LargeBody
 from accounts.models import Organization, User
+from jobs.api.views import UploadsView
 from studio import limits
 from tests import factories
 from tests.factories import AgentHandle
@@ -168,6 +172,18 @@ def test_a_revoked_token_is_nobodys(studio: Studio, bob: User, token: str) -> No
     assert declared(studio.line(), UPLOADS, 3 * MIB, f"Authorization: {token}") == 401
 
 
+def test_who_cannot_be_looked_up_is_told_so(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(request: HttpRequest) -> bool:
+        raise OperationalError
+
+    monkeypatch.setattr(UploadsView, "large_body", LargeBody(32 * MIB, admits=away))
+    line = studio.line()
+    assert declared(line, UPLOADS, 3 * MIB) == 503
+    assert b"database.away" in line.hear(b"}")
+
+
 def test_a_session_opens_no_route_of_the_api_and_a_token_no_page(
     studio: Studio, workspace: Workspace, token: str, cookie: str
 ) -> None:
@@ -206,7 +222,9 @@ def test_a_picture_of_the_largest_size_reaches_the_check_of_pictures(
 
 def test_more_than_an_upload_is_refused_to_everybody(studio: Studio, token: str) -> None:
     size = settings.UPLOAD_BODY_MAX_BYTES + 1
-    assert declared(studio.line(), UPLOADS, size, f"Authorization: {token}") == 413
+    line = studio.line()
+    assert declared(line, UPLOADS, size, f"Authorization: {token}") == 413
+    assert b"33.0 MiB were sent, and at most 32.0 MiB" in line.hear(b"}")
 
 
 def test_an_agent_may_send_what_nobody_else_may(
@@ -303,6 +321,6 @@ def test_every_route_with_a_large_body_is_known() -> None:
     found = {route.path: limits.large_body_of(route.view) for route in ROUTES}
     assert {path: allowed.max_bytes for path, allowed in found.items() if allowed} == {
         "agent/v1/store/<str:artifact_id>": 256 * MIB,
-        "api/v1/uploads": 33 * MIB,
-        "w/<str:workspace_id>/uploads": 33 * MIB,
+        "api/v1/uploads": 32 * MIB,
+        "w/<str:workspace_id>/uploads": 32 * MIB,
     }
