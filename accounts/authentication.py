@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.http import HttpRequest
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 from typing_extensions import override
@@ -14,11 +15,19 @@ from accounts.services.tokens import find_token
 from studio.core.errors import UnauthenticatedError
 
 
+def has_token(request: HttpRequest) -> bool:
+    """Whether a request that no middleware has seen carries a token that holds."""
+    try:
+        return TokenAuthentication().authenticate(request) is not None
+    except UnauthenticatedError:
+        return False
+
+
 class TokenAuthentication(BaseAuthentication):
     """`Authorization: Bearer stu_…` makes the request act as the token's user."""
 
     @override
-    def authenticate(self, request: Request) -> tuple[User, Actor] | None:
+    def authenticate(self, request: Request | HttpRequest) -> tuple[User, Actor] | None:
         """The user and, as `request.auth`, the actor.
 
         Raises:

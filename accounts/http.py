@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any, TypeVar
 
+from django.contrib.auth import get_user
 from django.contrib.auth.views import redirect_to_login
+from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpRequest, HttpResponseBase
 
 from accounts.actors import Actor
@@ -74,6 +76,39 @@ def organization_page(permission: Permission) -> Callable[[Callable[..., Any]], 
         return declare(wrapper, Access(kind="organization", permission=permission))
 
     return decorate
+
+
+@dataclass(frozen=True, slots=True)
+class LargeBody:
+    """A route that may be sent more than most; `admits` says by whom, before a byte is read.
+
+    `max_bytes` is for the thing itself; a form around it may have as much as any other body.
+    """
+
+    max_bytes: int
+    admits: Callable[[HttpRequest], bool]
+
+
+def takes_large_body(
+    max_bytes: int, *, admits: Callable[[HttpRequest], bool]
+) -> Callable[[View], View]:
+    """Let a route (a view, or a class of the API) be sent a large body."""
+
+    def decorate(view: View) -> View:
+        view.large_body = LargeBody(max_bytes, admits)  # type: ignore[attr-defined]  # a mark on a function
+        return view
+
+    return decorate
+
+
+def has_session(request: HttpRequest) -> bool:
+    """Whether a request that no middleware has seen comes from somebody who is signed in."""
+    SessionMiddleware(_nothing).process_request(request)
+    return get_user(request).is_authenticated
+
+
+def _nothing(request: HttpRequest) -> HttpResponseBase:
+    raise AssertionError("unreachable")
 
 
 def sign_in_first(request: HttpRequest) -> HttpResponseBase:

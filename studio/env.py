@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from ipaddress import ip_network
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -51,6 +53,32 @@ def integers(name: str, *, default: tuple[int, ...]) -> tuple[int, ...]:
         raise ImproperlyConfigured(
             f"{name} is {value!r}; it must be whole numbers with commas between, or empty."
         ) from None
+
+
+def rate(name: str, *, default: str) -> tuple[int, int]:
+    """So many in so many seconds, from `600/min`."""
+    value = text(name, default).strip() or default
+    found = re.fullmatch(r"([1-9]\d{0,8})/(s|sec|min|h|hour)", value)
+    if found is None:
+        raise ImproperlyConfigured(
+            f"{name} is {value!r}; it must be like 600/min: a number of requests for s, min or h."
+        )
+    seconds = {"s": 1, "m": 60, "h": 3_600}[found[2][0]]
+    return int(found[1]), seconds
+
+
+def networks(name: str) -> list[str]:
+    """IP addresses and networks, separated by commas; none if it is not set."""
+    parts = [part.strip() for part in text(name, "").split(",") if part.strip()]
+    for part in parts:
+        try:
+            ip_network(part)
+        except ValueError:
+            raise ImproperlyConfigured(
+                f"{name} holds {part!r}; it must be IP addresses or networks like 10.0.0.0/8, "
+                "separated by commas."
+            ) from None
+    return parts
 
 
 def secret(name: str) -> str:

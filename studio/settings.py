@@ -6,6 +6,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from csp.constants import NONE, SELF
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from studio import env
 
@@ -21,13 +23,13 @@ REDIS_URL = env.text("REDIS_URL")
 
 _origin = urlsplit(STUDIO_URL)
 IS_HTTPS = _origin.scheme == "https"
+TRUSTED_PROXIES = env.networks("STUDIO_TRUSTED_PROXIES")  # `studio/serve.py` tells uvicorn
 ALLOWED_HOSTS = [_origin.hostname or "127.0.0.1", "localhost", "127.0.0.1"]
 if IS_TEST:
     ALLOWED_HOSTS.append("testserver")
 CSRF_TRUSTED_ORIGINS = [STUDIO_URL]
 
 INSTALLED_APPS = [
-    "daphne",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.messages",
@@ -84,6 +86,22 @@ TEMPLATES = [
 ]
 
 DATABASES = {"default": env.database("DATABASE_URL")}
+
+# Counts of tries and requests, the same for all processes. JSON, never pickle: agents know the
+# password of this Redis, and a pickle that they put there would run here.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": [REDIS_URL],
+        "KEY_PREFIX": "studio:cache",
+        "OPTIONS": {
+            "serializer": "studio.core.cache.JsonSerializer",
+            "socket_connect_timeout": 1,
+            "socket_timeout": 1,
+            "retry": Retry(NoBackoff(), 1),  # once, for a connection that a restart has cut
+        },
+    }
+}
 
 CHANNEL_LAYERS = {
     "default": {
@@ -154,8 +172,11 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "studio.core.problems.api_exception_handler",
+    "DEFAULT_THROTTLE_CLASSES": ["accounts.throttling.RequestThrottle"],
     "UNAUTHENTICATED_USER": None,
 }
+API_RATE = env.rate("STUDIO_API_RATE", default="600/min")  # of a token without one of its own
+API_RATE_ANONYMOUS = (60, 60)  # of an address: calls that are refused, and the API's description
 SPECTACULAR_SETTINGS = {
     "TITLE": "Studio API",
     "VERSION": "1",
@@ -179,8 +200,13 @@ UPLOAD_MAX_PIXELS = 64_000_000
 # Ports of web addresses from which starting pictures may be fetched; none: nothing is fetched.
 FETCH_PORTS = env.integers("STUDIO_FETCH_PORTS", default=(80, 443))
 UNUSED_INPUT_DAYS = env.integer("STUDIO_UNUSED_INPUT_DAYS", default=30)
-DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * 1024 * 1024
-FILE_UPLOAD_MAX_MEMORY_SIZE = UPLOAD_MAX_BYTES  # Django itself makes no copy on disk
+# What a request may hold (`studio/limits.py`): everywhere, and with a picture and its form.
+BODY_MAX_BYTES = 1024 * 1024
+UPLOAD_BODY_MAX_BYTES = UPLOAD_MAX_BYTES + BODY_MAX_BYTES
+DATA_UPLOAD_MAX_MEMORY_SIZE = BODY_MAX_BYTES
+# No part of a body touches the disk: there is no handler that could write a file.
+FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler"]
+FILE_UPLOAD_MAX_MEMORY_SIZE = UPLOAD_BODY_MAX_BYTES
 
 # ------------------------------------------------------------------ our own times, in seconds
 LEASE_SECONDS = env.integer("STUDIO_LEASE_SECONDS", default=15)
@@ -197,8 +223,7 @@ LOGGING = {
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "INFO"},
     "loggers": {
-        "daphne": {"level": "WARNING"},
-        "django.channels.server": {"level": "WARNING"},  # its access lines hold signed URLs
+        "uvicorn": {"level": "ERROR"},  # strangers' malformed requests are no news
         "django.request": {"level": "ERROR"},
         "httpx": {"level": "WARNING"},
         "httpcore": {"level": "WARNING"},  # its traces hold the addresses that people typed

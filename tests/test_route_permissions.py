@@ -155,6 +155,7 @@ def test_every_socket_says_who_may_use_it() -> None:
     assert found == {
         "agent/v1/socket": "agent",
         "ws/w/<str:workspace_id>/": Permission.JOB_VIEW,
+        "": "nobody",
     }
 
 

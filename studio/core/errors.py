@@ -90,6 +90,41 @@ class ConflictError(StudioError):
     template = "{what}"
 
 
+class BodyTooLargeError(StudioError):
+    """More bytes than this address takes."""
+
+    code = "body.too_large"
+    status = 413
+    template = "This is too large: {sent} were sent, and at most {limit} can be taken here."
+
+
+class BodyTooSlowError(StudioError):
+    """The body came so slowly that somebody must be holding the line."""
+
+    code = "body.too_slow"
+    status = 408
+    template = "After {seconds} seconds only {received} had arrived. Try again on a faster line."
+
+
+class TooManyRequestsError(StudioError):
+    """More requests in a time than its sender may make."""
+
+    code = "throttled"
+    status = 429
+    template = (
+        "More than {limit} requests came within {period} seconds from this {sender}. "
+        "Try again in {retry_after} seconds."
+    )
+
+
+class RedisAwayError(StudioError):
+    """What cannot be done without Redis: counting tries to sign in, waiting for news."""
+
+    code = "redis.away"
+    status = 503
+    template = "A part of the studio (Redis) does not answer. Try again in a moment."
+
+
 class StoreFullError(StudioError):
     """No room for one more file."""
 
