@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from accounts.actors import Actor
 from accounts.models import User
+from accounts.policy import check_token
 from accounts.selectors import find_actor
 from accounts.services.tokens import find_token
 from studio.core.errors import UnauthenticatedError
@@ -22,6 +23,7 @@ class TokenAuthentication(BaseAuthentication):
 
         Raises:
             UnauthenticatedError: the token is unknown, expired or revoked, or its user has left.
+            SecondFactorRequiredError: the organization asks for one and its user has none.
         """
         scheme, _, plain = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not plain:
@@ -30,6 +32,7 @@ class TokenAuthentication(BaseAuthentication):
         actor = token and find_actor(token.user_id, token.organization_id, token_id=token.pk)
         if not token or not actor:
             raise UnauthenticatedError
+        check_token(token.organization, token.user_id)
         return token.user, actor
 
     @override

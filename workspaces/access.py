@@ -15,9 +15,8 @@ def get_workspace(actor: Actor, workspace_id: str, *, permission: Permission) ->
         NotFoundError: there is none of that id there.
         ForbiddenError: the role does not carry the permission.
     """
-    workspace = Workspace.objects.filter(
-        pk=workspace_id, organization_id=actor.organization_id
-    ).first()
+    mine = Workspace.objects.filter(pk=workspace_id, organization_id=actor.organization_id)
+    workspace = mine.select_related("organization").first()
     if workspace is None:
         raise NotFoundError(noun="workspace")
     actor.require(permission)

@@ -9,7 +9,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponseBase
 
 from accounts.actors import Actor
-from accounts.http import Access, declare, sign_in_first
+from accounts.http import Access, declare, enforce, sign_in_first
 from accounts.roles import Permission
 from accounts.selectors import find_actor
 from studio.core.errors import NotFoundError
@@ -54,6 +54,9 @@ def workspace_page(permission: Permission) -> Callable[[Callable[..., Any]], Cal
                 request.workspace = get_workspace(
                     request.actor, workspace_id, permission=permission
                 )
+                refusal = enforce(request, request.workspace.organization)
+                if refusal is not None:
+                    return refusal
                 answer: HttpResponseBase = view(request, *args, **kwargs)
                 answer.headers.setdefault("Cache-Control", "no-store")  # prompts, signed addresses
                 return answer
