@@ -101,6 +101,11 @@ def _is_address(host: str) -> bool:
 class SecondFactorAdapter(DefaultMFAAdapter):  # type: ignore[misc]  # allauth ships no types
     """How allauth's second factors behave here."""
 
+    error_messages = {
+        **DefaultMFAAdapter.error_messages,
+        "incorrect_code": "That did not match. Take the code that is shown now, or try again.",
+    }
+
     def encrypt(self, text: str) -> str:
         return seal_secret(text)
 
