@@ -6,6 +6,7 @@ from allauth.mfa.recovery_codes import views as codes
 from allauth.mfa.totp import views as totp
 from allauth.mfa.webauthn import views as webauthn
 from django.urls import include, path
+from django.views.decorators.cache import never_cache
 from drf_spectacular.views import SpectacularJSONAPIView
 
 from accounts import security
@@ -60,9 +61,13 @@ urlpatterns = [
     path(SECURITY, security.security, name="mfa_index"),
     path(SECURITY, security.security, name="mfa_list_webauthn"),
     path(SECURITY + "/go-on", security.go_on, name="security-go-on"),
-    path(FACTORS + "app/add/", totp.activate_totp, name="mfa_activate_totp"),
+    path(FACTORS + "app/add/", never_cache(totp.activate_totp), name="mfa_activate_totp"),
     path(FACTORS + "app/remove/", totp.deactivate_totp, name="mfa_deactivate_totp"),
-    path(FACTORS + "codes/", codes.view_recovery_codes, name="mfa_view_recovery_codes"),
+    path(
+        FACTORS + "codes/",
+        never_cache(codes.view_recovery_codes),
+        name="mfa_view_recovery_codes",
+    ),
     path(
         FACTORS + "codes/new/",
         codes.generate_recovery_codes,

@@ -23,7 +23,8 @@ CODES = "/settings/security/factors/codes/"
 
 def code_of(secret: str, *, steps: int = 0) -> str:
     """What the app shows now, or some steps of 30 seconds later."""
-    return format_hotp_value(hotp_value(secret, int(time.time()) // 30 + steps))
+    code: str = format_hotp_value(hotp_value(secret, int(time.time()) // 30 + steps))
+    return code
 
 
 def confirm(client: Client, then: str = SECURITY) -> None:

@@ -36,7 +36,9 @@ def deliver() -> None:
 
 def link() -> str:
     deliver()
-    match = re.search(rf"{re.escape(django_settings.STUDIO_URL)}(/\S+)", outbox.outbox[-1].body)
+    match = re.search(
+        rf"{re.escape(django_settings.STUDIO_URL)}(/\S+)", str(outbox.outbox[-1].body)
+    )
     assert match
     return match[1]
 

@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 
 from accounts import policy
-from accounts.models import Organization, User
+from accounts.models import ApiToken, Organization, User
 from studio.core.errors import SecondFactorRequiredError, SessionExpiredError
 from tests.accounts.guarding import (
     LOGIN,
@@ -195,6 +195,17 @@ def test_a_personal_token_is_worth_no_more_than_its_person(
     assert (refused.status_code, refused.json()["code"]) == (403, "second_factor.required")
     add_app(signed_in(bob))
     assert bob_api.get("/api/v1/workspaces").status_code == 200
+
+
+def test_who_may_not_enter_makes_no_token_that_would(
+    bob: User, workspace: Workspace, set_policy: Policy
+) -> None:
+    set_policy(workspace.organization_id, hours=1)
+    browser = signed_in(bob)
+    age(browser, 2 * HOUR)
+    answer = browser.post("/settings/tokens", {"action": "create", "name": "For later"})
+    assert answer.status_code == 401
+    assert not ApiToken.objects.exists()
 
 
 def test_a_services_token_has_nobody_behind_it(

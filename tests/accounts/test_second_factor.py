@@ -16,11 +16,12 @@ from django.core.management.base import CommandError
 from django.test import Client
 from pytest_django.fixtures import Settings
 
-from accounts.models import User
+from accounts.models import AuditEvent, Membership, Organization, User
 from accounts.second_factor import has_second_factor, open_secret
 from gpuagent.protocol.sealing import SealBrokenError, new_key
 from studio.core import mail
 from studio.core.models import OutgoingMail
+from studio.core.scoping import organization_scope
 from tests.accounts.guarding import (
     APP,
     CODES,
@@ -48,7 +49,7 @@ def password_step(user: User) -> tuple[Client, Answer]:
 def subjects() -> list[str]:
     for row in OutgoingMail.objects.order_by("created_at"):
         mail.deliver(row.pk)
-    return [sent.subject for sent in outbox.outbox]
+    return [str(sent.subject) for sent in outbox.outbox]
 
 
 def test_with_an_app_the_password_alone_opens_nothing(bob: User) -> None:
@@ -198,6 +199,40 @@ def test_the_owner_is_told_of_every_change(bob: User) -> None:
     ]
     assert {to for sent in outbox.outbox for to in sent.to} == {bob.email}
     assert "Firefox on Linux" in outbox.outbox[0].body
+
+
+def test_organizations_see_it_in_their_audit_log(
+    bob: User, organization_a: Organization, organization_b: Organization
+) -> None:
+    Membership.objects.create(user=bob, organization=organization_b, role="viewer")
+    browser = signed_in(bob)
+    add_app(browser)
+    browser.post(f"{CODES}new/")
+    browser.post("/settings/security/factors/app/remove/")
+    form = {"oldpassword": PASSWORD, "password1": "quite another one", "password2": ""}
+    browser.post("/accounts/password/change/", {**form, "password2": form["password1"]})
+    for organization in (organization_a, organization_b):
+        with organization_scope(organization.pk):
+            events = AuditEvent.objects.order_by("id")
+            assert {event.object_id for event in events} == {bob.pk}
+            assert sorted(event.action for event in events) == [
+                "authenticator_app.added",
+                "authenticator_app.removed",
+                "password.changed",
+                "recovery_codes.added",
+                "recovery_codes.removed",
+                "recovery_codes.renewed",
+            ]
+
+
+@pytest.mark.parametrize("address", [APP, CODES])
+def test_pages_with_secrets_are_kept_by_no_browser(bob: User, address: str) -> None:
+    browser = signed_in(bob)
+    if address == CODES:
+        add_app(browser)
+    else:
+        confirm(browser)
+    assert "no-store" in browser.get(address)["Cache-Control"]
 
 
 def test_nobody_reaches_anothers_passkey(bob: User, alice: User) -> None:

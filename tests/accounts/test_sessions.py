@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from allauth.usersessions.models import UserSession
 from django.test import Client
+from pytest_django.fixtures import Settings
 
 from accounts import activity
 from accounts.devices import describe_device, is_phone
@@ -91,6 +92,18 @@ def test_where_a_session_is_now_shows(bob: User, monkeypatch: pytest.MonkeyPatch
     here, there = signed_in(bob), signed_in(bob)
     there.get(SECURITY, REMOTE_ADDR="203.0.113.9")
     assert "203.0.113.9" in text_of(here.get(SECURITY))
+
+
+@pytest.mark.parametrize(("proxies", "shown"), [(0, "127.0.0.1"), (1, "203.0.113.9")])
+def test_who_stands_behind_a_proxy_is_shown_if_it_is_trusted(
+    bob: User, settings: Settings, proxies: int, shown: str
+) -> None:
+    settings.ALLAUTH_TRUSTED_PROXY_COUNT = proxies
+    browser = Client(headers={"X-Forwarded-For": "198.51.100.1, 203.0.113.9"})
+    browser.force_login(bob)
+    text = text_of(browser.get(SECURITY))
+    assert shown in text
+    assert "198.51.100.1" not in text, "what a browser claims of itself"
 
 
 def test_what_a_browser_says_of_itself_is_text(bob: User) -> None:

@@ -17,6 +17,7 @@ from django.core.management import call_command
 from dramatiq import Worker
 from pytest_django.fixtures import Settings
 from redis import Redis
+from typing_extensions import override
 
 from gpuagent.protocol.sealing import new_key
 from jobs.actors import send_mail
@@ -114,6 +115,7 @@ class RefusingServer(threading.Thread):
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
 
+    @override
     def run(self) -> None:
         line, _ = self.socket.accept()
         with line, line.makefile("rwb") as file:

@@ -6,9 +6,8 @@ import pytest
 from channels.db import database_sync_to_async
 from django.test import Client
 
-from accounts.models import User
+from accounts.models import Membership, User
 from jobs import consumers
-from tests import factories
 from tests.accounts.guarding import SECURITY, Policy, add_app, signed_in
 from tests.jobs.sockets import ORIGIN, connect, cookie_of, refusal
 from workspaces.models import Workspace
@@ -93,6 +92,6 @@ async def test_who_is_no_member_any_more_is_told_nothing_of_sessions(
     browser: Client, workspace: Workspace
 ) -> None:
     def leave() -> None:
-        factories.Membership.objects.all().delete()
+        Membership.objects.all().delete()
 
     assert await ended(browser, workspace, leave) == consumers.CLOSE_NOT_FOUND
