@@ -24,6 +24,7 @@ SCHEMES: tuple[Literal["dark", "light"], ...] = ("dark", "light")
 
 def violations(page: Page) -> list[str]:
     """What axe calls serious or critical. Its script runs outside the page's security policy."""
+    page.evaluate(SETTLED)
     page.evaluate(AXE.read_text(encoding="utf-8"))
     found: dict[str, Any] = page.evaluate("() => axe.run()")
     return [
@@ -79,7 +80,6 @@ def check_all(page: Page) -> None:
         page.set_viewport_size({"width": width, "height": 900})
         for scheme in SCHEMES:
             page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-            page.evaluate(SETTLED)
             assert violations(page) == [], (page.url, width, scheme)
         overflow = page.evaluate("() => document.documentElement.scrollWidth - innerWidth")
         assert overflow <= 0, (page.url, width)
