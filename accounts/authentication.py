@@ -10,6 +10,7 @@ from typing_extensions import override
 from accounts.actors import Actor
 from accounts.addresses import client_address
 from accounts.models import User
+from accounts.policy import check_token
 from accounts.selectors import actor_of_token
 from accounts.services.tokens import find_token
 from studio.core.errors import UnauthenticatedError
@@ -32,6 +33,7 @@ class TokenAuthentication(BaseAuthentication):
 
         Raises:
             UnauthenticatedError: the token is unknown, expired or revoked, or its user has left.
+            SecondFactorRequiredError: the organization asks for one and its user has none.
         """
         scheme, _, plain = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not plain:
@@ -40,6 +42,7 @@ class TokenAuthentication(BaseAuthentication):
         actor = token and actor_of_token(token, address=client_address(request))
         if not token or not actor:
             raise UnauthenticatedError
+        check_token(token.organization, token.user_id, is_service=token.user.is_service)
         return token.user, actor
 
     @override

@@ -69,7 +69,7 @@ def studio_processes(layout: Layout, env: Mapping[str, str]) -> list[ChildSpec]:
 
 def agent_env(env: Mapping[str, str]) -> dict[str, str]:
     """The agent gets no key of the web side and no way to its database."""
-    web_only = ("DATABASE_URL", "STUDIO_MASTER_KEY", "STUDIO_SECRET_KEY", "AWS_")
+    web_only = ("DATABASE_URL", "STUDIO_MASTER_KEY", "STUDIO_SECRET_KEY", "AWS_", "EMAIL_")
     return {name: value for name, value in env.items() if not name.startswith(web_only)}
 
 

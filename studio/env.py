@@ -94,6 +94,33 @@ def secret(name: str) -> str:
         raise ImproperlyConfigured(f"{name}_FILE cannot be read: {error.strerror}.") from error
 
 
+def mail(name: str) -> dict[str, object]:
+    """Django's mail settings from `smtp://user:password@host:587?tls=1` or `smtps://…:465`.
+
+    Without it mail is written as files.
+    """
+    address = os.environ.get(name, "")
+    if not address:
+        return {"EMAIL_BACKEND": "studio.core.mail_folder.FolderBackend"}
+    parts = urlsplit(address)
+    if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
+        raise ImproperlyConfigured(
+            f"{name} must look like smtp://user:password@host:587?tls=1 or smtps://…:465; "
+            f"it starts with {parts.scheme or 'nothing'}://."
+        )
+    is_smtps = parts.scheme == "smtps"
+    wants_tls = parse_qs(parts.query).get("tls", ["0"])[-1] == "1"
+    return {
+        "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
+        "EMAIL_HOST": parts.hostname,
+        "EMAIL_PORT": parts.port or (465 if is_smtps else 587 if wants_tls else 25),
+        "EMAIL_HOST_USER": unquote(parts.username or ""),
+        "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
+        "EMAIL_USE_SSL": is_smtps,
+        "EMAIL_USE_TLS": wants_tls and not is_smtps,
+    }
+
+
 def database(name: str) -> dict[str, object]:
     """Django's database settings from `postgresql://user:password@host:port/name?sslmode=…`."""
     parts = urlsplit(text(name))

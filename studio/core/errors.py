@@ -82,6 +82,25 @@ class UnauthenticatedError(StudioError):
     template = "Sign in, or send a valid API token as `Authorization: Bearer …`."
 
 
+class SessionExpiredError(StudioError):
+    """The organization ends sessions earlier than the browser would."""
+
+    code = "session.expired"
+    status = 401
+    template = "{organization} ends sessions after {hours} h. Sign in again; nothing else is lost."
+
+
+class SecondFactorRequiredError(StudioError):
+    """The organization lets nobody in who has a password alone."""
+
+    code = "second_factor.required"
+    status = 403
+    template = (
+        "{organization} asks for a second factor. Add an authenticator app or a passkey "
+        "under Settings, Security."
+    )
+
+
 class ConflictError(StudioError):
     """The request was right once, but not any more."""
 

@@ -176,6 +176,11 @@ def server_error(request: HttpRequest) -> HttpResponse:
     return _answer(request, _ApiError("internal", 500, "Something went wrong here. Try again."))
 
 
+def too_many(request: HttpRequest) -> HttpResponse:
+    """`handler429` of allauth: somebody guesses, or was impatient."""
+    return _answer(request, _ApiError("too_many", 429, "That was a lot at once. Try again later."))
+
+
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """Django's `CSRF_FAILURE_VIEW`."""
     message = "This page has been open for too long. Load it again and repeat what you did."

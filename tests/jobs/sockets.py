@@ -23,6 +23,11 @@ def session_cookie(user: User) -> bytes:
     """What a signed-in browser sends. Call it where the ORM may be used."""
     client = Client()
     client.force_login(user)
+    return cookie_of(client)
+
+
+def cookie_of(client: Client) -> bytes:
+    """What this browser sends."""
     return f"sessionid={client.cookies['sessionid'].value}".encode()
 
 
