@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dramatiq
 
+from jobs.services.inputs import sweep_inputs
 from jobs.services.outputs import purge_trash
 from studio.core.queue import DEFAULT_QUEUE, WEB_NAMESPACE, broker
 from studio.core.scoping import system_scope
@@ -15,8 +16,9 @@ web_broker = broker(WEB_NAMESPACE)
 
 @dramatiq.actor(broker=web_broker, queue_name=DEFAULT_QUEUE, max_retries=3)
 def sweep() -> None:
-    """Remove what has lain in the trash too long, and bytes that nobody committed."""
+    """Remove what lay in the trash or unused for too long, and bytes that nobody committed."""
     with system_scope():
         purge_trash()
+        sweep_inputs()
         sweep_expected()
         retire_keys()

@@ -40,6 +40,19 @@ def integer(name: str, *, default: int) -> int:
         raise ImproperlyConfigured(f"{name} is {value!r}; it must be a whole number.") from None
 
 
+def integers(name: str, *, default: tuple[int, ...]) -> tuple[int, ...]:
+    """Whole numbers with commas between; set but empty means none."""
+    value = os.environ.get(name)
+    if value is None:
+        return default
+    try:
+        return tuple(int(part) for part in value.split(",") if part.strip())
+    except ValueError:
+        raise ImproperlyConfigured(
+            f"{name} is {value!r}; it must be whole numbers with commas between, or empty."
+        ) from None
+
+
 def secret(name: str) -> str:
     """The variable itself, or the content of the file that `NAME_FILE` points at."""
     if value := os.environ.get(name):

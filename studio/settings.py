@@ -176,6 +176,9 @@ WHITENOISE_USE_FINDERS = True
 FRONTEND_MANIFEST = BASE_DIR / "static" / "build" / "manifest.json"
 UPLOAD_MAX_BYTES = 32 * 1024 * 1024
 UPLOAD_MAX_PIXELS = 64_000_000
+# Ports of web addresses from which starting pictures may be fetched; none: nothing is fetched.
+FETCH_PORTS = env.integers("STUDIO_FETCH_PORTS", default=(80, 443))
+UNUSED_INPUT_DAYS = env.integer("STUDIO_UNUSED_INPUT_DAYS", default=30)
 DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * 1024 * 1024
 FILE_UPLOAD_MAX_MEMORY_SIZE = UPLOAD_MAX_BYTES  # Django itself makes no copy on disk
 
@@ -198,6 +201,7 @@ LOGGING = {
         "django.channels.server": {"level": "WARNING"},  # its access lines hold signed URLs
         "django.request": {"level": "ERROR"},
         "httpx": {"level": "WARNING"},
+        "httpcore": {"level": "WARNING"},  # its traces hold the addresses that people typed
     },
 }
 

@@ -119,6 +119,14 @@ def find_input(workspace: Workspace, sha256: str) -> Artifact | None:
     )
 
 
+def hold_input(artifact: Artifact) -> bool:
+    """Keep a starting picture until the transaction ends; False if it was swept before that."""
+    held = Artifact.objects.select_for_update(no_key=True).filter(
+        pk=artifact.pk, status=ArtifactStatus.STORED.value
+    )
+    return held.first() is not None
+
+
 def _rights(actor: Actor, workspace: Workspace) -> Permissions:
     if workspace.organization_id != actor.organization_id or _is_outside_token(actor, workspace):
         return frozenset()

@@ -96,3 +96,11 @@ class StoreFullError(StudioError):
     code = "store.full"
     status = 507
     template = "The store has no room left, so nothing was saved. Free some disk and try again."
+
+
+class BusyError(StudioError):
+    """Too much of the same is going on; a moment later there is room."""
+
+    code = "busy"
+    status = 503
+    template = "{what} Try again in a moment."
