@@ -17,6 +17,12 @@ from studio.core.zones import end_of_day
 
 NEVER, ON_DATE = "never", "date"
 LIVES = ("30", "90", "365")
+# A choice, the field that it opens, and what is said when that is left empty.
+_NEEDED = (
+    ("expires", ON_DATE, "expires_on", "Give the date on which it expires."),
+    ("scope_set", CHOSEN, "scopes", "Choose at least one; without any it could do nothing."),
+    ("reach", CHOSEN, "workspace_ids", "Choose at least one workspace."),
+)
 
 
 class TokenForm(forms.Form):
@@ -72,14 +78,10 @@ class TokenForm(forms.Form):
     @override
     def clean(self) -> dict[str, Any]:
         values = super().clean() or {}
-        if values.get("expires") == ON_DATE and not values.get("expires_on"):
-            if "expires_on" not in self.errors:
-                self.add_error("expires_on", "Give the date on which it expires.")
-        if values.get("scope_set") == CHOSEN and not values.get("scopes"):
-            self.add_error("scopes", "Choose at least one; a token without any could do nothing.")
-        if values.get("reach") == CHOSEN and not values.get("workspace_ids"):
-            if "workspace_ids" not in self.errors:
-                self.add_error("workspace_ids", "Choose at least one workspace.")
+        for choice, chosen, field, message in _NEEDED:
+            is_empty = not values.get(field) and field not in self.errors
+            if values.get(choice) == chosen and is_empty:
+                self.add_error(field, message)
         return values
 
     def limits(self) -> Limits:

@@ -25,6 +25,7 @@ urlpatterns = [
     path("accounts/inactive/", allauth.account_inactive, name="account_inactive"),
     path("api/schema/", schema, name="api-schema"),
     path("api/v1/", include("jobs.api.urls")),
+    path("api/v1/", include("workspaces.token_urls")),
     path("", include("accounts.urls")),
     path("", include("workspaces.urls")),
     path("", include("jobs.urls")),

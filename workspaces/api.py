@@ -20,7 +20,7 @@ from workspaces.access import can_somewhere
 class OrganizationView(APIView):
     """An API view that runs inside the scope of its token's organization."""
 
-    permissions: dict[str, Permission] = {}
+    permissions: dict[str, Permission | None] = {}
 
     @property
     def actor(self) -> Actor:

@@ -31,6 +31,7 @@ from studio.core.errors import ConflictError, InvalidInputError, NotFoundError
 from workspaces.access import grants_of, visible_workspaces
 
 SOON = timedelta(days=7)
+_CLOSED = "one that is not open to it"
 _FORM_KEPT_SECONDS = 24 * 3600
 _SENT_TWICE = (
     "This form was sent twice; the token of the first time is in the list. Its text was shown "
@@ -171,7 +172,7 @@ def _rows(desk: Desk, names: Mapping[str, str]) -> list[dict[str, Any]]:
             "is_soon": token.expires_at is not None and token.expires_at - now < SOON,
             "expires_in": token.expires_at and in_words(token.expires_at - now),
             "scopes": _scopes(desk, token),
-            "workspaces": [names.get(pk, "one that is not open to it") for pk in token.workspace_ids],
+            "workspaces": [names.get(pk, _CLOSED) for pk in token.workspace_ids],
         }
         for token in tokens_of(desk.owner.user_id, desk.owner.organization_id)
     ]

@@ -78,9 +78,10 @@ def rotate_token(
         raise NotFoundError(noun="token")
     if old.successor_id is not None:
         raise ConflictError(what="This token was replaced already. Rotate its successor.")
-    # Its successor's text is told to who asks: a token would take what it was not given.
-    if actor.token_id and (problems := find_problems(old.name, limits_of(old), actor=actor, now=now)):
-        raise InvalidInputError(problems)
+    if actor.token_id:  # it is told the successor's text, so it would take what it was not given
+        problems = find_problems(old.name, limits_of(old), actor=actor, now=now)
+        if problems:
+            raise InvalidInputError(problems)
     plain = new_text()
     fresh = ApiToken.objects.create(
         user_id=old.user_id,
