@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from accounts.models import ApiToken, AuditEvent, Organization, Team, User
@@ -51,7 +52,17 @@ def _ids(event: AuditEvent) -> Iterable[str]:
 
 def details_in_words(details: Mapping[str, Any], names: Mapping[str, str]) -> list[tuple[str, str]]:
     """`[("role", "artist")]`: each detail as people read it, ids by their names."""
-    return [(key.replace("_", " "), _in_words(value, names)) for key, value in details.items()]
+    return [
+        (key.replace("_", " "), _time(value) if key.endswith("_at") else _in_words(value, names))
+        for key, value in details.items()
+    ]
+
+
+def _time(value: object) -> str:
+    try:
+        return f"{datetime.fromisoformat(str(value)).astimezone(UTC):%-d %b %Y, %H:%M} UTC"
+    except ValueError:
+        return str(value)
 
 
 def _in_words(value: object, names: Mapping[str, str]) -> str:

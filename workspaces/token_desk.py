@@ -185,9 +185,9 @@ def _scopes(desk: Desk, token: ApiToken) -> str:
 
 
 def in_words(left: timedelta) -> str:
-    """`in 3 days`: how long until something ends, counted down to whole units."""
+    """`in 3 days`: how long until something ends, to the nearest unit."""
     for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
-        count = int(left.total_seconds() // length)
-        if count >= 1:
+        if left.total_seconds() >= length:
+            count = round(left.total_seconds() / length)
             return f"in {count} {unit}{'' if count == 1 else 's'}"
     return "in less than a minute"

@@ -57,7 +57,7 @@ def create_token(
         requests_per_minute=limits.requests_per_minute,
         expires_at=limits.expires_at,
     )
-    record_event(actor, "token.created", token.pk, _codes(token))
+    record_event(actor, "token.created", token.pk, _codes(token, actor))
     return token, plain
 
 
@@ -124,9 +124,11 @@ def limits_of(token: ApiToken) -> Limits:
     )
 
 
-def _codes(token: ApiToken) -> dict[str, object]:
-    """What the audit log keeps of a new token: its owner and its limits, not its name."""
-    codes: dict[str, object] = {"user": token.user_id, "scopes": token.scopes or "all"}
+def _codes(token: ApiToken, actor: Actor) -> dict[str, object]:
+    """What the audit log keeps of a new token: whose it is, and its limits."""
+    codes: dict[str, object] = {"scopes": token.scopes or "all"}
+    if token.user_id != actor.user_id:
+        codes["user"] = token.user_id
     if token.workspace_ids:
         codes["workspaces"] = token.workspace_ids
     if token.requests_per_minute:

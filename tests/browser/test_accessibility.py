@@ -62,6 +62,31 @@ def test_the_room_and_a_picture(
     assert overflow <= 0, "the page must not scroll sideways"
 
 
-def test_the_tokens_page(room: Page) -> None:
-    room.goto("/settings/tokens")
-    assert violations(room) == []
+@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+def test_the_tokens_page_and_the_audit_log(
+    page: Page, product: Product, scheme: Literal["dark", "light"], width: int
+) -> None:
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    page.set_viewport_size({"width": width, "height": 900})
+    sign_in(page, product)
+    page.goto("/settings/tokens")
+    page.get_by_role("textbox", name="Name").fill("Looked at")
+    page.get_by_role("button", name="Make token").click()
+    page.locator("[data-shown-once]").wait_for()
+    for choice in ("Single permissions", "Only these", "on a date"):
+        page.get_by_label(choice).check()
+    assert violations(page) == []
+    page.get_by_role("textbox", name="Name").fill("Half")
+    page.get_by_role("button", name="Make token").click()
+    page.locator("#error_scopes").wait_for()
+    assert violations(page) == []
+    organization = page.evaluate(
+        "new URLSearchParams(document.querySelector('.token-form').action.split('?')[1])"
+        ".get('organization')"
+    )
+    page.goto(f"/o/{organization}/audit")
+    page.locator(".log").wait_for()
+    assert violations(page) == []
+    overflow = page.evaluate("() => document.documentElement.scrollWidth - innerWidth")
+    assert overflow <= 0, "the page must not scroll sideways"

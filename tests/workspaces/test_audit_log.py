@@ -344,4 +344,6 @@ def test_details_in_words() -> None:
         ("end", "none"),
         ("n", "3"),
     ]
+    ends = {"expires_at": "2027-01-31T12:00:00+00:00"}
+    assert details_in_words(ends, {}) == [("expires at", "31 Jan 2027, 12:00 UTC")]
     assert details_in_words({"role": {"from": "a", "to": "b"}}, {}) == [("role", "from a, to b")]

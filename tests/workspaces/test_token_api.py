@@ -140,7 +140,8 @@ def test_tokens_of_others_are_not_there(
     ):
         assert answer.status_code == 404
     hers.refresh_from_db()
-    assert (hers.revoked_at, hers.successor_id) == (None, None)
+    assert hers.revoked_at is None
+    assert hers.successor_id is None
 
 
 def test_a_body_nested_without_end_is_refused(bob_api: Client) -> None:

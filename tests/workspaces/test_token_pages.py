@@ -176,7 +176,7 @@ def test_rotating_shows_the_new_text_once_and_until_when_the_old_one_works(bobs:
     fresh = secret_in(answer)
     assert answer["Cache-Control"] == "no-store"
     assert "which works on until" in text_of(answer)
-    assert "replaced, ends in 23 hours" in text_of(answer)
+    assert "replaced, ends in 24 hours" in text_of(answer)
     assert opens(old) == opens(fresh) == 200
     twice = bobs.post(PAGE, form)
     assert twice.status_code == 409
@@ -210,6 +210,7 @@ def test_a_token_that_ends_soon_is_marked(
     [
         (3 * 86_400 + 5, "in 3 days"),
         (86_400, "in 1 day"),
+        (86_399, "in 24 hours"),
         (7_200, "in 2 hours"),
         (61, "in 1 minute"),
         (5, "in less than a minute"),
