@@ -16,6 +16,7 @@ import "./elements/key-list";
 import "./elements/local-time";
 import "./elements/number-stepper";
 import "./elements/panel-resizer";
+import "./elements/passkey-form";
 import "./elements/picture-viewer";
 import "./elements/preset-row";
 import "./elements/prompt-box";

@@ -6,6 +6,7 @@ import dramatiq
 
 from jobs.services.inputs import sweep_inputs
 from jobs.services.outputs import purge_trash
+from studio.core import mail
 from studio.core.queue import DEFAULT_QUEUE, WEB_NAMESPACE, broker
 from studio.core.scoping import system_scope
 from workspaces.services.artifacts import sweep_expected
@@ -22,3 +23,12 @@ def sweep() -> None:
         sweep_inputs()
         sweep_expected()
         retire_keys()
+    mail.resend_waiting()
+
+
+@dramatiq.actor(broker=web_broker, queue_name=DEFAULT_QUEUE, max_retries=len(mail.WAITS))
+def send_mail(mail_id: str) -> None:
+    """Send one mail; when that fails, again a little later."""
+    wait = mail.deliver(mail_id)
+    if wait is not None:
+        raise dramatiq.errors.Retry(delay=wait * 1_000)

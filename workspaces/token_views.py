@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 
 from accounts.addresses import client_address
-from accounts.http import OrganizationRequest, organization_page, signed_in
+from accounts.http import OrganizationRequest, enforce, organization_page, signed_in
 from accounts.models import Organization
 from accounts.presenters import organization_context
 from accounts.roles import Permission
@@ -21,7 +21,7 @@ from workspaces.token_desk import Desk, attend
 
 @require_http_methods(["GET", "POST"])
 @signed_in
-def tokens(request: HttpRequest) -> HttpResponse:
+def tokens(request: HttpRequest) -> HttpResponseBase:
     """One's own tokens in one organization, which the address names (`?organization=`)."""
     user_id = str(request.user.pk)
     mine = organizations_of(user_id)
@@ -41,6 +41,10 @@ def tokens(request: HttpRequest) -> HttpResponse:
         address=f"{reverse('tokens')}?organization={chosen}",
         template="jobs/tokens.html",
     )
+    # A token outlives the session: who may not enter any more makes none.
+    refusal = enforce(request, Organization.objects.get(pk=chosen))
+    if refusal is not None:
+        return refusal
     with organization_scope(chosen):
         actor.require(Permission.TOKEN_MANAGE_OWN)
         return attend(request, desk, {**context, "chosen": chosen})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from django.db import transaction
+
 from accounts.actors import Actor
 from accounts.models import AuditEvent
 from accounts.selectors import organizations_of
@@ -49,16 +51,17 @@ def record_event(
     )
 
 
-def record_person(user_id: str, action: str, *, address: str = "", is_theirs: bool = True) -> None:
-    """Append an event of somebody's account, in each organization that they belong to.
+@transaction.atomic
+def record_person(user_id: str, action: str, *, address: str = "", by: str = "") -> None:
+    """Append an event of somebody's account in each organization that they belong to.
 
-    It was not theirs if it was done to the account by who knows whom.
+    They did it themselves, unless it was `by` the system or by who knows whom.
     """
     for organization_id in organizations_of(user_id):
         with organization_scope(organization_id):
             AuditEvent.objects.create(
                 organization_id=organization_id,
-                actor_id=user_id if is_theirs else NOBODY,
+                actor_id=by or user_id,
                 action=action,
                 object_id=user_id,
                 address=address or None,

@@ -200,7 +200,8 @@ def find_token(plain: str) -> ApiToken | None:
     if not can_be_token(plain):
         return None
     now = timezone.now()
-    token = ApiToken.objects.filter(token_hash=hash_token(plain)).first()
+    found = ApiToken.objects.filter(token_hash=hash_token(plain))
+    token = found.select_related("user", "organization").first()
     if token is None or not is_live(token, now):
         return None
     if token.last_used_at is None or now - token.last_used_at > _LAST_USED_EVERY:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from drf_spectacular.utils import extend_schema
 from rest_framework.parsers import FileUploadParser, MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.authentication import has_token
+from accounts.http import takes_large_body
 from accounts.roles import Permission
 from gpuagent.protocol.recipe import FieldProblem
 from jobs.api import serializers as shapes
@@ -30,6 +33,7 @@ def _created(artifact: Artifact) -> Response:
     return Response(body, status=201)
 
 
+@takes_large_body(settings.UPLOAD_MAX_BYTES, admits=has_token)
 class UploadsView(OrganizationView):
     """From a file."""
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_POST, require_safe
 
-from accounts.http import signed_in
+from accounts.http import has_session, signed_in, takes_large_body
 from accounts.roles import Permission
 from gpuagent.protocol.recipe import Recipe
 from jobs import access
@@ -126,6 +127,7 @@ def gallery(request: WorkspaceRequest) -> HttpResponse:
     return render(request, "jobs/partials/gallery.html", context)
 
 
+@takes_large_body(settings.UPLOAD_MAX_BYTES, admits=has_session)
 @require_POST
 @workspace_page(Permission.UPLOAD_CREATE)
 def upload(request: WorkspaceRequest) -> JsonResponse:
