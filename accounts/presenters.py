@@ -21,7 +21,10 @@ class Section:
     permission: Permission
 
 
-SECTIONS = (Section("Organization", "organization-settings", Permission.ORGANIZATION_MANAGE),)
+SECTIONS = (
+    Section("Audit log", "audit-log", Permission.AUDIT_VIEW),
+    Section("Organization", "organization-settings", Permission.ORGANIZATION_MANAGE),
+)
 
 
 def organization_context(request: OrganizationRequest, route: str) -> dict[str, Any]:

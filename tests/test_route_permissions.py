@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -19,7 +19,8 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 from accounts.actors import Actor
 from accounts.http import Access
-from accounts.models import Organization, User
+from accounts.models import ApiToken, Organization, User
+from accounts.permissions import ANY_TOKEN
 from accounts.roles import Permission, Role, is_allowed
 from jobs.models import Output
 from library.models import ModelFile
@@ -71,6 +72,8 @@ UNKNOWN = {
     "artifact_id": "art_00000000000000000000000000",
     "attempt_id": "att_00000000000000000000000000",
     "organization_id": "org_00000000000000000000000000",
+    "token_id": "tok_00000000000000000000000000",
+    "service_id": "usr_00000000000000000000000000",
     "sha256": "0" * 64,
 }
 
@@ -92,7 +95,7 @@ class Route:
         return getattr(self.view, "declared_access", None)
 
     @property
-    def api_permissions(self) -> Mapping[str, Permission] | None:
+    def api_permissions(self) -> Mapping[str, Permission | None] | None:
         return getattr(getattr(self.view, "cls", None), "permissions", None)
 
     @property
@@ -116,7 +119,15 @@ OURS = [route for route in ROUTES if not route.is_allauth]
 
 
 @pytest.fixture
-def ids(output: Output, agent: AgentHandle) -> dict[str, str]:
+def service(organization_a: Organization) -> User:
+    """A service account of A."""
+    user = factories.make_member(organization_a, name="Farm")
+    User.objects.filter(pk=user.pk).update(is_service=True)
+    return user
+
+
+@pytest.fixture
+def ids(output: Output, agent: AgentHandle, service: User) -> dict[str, str]:
     """Ids that exist, in organization A."""
     with system_scope():
         file = ModelFile.objects.order_by("path").first()
@@ -129,7 +140,15 @@ def ids(output: Output, agent: AgentHandle) -> dict[str, str]:
         "artifact_id": output.picture_id,
         "attempt_id": output.attempt_id,
         "sha256": file.sha256,
+        "token_id": token_of(service, output.organization).pk,
+        "service_id": service.pk,
     }
+
+
+def token_of(user: User, organization: Organization) -> ApiToken:
+    """A token that the user has beside the one they use."""
+    factories.make_token(user, organization, name="another")
+    return ApiToken.objects.filter(user=user, name="another").latest("id")
 
 
 def send(client: Client, method: str, address: str) -> HttpResponseBase:
@@ -190,10 +209,15 @@ class House:
     outsider: Client
     others: Mapping[str, Client]
     """Clients whose credential is of another kind: they are nobody here."""
+    own: Mapping[Role, Mapping[str, str]] = field(default_factory=dict)
+    """Ids of what is each one's own; nobody else's is to be had, whatever the role."""
 
 
 def check(
-    route: Route, ids: Mapping[str, str], house: House, allowed: Mapping[str, Permission]
+    route: Route,
+    ids: Mapping[str, str],
+    house: House,
+    allowed: Mapping[str, Permission | None],
 ) -> int:
     """Call the route as everybody; how many calls that were."""
     calls = 0
@@ -211,9 +235,9 @@ def check(
             assert foreign.status_code == 404, (method, foreign)
             assert gist(foreign, ids) == gist(unknown, ids)
         for role, client in house.roles.items():
-            response = send(client, method, address)
+            response = send(client, method, route.address({**ids, **house.own.get(role, {})}))
             calls += 1
-            if is_allowed(role, permission):
+            if permission is ANY_TOKEN or is_allowed(role, permission):
                 assert response.status_code not in (401, 403, 404), (role, method, response)
             else:
                 assert response.status_code == 403, (role, method, response)
@@ -292,6 +316,7 @@ def test_the_api_opens_to_its_roles_alone(
         roles={role: api_of(user, organization_a) for role, user in users.items()},
         outsider=api_of(charlie, organization_b),
         others={"nobody": Client(), "a session": client_of(bob), "an agent": agent_client},
+        own={r: {"token_id": token_of(user, organization_a).pk} for r, user in users.items()},
     )
     permissions = route.api_permissions
     assert permissions

@@ -1,10 +1,18 @@
-"""Addresses of stored bytes and of API tokens."""
+"""Addresses of stored bytes, of API tokens and of the audit log."""
 
 from django.urls import path
 
-from workspaces import token_views, views
+from accounts.urls import ORGANIZATION
+from workspaces import audit_views, token_views, views
 
 urlpatterns = [
     path("media/<str:organization_id>/<str:artifact_id>", views.media, name="media"),
     path("settings/tokens", token_views.tokens, name="tokens"),
+    path(
+        ORGANIZATION + "service-accounts/<str:service_id>/tokens",
+        token_views.service_account_tokens,
+        name="service-account-tokens",
+    ),
+    path(ORGANIZATION + "audit", audit_views.audit_log, name="audit-log"),
+    path(ORGANIZATION + "audit/export", audit_views.audit_export, name="audit-export"),
 ]

@@ -28,7 +28,7 @@ def cancel_job(*, job: Job, actor: Actor) -> bool:
     if Job.objects.filter(pk=job.pk, status=JobStatus.QUEUED.value).update(
         cancel_requested_at=now
     ) and move_job(job, JobStatus.CANCELED):
-        record_event(actor, "job.canceled", job.pk)
+        record_event(actor, "job.canceled", job.pk, {"workspace": job.workspace_id})
         return True
     asked = Job.objects.filter(
         pk=job.pk, status=JobStatus.RUNNING.value, cancel_requested_at=None
@@ -40,5 +40,5 @@ def cancel_job(*, job: Job, actor: Actor) -> bool:
     for attempt in attempts:
         announce_cancel(attempt.agent, attempt.pk)
     announce_job(job, JobStatus.RUNNING)
-    record_event(actor, "job.cancel_requested", job.pk)
+    record_event(actor, "job.cancel_requested", job.pk, {"workspace": job.workspace_id})
     return True
