@@ -21,7 +21,12 @@ class Section:
     permission: Permission
 
 
-SECTIONS = (Section("Organization", "organization-settings", Permission.ORGANIZATION_MANAGE),)
+SECTIONS = (
+    Section("Members", "members", Permission.MEMBER_VIEW),
+    Section("Teams", "teams", Permission.MEMBER_VIEW),
+    Section("Service accounts", "service-accounts", Permission.SERVICE_ACCOUNT_MANAGE),
+    Section("Organization", "organization-settings", Permission.ORGANIZATION_MANAGE),
+)
 
 
 def organization_context(request: OrganizationRequest, route: str) -> dict[str, Any]:
