@@ -21,6 +21,7 @@ urlpatterns = [
     path(WORKSPACE + "queue", room.queue, name="queue"),
     path(WORKSPACE + "gallery", room.gallery, name="gallery"),
     path(WORKSPACE + "uploads", room.upload, name="upload"),
+    path(WORKSPACE + "uploads/from-address", room.upload_from_address, name="upload-from-address"),
     path(OUTPUT, outputs.output_view, name="output"),
     path(OUTPUT + "/parameters", outputs.output_parameters, name="output-parameters"),
     path(OUTPUT + "/download", outputs.output_download, name="output-download"),

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from jobs.api import people, views
+from jobs.api import people, uploads, views
 
 urlpatterns = [
     path("models", views.ModelsView.as_view(), name="api-models"),
@@ -32,5 +32,10 @@ urlpatterns = [
     path("teams", people.TeamsView.as_view(), name="api-teams"),
     path("teams/<str:team_id>", people.TeamView.as_view(), name="api-team"),
     path("service-accounts", people.ServiceAccountsView.as_view(), name="api-service-accounts"),
-    path("uploads", views.UploadsView.as_view(), name="api-uploads"),
+    path("uploads", uploads.UploadsView.as_view(), name="api-uploads"),
+    path(
+        "uploads/from-address",
+        uploads.UploadFromAddressView.as_view(),
+        name="api-upload-from-address",
+    ),
 ]
