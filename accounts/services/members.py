@@ -50,9 +50,9 @@ def change_role(*, actor: Actor, user_id: str, role: str) -> bool:
         LastOwnerError: nobody would lead the organization.
     """
     actor.require(Permission.MEMBER_MANAGE)
-    wanted = check_role(role)
     lock_organization(actor.organization_id)
     membership = _person(actor.organization_id, user_id)
+    wanted = check_role(role)
     before = Role(membership.role)
     if not (may_give(actor.role, before) and may_give(actor.role, wanted)):
         raise AboveError

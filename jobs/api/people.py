@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 from django.db.models import Model, QuerySet
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework.exceptions import ParseError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -23,16 +22,14 @@ from accounts.services import teams as work
 from accounts.services.members import change_role
 from gpuagent.protocol.recipe import FieldProblem
 from jobs.api import people_shapes as shapes
-from jobs.api.serializers import ProblemSerializer
+from jobs.api.views import BAD_INPUT, BEFORE, ERRORS, PROBLEM, json_object
 from jobs.services.leaving import remove_member
 from studio.core.errors import InvalidInputError
 from workspaces.api import OrganizationView
 
 PAGE_SIZE = 50
 Row = TypeVar("Row", bound=Model)
-ERRORS: dict[Any, Any] = dict.fromkeys((401, 403, 404), ProblemSerializer)
-BAD_INPUT: dict[Any, Any] = {**ERRORS, **dict.fromkeys((400, 409, 415, 422), ProblemSerializer)}
-BEFORE = OpenApiParameter("before", OpenApiTypes.STR, description="`next` of the page before.")
+TOO_OFTEN: dict[Any, Any] = {**BAD_INPUT, 409: PROBLEM, 429: PROBLEM}
 SEARCH = OpenApiParameter("q", OpenApiTypes.STR, description="A part of name or address.")
 SUCCESSOR = OpenApiParameter(
     "successor",
@@ -46,12 +43,7 @@ CANCEL = OpenApiParameter(
 
 def _fields(request: Request, known: Collection[str]) -> dict[str, Any]:
     """The body, which must be an object of strings and lists of strings under known names."""
-    try:
-        body = request.data
-    except RecursionError as error:
-        raise ParseError("The body is nested too deeply.") from error
-    if not isinstance(body, dict):
-        raise _wrong("body", "not_an_object", "The body must be a JSON object.")
+    body = json_object(request)
     for name, value in body.items():
         if name not in known:
             raise _wrong(str(name)[:80], "unknown", f"There is no field {str(name)[:80]} here.")
@@ -62,7 +54,7 @@ def _fields(request: Request, known: Collection[str]) -> dict[str, Any]:
             raise _wrong(name, "type", f"{name} must be {kind}.")
         if any("\x00" in item for item in items):
             raise _wrong(name, "type", f"{name} holds a character that cannot be stored.")
-    return dict(body)
+    return body
 
 
 def _wrong(field: str, code: str, message: str) -> InvalidInputError:
@@ -117,7 +109,7 @@ class MemberView(OrganizationView):
     @extend_schema(
         operation_id="change_member",
         request=shapes.RoleSerializer,
-        responses={200: shapes.MemberSerializer, **BAD_INPUT},
+        responses={200: shapes.MemberSerializer, **BAD_INPUT, 409: PROBLEM},
     )
     def patch(self, request: Request, user_id: str) -> Response:
         """Change the role. Admins cannot reach owners; the last owner stays one."""
@@ -128,7 +120,7 @@ class MemberView(OrganizationView):
     @extend_schema(
         operation_id="remove_member",
         parameters=[SUCCESSOR, CANCEL],
-        responses={204: None, **BAD_INPUT},
+        responses={204: None, **BAD_INPUT, 409: PROBLEM},
     )
     def delete(self, request: Request, user_id: str) -> Response:
         """Remove from the organization. One's own id: leave."""
@@ -159,7 +151,7 @@ class InvitationsView(OrganizationView):
     @extend_schema(
         operation_id="invite",
         request=shapes.InviteSerializer,
-        responses={201: shapes.InvitationPageSerializer, 429: ProblemSerializer, **BAD_INPUT},
+        responses={201: shapes.InvitationPageSerializer, **TOO_OFTEN},
     )
     def post(self, request: Request) -> Response:
         """Write a letter to each address: all of them, or none."""
@@ -177,7 +169,7 @@ class InvitationResendView(OrganizationView):
     @extend_schema(
         operation_id="resend_invitation",
         request=None,
-        responses={200: shapes.InvitationSerializer, 429: ProblemSerializer, **ERRORS},
+        responses={200: shapes.InvitationSerializer, **TOO_OFTEN},
     )
     def post(self, request: Request, invitation_id: str) -> Response:
         """A new link for another seven days; the one before holds no more."""

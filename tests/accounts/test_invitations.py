@@ -152,7 +152,7 @@ def test_who_may_invite_as_what(
     with organization_scope(organization_a.pk):
         for work in (letters.resend, letters.revoke, letters.make_link):
             with pytest.raises(AboveError):
-                work(actor=ada, invitation_id=made.pk)  # type: ignore[operator]  # same keywords
+                work(actor=ada, invitation_id=made.pk)
 
 
 def test_a_letter_sent_again_makes_the_first_link_dead(alice_in_a: Actor) -> None:
