@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dramatiq
 
+from jobs.services.deletion import stop_jobs_of_deleted
+from jobs.services.destruction import destroy_due
 from jobs.services.outputs import purge_trash
 from studio.core.queue import DEFAULT_QUEUE, WEB_NAMESPACE, broker
 from studio.core.scoping import system_scope
@@ -15,8 +17,13 @@ web_broker = broker(WEB_NAMESPACE)
 
 @dramatiq.actor(broker=web_broker, queue_name=DEFAULT_QUEUE, max_retries=3)
 def sweep() -> None:
-    """Remove what has lain in the trash too long, and bytes that nobody committed."""
+    """Remove what has lain in the trash too long, and bytes that nobody committed.
+
+    Deleted workspaces come last: destroying a large one takes its time.
+    """
     with system_scope():
         purge_trash()
         sweep_expected()
         retire_keys()
+        stop_jobs_of_deleted()
+        destroy_due()

@@ -10,10 +10,16 @@ from accounts.models import AuditEvent
 SYSTEM = "system"
 
 
-def record_system(organization_id: str, action: str, object_id: str) -> None:
+def record_system(
+    organization_id: str, action: str, object_id: str, details: Mapping[str, object] | None = None
+) -> None:
     """Append one event that the machinery or an operator's command caused."""
     AuditEvent.objects.create(
-        organization_id=organization_id, actor_id=SYSTEM, action=action, object_id=object_id
+        organization_id=organization_id,
+        actor_id=SYSTEM,
+        action=action,
+        object_id=object_id,
+        details=dict(details or {}),
     )
 
 
