@@ -21,7 +21,11 @@ class Section:
     permission: Permission
 
 
-SECTIONS = (Section("Organization", "organization-settings", Permission.ORGANIZATION_MANAGE),)
+SECTIONS = (
+    Section("Workspaces", "workspaces", Permission.WORKSPACE_CREATE),
+    Section("Organization", "organization-settings", Permission.ORGANIZATION_MANAGE),
+    Section("Export", "organization-export", Permission.ORGANIZATION_EXPORT),
+)
 
 
 def organization_context(request: OrganizationRequest, route: str) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from django.urls import path
 
+from accounts.urls import ORGANIZATION
 from jobs import agent_api
-from jobs.views import outputs, room
+from jobs.views import access, export, outputs, room, workspaces
 
 WORKSPACE = "w/<str:workspace_id>/"
 JOB = WORKSPACE + "jobs/<str:job_id>/"
@@ -20,6 +21,18 @@ urlpatterns = [
     path(WORKSPACE + "queue", room.queue, name="queue"),
     path(WORKSPACE + "gallery", room.gallery, name="gallery"),
     path(WORKSPACE + "uploads", room.upload, name="upload"),
+    path(WORKSPACE + "access", access.access, name="access"),
+    path(WORKSPACE + "access/settings", access.workspace_change, name="workspace-change"),
+    path(WORKSPACE + "access/grants", access.access_grant, name="access-grant"),
+    path(WORKSPACE + "access/grants/<str:grant_id>", access.grant, name="grant"),
+    path(WORKSPACE + "delete", access.workspace_delete, name="workspace-delete"),
+    path(ORGANIZATION + "workspaces", workspaces.workspaces, name="workspaces"),
+    path(
+        ORGANIZATION + "workspaces/<str:workspace_id>/restore",
+        workspaces.workspace_restore,
+        name="workspace-restore",
+    ),
+    path(ORGANIZATION + "export", export.organization_export, name="organization-export"),
     path(OUTPUT, outputs.output_view, name="output"),
     path(OUTPUT + "/parameters", outputs.output_parameters, name="output-parameters"),
     path(OUTPUT + "/download", outputs.output_download, name="output-download"),

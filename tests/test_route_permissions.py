@@ -19,7 +19,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from accounts.actors import Actor
 from accounts.http import Access
 from accounts.models import Organization, User
-from accounts.roles import Permission, Role, is_allowed
+from accounts.roles import Permission, Role, WorkspaceRole, is_allowed
 from jobs.models import Output
 from library.models import ModelFile
 from studio.asgi import application
@@ -48,6 +48,7 @@ UNKNOWN = {
     "artifact_id": "art_00000000000000000000000000",
     "attempt_id": "att_00000000000000000000000000",
     "organization_id": "org_00000000000000000000000000",
+    "grant_id": "grt_00000000000000000000000000",
     "sha256": "0" * 64,
 }
 
@@ -98,6 +99,7 @@ def ids(output: Output, agent: AgentHandle) -> dict[str, str]:
     with system_scope():
         file = ModelFile.objects.order_by("path").first()
     assert file is not None
+    guest = factories.make_member(output.workspace.organization, Role.VIEWER)
     return {
         "workspace_id": output.workspace_id,
         "organization_id": output.organization_id,
@@ -105,6 +107,7 @@ def ids(output: Output, agent: AgentHandle) -> dict[str, str]:
         "output_id": output.pk,
         "artifact_id": output.picture_id,
         "attempt_id": output.attempt_id,
+        "grant_id": factories.make_grant(output.workspace, guest, WorkspaceRole.VIEWER).pk,
         "sha256": file.sha256,
     }
 
@@ -288,7 +291,8 @@ def test_lists_of_another_organization_hold_nothing_of_ours(
     ours = {value for name, value in ids.items() if name != "sha256"}
     for route in API:
         if not route.parameters and "GET" in (route.api_permissions or {}):
-            text = send(api, "GET", route.address({})).content.decode()  # type: ignore[attr-defined]  # none streams
+            response = send(api, "GET", route.address({}))
+            text = str(b"".join(response))  # type: ignore[arg-type]  # the test client's answers iterate
             assert not [value for value in ours if value in text], route.name
 
 

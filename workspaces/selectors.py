@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from django.db.models import Sum
 from django.utils import timezone
 
-from accounts.models import Membership, TeamMember, User
+from accounts.models import Membership, Organization, Team, TeamMember, User
 from accounts.roles import (
     GRANTED,
     IN_WORKSPACE,
@@ -43,6 +43,28 @@ def workspaces_of(user_id: str) -> list[Workspace]:
             with organization_scope(organization_id):
                 found.extend(visible_workspaces(actor).select_related("organization"))
     return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rooms:
+    """What a person finds of one of their organizations: workspaces, oldest first."""
+
+    organization: Organization
+    workspaces: tuple[Workspace, ...]
+    can_manage: bool
+
+
+def rooms_of(user_id: str) -> list[Rooms]:
+    """All that the person can go to, organization by organization."""
+    found = []
+    for organization in Organization.objects.in_bulk(organizations_of(user_id)).values():
+        actor = find_actor(user_id, organization.pk)
+        if actor is not None:
+            with organization_scope(organization.pk):
+                rooms = tuple(visible_workspaces(actor))
+            can_manage = actor.can(Permission.WORKSPACE_CREATE)
+            found.append(Rooms(organization=organization, workspaces=rooms, can_manage=can_manage))
+    return sorted(found, key=lambda rooms: rooms.organization.name.casefold())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +138,12 @@ def _grantee_name(grant: WorkspaceGrant) -> str:
     return grant.membership.user.shown_name if grant.membership else ""
 
 
+def open_workspaces(organization_id: str) -> list[Workspace]:
+    """All workspaces of the organization but the deleted, oldest first: for those who lead it."""
+    rooms = Workspace.objects.filter(organization_id=organization_id, deleted_at=None)
+    return list(rooms.select_related("organization").order_by("id"))
+
+
 def deleted_workspaces(organization_id: str) -> list[Workspace]:
     """Those that can still be brought back, the last deleted first."""
     deleted = Workspace.objects.filter(
@@ -129,3 +157,15 @@ def bytes_in(workspaces: list[Workspace]) -> dict[str, int]:
     """What each workspace's stored objects take, in bytes."""
     stored = Artifact.objects.filter(workspace__in=workspaces).values_list("workspace_id")
     return dict(stored.annotate(total=Sum("sealed_bytes")))
+
+
+def who_can_be_let_in(workspace: Workspace) -> tuple[list[Membership], list[Team]]:
+    """Members and teams of the organization that have no grant there yet, by name."""
+    grants = WorkspaceGrant.objects.filter(workspace=workspace)
+    members = set(grants.exclude(membership=None).values_list("membership_id", flat=True))
+    teams = grants.exclude(team=None).values_list("team_id", flat=True)
+    others = Team.objects.filter(organization_id=workspace.organization_id).exclude(pk__in=teams)
+    return (
+        [m for m in active_members(workspace.organization_id) if m.pk not in members],
+        sorted(others, key=lambda team: team.name.casefold()),
+    )

@@ -74,7 +74,8 @@ def _workspace(
     return get_workspace(view.actor, first.pk, permission=permission)
 
 
-def _object(request: Request) -> dict[str, Any]:
+def body_of(request: Request) -> dict[str, Any]:
+    """The body, which must be a JSON object."""
     try:
         body = request.data
     except RecursionError as error:
@@ -130,7 +131,7 @@ class JobsView(OrganizationView):
     )
     def post(self, request: Request) -> Response:
         """Ask for pictures. 201 made a job, 200 found it by its key, 202 waited in vain."""
-        raw = _object(request)
+        raw = body_of(request)
         workspace = _workspace(self, raw.pop("workspace", None), Permission.JOB_SUBMIT)
         key = request.headers.get("Idempotency-Key")
         submitted = submit_job(actor=self.actor, workspace=workspace, raw=raw, idempotency_key=key)
@@ -375,18 +376,3 @@ class SamplersView(OrganizationView):
     def get(self, request: Request) -> Response:
         """Samplers by the names artists know."""
         return Response([{"id": s.id, "label": s.label} for s in SAMPLERS.values()])
-
-
-class WorkspacesView(OrganizationView):
-    """Workspaces."""
-
-    permissions = {"GET": Permission.WORKSPACE_VIEW}
-
-    @extend_schema(
-        operation_id="list_workspaces",
-        responses={200: shapes.WorkspaceSerializer(many=True), **ERRORS},
-    )
-    def get(self, request: Request) -> Response:
-        """Workspaces that the token can look into."""
-        workspaces = visible_workspaces(self.actor)
-        return Response([{"id": w.pk, "name": w.name} for w in workspaces])

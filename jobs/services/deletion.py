@@ -27,16 +27,19 @@ from workspaces.models import Workspace
 UNDO = timedelta(days=7)
 
 
-def delete_workspace(*, actor: Actor, workspace: Workspace, confirmation: str) -> bool:
+def delete_workspace(
+    *, actor: Actor, workspace: Workspace, confirmation: str | None = None
+) -> bool:
     """Delete it for everybody; False if somebody was quicker.
 
-    `confirmation` is its name, typed by who deletes it.
+    `confirmation` is its name as a person has typed it; programs name the workspace by its id.
 
     Raises:
         InvalidInputError: the typed name is another one.
     """
     require_in(actor, workspace, Permission.WORKSPACE_DELETE)
-    _check(confirmation, workspace)
+    if confirmation is not None:
+        _check(confirmation, workspace)
     now = timezone.now()
     with transaction.atomic():
         if not Workspace.objects.filter(pk=workspace.pk, deleted_at=None).update(

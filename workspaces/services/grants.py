@@ -72,19 +72,15 @@ def change_grant(*, actor: Actor, workspace: Workspace, grant_id: str, role: str
 
 
 @transaction.atomic
-def revoke_grant(*, actor: Actor, workspace: Workspace, grant_id: str) -> None:
-    """Take a grant back; what the role in the organization gives stays.
-
-    Raises:
-        NotFoundError: the workspace has no such grant.
-    """
+def revoke_grant(*, actor: Actor, workspace: Workspace, grant_id: str) -> bool:
+    """Take a grant back; what the role in the organization gives stays. False if it was gone."""
     require_in(actor, workspace, Permission.WORKSPACE_MANAGE)
     grant = WorkspaceGrant.objects.filter(workspace=workspace, pk=grant_id).first()
-    if grant is None:
-        raise NotFoundError(noun="grant")
+    if grant is None or not WorkspaceGrant.objects.filter(pk=grant.pk).delete()[0]:
+        return False
     _record(actor, "access.revoked", grant, was=grant.role)
-    WorkspaceGrant.objects.filter(pk=grant.pk).delete()
     announce_access(workspace.pk)
+    return True
 
 
 def _change(actor: Actor, grant: WorkspaceGrant, role: WorkspaceRole) -> None:
