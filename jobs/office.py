@@ -107,22 +107,19 @@ def _restricting(workspace: Workspace, people: list[Reach]) -> str:
     organization = workspace.organization.name
     if workspace.is_restricted:
         return (
-            f"Open it, and every member of {organization} who makes or looks at pictures elsewhere "
-            "in it does so here, too."
+            "Only owners, admins and those let in by name or team get in. Open it, and every "
+            f"member of {organization} gets in with their role there: artists make pictures, "
+            "viewers look."
         )
     shut_out = [
         reach.user.shown_name
         for reach in people
         if reach.role not in REACH_ALL and not reach.grants
     ]
-    if not shut_out:
-        return (
-            "Restrict it, and only owners, admins and those let in by name or team get in. "
-            "Today nobody else does."
-        )
+    loss = f"{_names(shut_out)} would lose it at once." if shut_out else "Nobody would lose it."
     return (
-        "Restrict it, and only owners, admins and those let in by name or team get in. "
-        f"{_names(shut_out)} would lose it at once."
+        f"Members of {organization} get in with their role there. Restrict it, and only owners, "
+        f"admins and those let in by name or team do. {loss}"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -469,16 +470,13 @@ class Copies:
     def attempts_to_open(self, workspace: Workspace) -> list[Callable[[], object]]:
         tries: list[Callable[[], object]] = []
         for output in self.outputs:
-            tries += [lambda o=output: open_manifest(o), lambda o=output: open_recipe(o.job)]
+            tries += [partial(open_manifest, output), partial(open_recipe, output.job)]
         for attempt in self.attempts:
-            tries.append(lambda a=attempt: data_key(workspace, a.wrapped_preview_key))
+            tries.append(partial(data_key, workspace, attempt.wrapped_preview_key))
         for project in self.projects:
             sealed = bytes(project.sealed_name)
-            tries.append(
-                lambda p=project, s=sealed: open_in(workspace, s, kind="name", object_id=p.pk)
-            )
-        for artifact in self.artifacts:
-            tries.append(lambda a=artifact: read_all(a))
+            tries.append(partial(open_in, workspace, sealed, kind="name", object_id=project.pk))
+        tries += [partial(read_all, artifact) for artifact in self.artifacts]
         return tries
 
 

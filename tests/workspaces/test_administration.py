@@ -9,7 +9,6 @@ import pytest
 from accounts.actors import Actor
 from accounts.models import AuditEvent, Membership, Organization, User
 from accounts.roles import Permission, Role, WorkspaceRole
-from accounts.token_limits import Limits
 from studio.core.errors import ForbiddenError, InvalidInputError, NotFoundError
 from studio.core.scoping import organization_scope, system_scope
 from tests import factories
@@ -237,9 +236,11 @@ def test_a_grant_of_another_workspace_is_not_there(
 def test_a_program_needs_the_scope(
     alice: User, organization_a: Organization, workspace: Workspace, victor: User
 ) -> None:
-    looks = Limits(scopes=frozenset({Permission.WORKSPACE_VIEW}))
     actor = factories.make_actor(alice, organization_a).through_token(
-        "tok_x", scopes=looks.scopes, workspace_ids=frozenset(), requests_per_minute=None
+        "tok_x",
+        scopes=frozenset({Permission.WORKSPACE_VIEW}),
+        workspace_ids=frozenset(),
+        requests_per_minute=None,
     )
     with pytest.raises(ForbiddenError):
         grant_access(
