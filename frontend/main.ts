@@ -15,6 +15,7 @@ import "./elements/job-tile";
 import "./elements/key-list";
 import "./elements/number-stepper";
 import "./elements/panel-resizer";
+import "./elements/passkey-form";
 import "./elements/picture-viewer";
 import "./elements/preset-row";
 import "./elements/prompt-box";

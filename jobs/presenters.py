@@ -6,6 +6,7 @@ import json
 from datetime import datetime
 from typing import Any
 
+from django.conf import settings
 from django.urls import reverse
 
 from accounts.actors import Actor
@@ -210,6 +211,9 @@ def room_urls(workspace: Workspace) -> dict[str, str]:
         "gallery": gallery,
         "trash": f"{gallery}?trash=1",
         "upload": reverse("upload", args=[workspace.pk]),
+        "upload_from_address": (
+            reverse("upload-from-address", args=[workspace.pk]) if settings.FETCH_PORTS else ""
+        ),
         "socket": f"/ws/w/{workspace.pk}/",
     }
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from allauth.mfa.models import Authenticator
 from django.http import HttpResponseBase
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
@@ -40,6 +41,28 @@ ALLAUTH: Mapping[str, str] = {
     "account_signup": "answers that sign-up is closed",
     "account_change_password": "the signed-in person's own password",
     "account_inactive": "a sentence",
+    "account_reset_password": "asks for an address; says the same of every one",
+    "account_reset_password_done": "a sentence, and whether mail is being sent at all",
+    "account_reset_password_from_key": "who holds the key from the mail sets a password",
+    "account_reset_password_from_key_done": "a sentence",
+    "mfa_authenticate": "the second step of a sign-in that this browser has begun",
+    "mfa_login_webauthn": "signs in who holds a passkey",
+    **dict.fromkeys(
+        (
+            "account_reauthenticate",
+            "mfa_reauthenticate",
+            "mfa_reauthenticate_webauthn",
+            "mfa_activate_totp",
+            "mfa_deactivate_totp",
+            "mfa_view_recovery_codes",
+            "mfa_generate_recovery_codes",
+            "mfa_download_recovery_codes",
+            "mfa_add_webauthn",
+            "mfa_edit_webauthn",
+            "mfa_remove_webauthn",
+        ),
+        "guards the signed-in person's own account, and asks again who it is",
+    ),
 }
 UNKNOWN = {
     "workspace_id": "wsp_00000000000000000000000000",
@@ -158,6 +181,7 @@ def test_every_socket_says_who_may_use_it() -> None:
     assert found == {
         "agent/v1/socket": "agent",
         "ws/w/<str:workspace_id>/": Permission.JOB_VIEW,
+        "": "nobody",
     }
 
 
@@ -339,9 +363,32 @@ def test_the_personal_page_shows_ones_own_tokens_only(
     assert b"of-alice" not in client_of(bob).get("/settings/tokens").content
 
 
-@pytest.mark.parametrize("name", ["account_change_password"])
-def test_allauths_personal_pages_need_a_session(name: str) -> None:
-    route = next(route for route in ROUTES if route.name == name)
-    response = Client().get(route.address({}))
-    assert response.status_code == 302
-    assert "/login/" in response["Location"]
+PERSONAL = [name for name, reason in ALLAUTH.items() if "the signed-in person's" in reason]
+
+
+@pytest.mark.parametrize("name", PERSONAL)
+def test_allauths_personal_pages_need_a_session(name: str, bob_api: Client) -> None:
+    address = next(route for route in ROUTES if route.name == name).address({"pk": "1"})
+    for client in (Client(), bob_api):
+        for response in (client.get(address), client.post(address)):
+            assert response.status_code == 302
+            assert "/login/" in response["Location"]
+
+
+# Where it asks, it does not ask again.
+ASKING_AGAIN = [n for n in PERSONAL if n.startswith("mfa_") and "reauthenticate" not in n]
+
+
+@pytest.mark.parametrize("name", ASKING_AGAIN)
+def test_what_guards_an_account_asks_again_who_it_is(
+    name: str, bob: User, client_of: Callable[[User], Client]
+) -> None:
+    for type_, data in (("totp", {"secret": ""}), ("recovery_codes", {"seed": ""})):
+        Authenticator.objects.create(user=bob, type=type_, data=data)
+    if name == "mfa_activate_totp":
+        Authenticator.objects.filter(type="totp").delete()
+    address = next(route for route in ROUTES if route.name == name).address({"pk": "1"})
+    client = client_of(bob)
+    answers = [a for a in (client.get(address), client.post(address)) if a.status_code != 405]
+    assert {answer.status_code for answer in answers} == {302}
+    assert all(answer["Location"].startswith("/accounts/confirm/") for answer in answers)

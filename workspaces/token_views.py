@@ -10,15 +10,19 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods
 
-from accounts.http import signed_in
+from accounts.http import enforce, signed_in
 from accounts.models import ApiToken
+from accounts.roles import Permission
 from accounts.selectors import find_actor
 from accounts.services.tokens import create_token, revoke_token
 from studio.core.errors import NotFoundError
 from studio.core.scoping import organization_scope
+from workspaces.access import get_workspace
 from workspaces.http import actor_in
 from workspaces.models import Workspace
 from workspaces.selectors import workspaces_of
+
+TOKEN = Permission.TOKEN_MANAGE_OWN
 
 
 class TokenForm(forms.Form):
@@ -39,7 +43,7 @@ def tokens(request: HttpRequest) -> HttpResponse:
         _revoke(user_id, request.POST.get("token", ""))
         return redirect("tokens")
     if form.is_bound and form.is_valid():
-        plain = _create(user_id, form.cleaned_data, workspaces)
+        plain = _create(request, form.cleaned_data, workspaces)
         form = TokenForm()
     context = {
         "tokens": [_row(token) for token in _tokens_of(user_id)],
@@ -73,10 +77,12 @@ def _row(token: ApiToken) -> dict[str, Any]:
     }
 
 
-def _create(user_id: str, values: dict[str, Any], workspaces: list[Workspace]) -> str:
+def _create(request: HttpRequest, values: dict[str, Any], workspaces: list[Workspace]) -> str:
     chosen = values["workspace"] or (workspaces[0].pk if workspaces else "")
-    actor = actor_in(user_id, chosen)
+    actor = actor_in(str(request.user.pk), chosen)
     with organization_scope(actor.organization_id):
+        # A token outlives the session: who may not enter any more makes none.
+        enforce(request, get_workspace(actor, chosen, permission=TOKEN).organization)
         _token, plain = create_token(actor=actor, name=values["name"])
     return plain
 

@@ -151,7 +151,8 @@ def is_expired(token: ApiToken, now: datetime) -> bool:
 def find_token(plain: str) -> ApiToken | None:
     """The live token with this text. Notes its use, at most once a minute."""
     now = timezone.now()
-    token = ApiToken.objects.filter(token_hash=hash_token(plain), revoked_at=None).first()
+    live = ApiToken.objects.filter(token_hash=hash_token(plain), revoked_at=None)
+    token = live.select_related("user", "organization").first()
     if token is None or is_expired(token, now):
         return None
     if token.last_used_at is None or now - token.last_used_at > _LAST_USED_EVERY:

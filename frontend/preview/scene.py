@@ -211,6 +211,7 @@ def room(tiles: list[dict[str, Any]], rows: list[dict[str, Any]], **more: object
             "queue": f"{ROOM}/queue",
             "gallery": f"{ROOM}/gallery",
             "upload": f"{ROOM}/uploads",
+            "upload_from_address": f"{ROOM}/uploads/from-address",
             "socket": "/ws/w/wsp_1/",
             "trash": f"{ROOM}/gallery?trash=1",
         },

@@ -154,6 +154,15 @@ class UploadSerializer(serializers.Serializer[Any]):
     height = serializers.IntegerField()
 
 
+class AddressSerializer(serializers.Serializer[Any]):
+    """Body of `POST uploads/from-address`."""
+
+    url = serializers.CharField(help_text="Public http or https address of a picture.")
+    workspace = serializers.CharField(
+        required=False, help_text="Id of a workspace; the first one if left out."
+    )
+
+
 class ProblemSerializer(serializers.Serializer[Any]):
     """RFC 9457 problem details."""
 

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from jobs.api import views, workspaces
+from jobs.api import uploads, views, workspaces
 
 WORKSPACE = "workspaces/<str:workspace_id>"
 
@@ -28,5 +28,10 @@ urlpatterns = [
     path("outputs/<str:output_id>", views.OutputView.as_view(), name="api-output"),
     path("outputs/<str:output_id>/rerun", views.OutputRerunView.as_view(), name="api-rerun"),
     path("outputs/<str:output_id>/restore", views.OutputRestoreView.as_view(), name="api-restore"),
-    path("uploads", views.UploadsView.as_view(), name="api-uploads"),
+    path("uploads", uploads.UploadsView.as_view(), name="api-uploads"),
+    path(
+        "uploads/from-address",
+        uploads.UploadFromAddressView.as_view(),
+        name="api-upload-from-address",
+    ),
 ]

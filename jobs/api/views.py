@@ -11,7 +11,6 @@ from django.http import HttpResponseBase, StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.exceptions import ParseError
-from rest_framework.parsers import FileUploadParser, MultiPartParser
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -34,7 +33,6 @@ from studio.core.errors import InvalidInputError, NotFoundError
 from workspaces.access import get_workspace, visible_workspaces
 from workspaces.api import OrganizationView
 from workspaces.models import Workspace
-from workspaces.services.uploads import add_upload
 
 WAIT_MAX_SECONDS = 60
 WAITERS_MAX = 20  # each keeps one of the threads that answer people
@@ -43,8 +41,8 @@ _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,4})(?:$|[,;\s])")
 _waiters = threading.BoundedSemaphore(WAITERS_MAX)
 
 PROBLEM = OpenApiResponse(shapes.ProblemSerializer, description="Problem details (RFC 9457)")
-ERRORS: dict[Any, Any] = {401: PROBLEM, 403: PROBLEM, 404: PROBLEM}
-BAD_INPUT: dict[Any, Any] = {**ERRORS, 400: PROBLEM, 415: PROBLEM, 422: PROBLEM}
+ERRORS: dict[Any, Any] = {401: PROBLEM, 403: PROBLEM, 404: PROBLEM, 429: PROBLEM}
+BAD_INPUT: dict[Any, Any] = {**ERRORS, 400: PROBLEM, 413: PROBLEM, 415: PROBLEM, 422: PROBLEM}
 PREFER = OpenApiParameter(
     "Prefer",
     OpenApiTypes.STR,
@@ -62,7 +60,7 @@ BEFORE = OpenApiParameter("before", OpenApiTypes.STR, description="`next` of the
 TRASH = OpenApiParameter("trash", OpenApiTypes.BOOL, description="List the trash instead.")
 
 
-def _workspace(
+def workspace_of(
     view: OrganizationView, workspace_id: str | None, permission: Permission
 ) -> Workspace:
     """The named workspace, or the first that the token can look into."""
@@ -74,7 +72,7 @@ def _workspace(
     return get_workspace(view.actor, first.pk, permission=permission)
 
 
-def body_of(request: Request) -> dict[str, Any]:
+def json_object(request: Request) -> dict[str, Any]:
     """The body, which must be a JSON object."""
     try:
         body = request.data
@@ -131,8 +129,8 @@ class JobsView(OrganizationView):
     )
     def post(self, request: Request) -> Response:
         """Ask for pictures. 201 made a job, 200 found it by its key, 202 waited in vain."""
-        raw = body_of(request)
-        workspace = _workspace(self, raw.pop("workspace", None), Permission.JOB_SUBMIT)
+        raw = json_object(request)
+        workspace = workspace_of(self, raw.pop("workspace", None), Permission.JOB_SUBMIT)
         key = request.headers.get("Idempotency-Key")
         submitted = submit_job(actor=self.actor, workspace=workspace, raw=raw, idempotency_key=key)
         return _answer(request, submitted.job, status=201 if submitted.is_new else 200)
@@ -144,7 +142,7 @@ class JobsView(OrganizationView):
     )
     def get(self, request: Request) -> Response:
         """Jobs of a workspace, newest first."""
-        workspace = _workspace(self, request.GET.get("workspace"), Permission.JOB_VIEW)
+        workspace = workspace_of(self, request.GET.get("workspace"), Permission.JOB_VIEW)
         jobs = Job.objects.select_related("workspace").filter(workspace=workspace).order_by("-id")
         if before := request.GET.get("before"):
             jobs = jobs.filter(id__lt=before)
@@ -227,7 +225,7 @@ class OutputsView(OrganizationView):
     )
     def get(self, request: Request) -> Response:
         """Pictures of a workspace, newest first."""
-        workspace = _workspace(self, request.GET.get("workspace"), Permission.OUTPUT_VIEW)
+        workspace = workspace_of(self, request.GET.get("workspace"), Permission.OUTPUT_VIEW)
         outputs, following = gallery_page(
             workspace,
             before=request.GET.get("before"),
@@ -302,39 +300,6 @@ class OutputRerunView(OrganizationView):
         key = request.headers.get("Idempotency-Key")
         submitted = rerun_output(output=output, actor=self.actor, idempotency_key=key)
         return _answer(request, submitted.job, status=201 if submitted.is_new else 200)
-
-
-class UploadsView(OrganizationView):
-    """Starting pictures."""
-
-    permissions = {"POST": Permission.UPLOAD_CREATE}
-    parser_classes = [MultiPartParser, FileUploadParser]
-
-    @extend_schema(
-        operation_id="add_upload",
-        parameters=[WORKSPACE],
-        request={
-            "multipart/form-data": {
-                "type": "object",
-                "properties": {"image": {"type": "string", "format": "binary"}},
-                "required": ["image"],
-            }
-        },
-        responses={201: shapes.UploadSerializer, **BAD_INPUT, 507: PROBLEM},
-    )
-    def post(self, request: Request) -> Response:
-        """Add a PNG, JPEG, WebP or AVIF picture."""
-        workspace = _workspace(self, request.GET.get("workspace"), Permission.UPLOAD_CREATE)
-        file = next(iter(request.FILES.values()), None)
-        content = file.read() if file is not None else b""
-        artifact = add_upload(actor=self.actor, workspace=workspace, content=content)
-        body = {
-            "id": artifact.pk,
-            "sha256": artifact.sha256,
-            "width": artifact.width,
-            "height": artifact.height,
-        }
-        return Response(body, status=201)
 
 
 class ModelsView(OrganizationView):

@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from accounts.roles import Permission
 from gpuagent.protocol.recipe import FieldProblem
 from jobs.api import workspace_shapes as shapes
-from jobs.api.views import BAD_INPUT, ERRORS, PROBLEM, body_of
+from jobs.api.views import BAD_INPUT, ERRORS, PROBLEM, json_object
 from jobs.export.streaming import zip_response
 from jobs.services.deletion import delete_workspace, restore_workspace
 from jobs.services.export import begin_export
@@ -33,7 +33,7 @@ DELETED = OpenApiParameter(
 
 def _fields(request: Request, kinds: dict[str, type]) -> dict[str, Any]:
     """The body's fields, none that is not known, each of its kind."""
-    body = body_of(request)
+    body = json_object(request)
     problems = []
     for name, value in body.items():
         if name not in kinds:

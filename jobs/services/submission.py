@@ -30,7 +30,7 @@ from library.models import ModelVersion
 from library.selectors import find_version, usable_versions
 from studio.core.errors import InvalidInputError
 from studio.core.ids import new_id
-from workspaces.access import find_input, require_in
+from workspaces.access import find_input, hold_input, require_in
 from workspaces.models import Artifact, Workspace
 
 IDEMPOTENCY_KEY_MAX = 255
@@ -113,8 +113,7 @@ def _check(workspace: Workspace, raw: Mapping[str, object], key: str | None) -> 
     if recipe.image is not None:
         image = find_input(workspace, recipe.image)
         if image is None:
-            message = "That starting picture is not in this workspace; add it again."
-            raise _invalid("image", "unknown_image", message)
+            raise _unknown_image()
     cost = estimate_cost(recipe, weights_bytes=version.weights_bytes)
     _refuse_what_fits_nowhere(recipe, version, cost)
     return _Checked(recipe=recipe, version=version, image=image, cost=cost)
@@ -126,6 +125,11 @@ def _invalid(
     return InvalidInputError(
         [FieldProblem(field=field, code=code, message=message, value=value, limit=limit)]
     )
+
+
+def _unknown_image() -> InvalidInputError:
+    message = "That starting picture is not in this workspace; add it again."
+    return _invalid("image", "unknown_image", message)
 
 
 def _refuse_what_fits_nowhere(recipe: Recipe, version: ModelVersion, cost: Cost) -> None:
@@ -151,6 +155,8 @@ def _create(
     rerun_of: Output | None,
 ) -> Job:
     recipe, job_id = checked.recipe, new_id("job")
+    if checked.image is not None and not hold_input(checked.image):
+        raise _unknown_image()  # swept since it was found
     job = Job.objects.create(
         id=job_id,
         organization_id=workspace.organization_id,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from django.core.files.uploadedfile import UploadedFile
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_POST, require_safe
 
-from accounts.http import signed_in
+from accounts.http import has_session, signed_in, takes_large_body
 from accounts.roles import Permission
 from gpuagent.protocol.recipe import Recipe
 from jobs import access
@@ -23,8 +23,9 @@ from jobs.selectors import outputs_of
 from jobs.services.cancellation import cancel_job
 from jobs.services.submission import submit_job
 from workspaces.http import WorkspaceRequest, workspace_page
+from workspaces.models import Artifact
 from workspaces.selectors import rooms_of, workspaces_of
-from workspaces.services.uploads import add_upload
+from workspaces.services.uploads import add_upload, add_upload_from_address, content_of
 from workspaces.signing import media_url
 
 FIELDS = frozenset(Recipe.__dataclass_fields__)
@@ -129,13 +130,27 @@ def gallery(request: WorkspaceRequest) -> HttpResponse:
     return render(request, "jobs/partials/gallery.html", context)
 
 
+@takes_large_body(settings.UPLOAD_MAX_BYTES, admits=has_session)
 @require_POST
 @workspace_page(Permission.UPLOAD_CREATE)
 def upload(request: WorkspaceRequest) -> JsonResponse:
     """Add a starting picture."""
-    file = next(iter(request.FILES.values()), None)
-    content = file.read() if isinstance(file, UploadedFile) else b""
+    content = content_of(next(iter(request.FILES.values()), None))
     artifact = add_upload(actor=request.actor, workspace=request.workspace, content=content)
+    return _uploaded(artifact)
+
+
+@require_POST
+@workspace_page(Permission.UPLOAD_CREATE)
+def upload_from_address(request: WorkspaceRequest) -> JsonResponse:
+    """Add a starting picture that lies on the web."""
+    artifact = add_upload_from_address(
+        actor=request.actor, workspace=request.workspace, address=request.POST.get("url", "")
+    )
+    return _uploaded(artifact)
+
+
+def _uploaded(artifact: Artifact) -> JsonResponse:
     body = {
         "id": artifact.pk,
         "sha256": artifact.sha256,

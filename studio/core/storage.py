@@ -8,12 +8,12 @@ from __future__ import annotations
 import errno
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, cast
+from typing import cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.core.files.base import ContentFile
+from django.core.files.base import ContentFile, File
 from django.core.files.storage import FileSystemStorage, Storage
 
 from studio.core.errors import StoreFullError
@@ -77,13 +77,13 @@ def put(key: str, content: bytes) -> None:
         raise
 
 
-def open_object(key: str) -> IO[bytes]:
+def open_object(key: str) -> File[bytes]:
     """A seekable reader of an object.
 
     Raises:
         FileNotFoundError: there is no such object.
     """
-    return cast("IO[bytes]", store().open(key, "rb"))
+    return cast("File[bytes]", store().open(key, "rb"))
 
 
 def delete(key: str) -> None:

@@ -315,6 +315,29 @@ def test_it_is_streamed_to_an_owner(
     assert len([n for n in archive.namelist() if n.endswith(".png")]) == 3
 
 
+@pytest.mark.django_db(transaction=True)
+def test_the_page_asks_whether_it_is_still_them(
+    full: Workspace, alice: User, organization_a: Organization, client_of: Callable[[User], Client]
+) -> None:
+    client, path = client_of(alice), f"/o/{organization_a.pk}/export"
+    page = client.get(path).content.decode()
+    assert "Confirm that it is you" in page
+    assert "Download the export" not in page
+    refused = client.post(path)
+    assert refused.status_code == 302
+    assert refused["Location"].startswith("/accounts/confirm/")
+    with system_scope():
+        assert not AuditEvent.objects.filter(action="organization.exported").exists()
+
+    confirmed = client.post(f"/accounts/confirm/?next={path}", {"password": factories.PASSWORD})
+    archive = opened(body(confirmed)) if confirmed.status_code == 200 else None
+    if archive is None:
+        assert confirmed["Location"] == path
+    assert "Download the export" in client.get(path).content.decode()
+    archive = opened(body(client.post(path)))
+    assert len([n for n in archive.namelist() if n.endswith(".png")]) == 3
+
+
 def test_the_operators_command_writes_the_same(
     full: Workspace, organization_a: Organization, tmp_path: Path, output: Output
 ) -> None:

@@ -129,18 +129,24 @@ def _move(workspace: Workspace) -> int:
 
 
 def _move_column(entry: SealedColumn, workspace: Workspace, keys: list[bytes]) -> int:
-    moved = 0
-    for ids in _batches(entry, workspace):
-        with transaction.atomic():
-            manager: Any = entry.model._default_manager
-            rows = manager.select_for_update(of=("self",)).filter(pk__in=ids)
-            for pk, value in rows.values_list("pk", entry.column):
-                # What opened under no key before the rotation does not open after it either.
-                with suppress(SealBrokenError):
-                    fresh = entry.rewrap(bytes(value), keys)
-                    if fresh is not None:
-                        moved += manager.filter(pk=pk).update(**{entry.column: fresh})
-    return moved
+    return sum(_move_rows(entry, ids, keys) for ids in _batches(entry, workspace))
+
+
+@transaction.atomic
+def _move_rows(entry: SealedColumn, ids: list[str], keys: list[bytes]) -> int:
+    manager: Any = entry.model._default_manager
+    # In one order, so that two rotations wait for each other; and what refers to a row, such as
+    # a job's next attempt, is written meanwhile.
+    rows = manager.select_for_update(of=("self",), no_key=True).filter(pk__in=ids).order_by("pk")
+    moved = []
+    for row in rows.only("pk", entry.column):
+        # What opened under no key before the rotation does not open after it either.
+        with suppress(SealBrokenError):
+            fresh = entry.rewrap(bytes(getattr(row, entry.column)), keys)
+            if fresh is not None:
+                setattr(row, entry.column, fresh)
+                moved.append(row)
+    return int(manager.bulk_update(moved, [entry.column]))
 
 
 def _batches(entry: SealedColumn, workspace: Workspace) -> Iterator[list[str]]:
