@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from accounts.actors import Actor
 from accounts.models import AuditEvent, Invitation, Membership, Team
+from accounts.role_words import with_article
 from accounts.roles import Permission, Role, may_give
 from accounts.services.audit import record_event
 from accounts.services.emails import check_emails
@@ -166,7 +167,7 @@ def _write(invitation: Invitation, plain: str) -> None:
     context = {
         "inviter": invitation.invited_by.shown_name,
         "organization": invitation.organization.name,
-        "role": invitation.role,
+        "role": with_article(invitation.role),
         "link": link_of(plain),
         "until": invitation.expires_at,
     }
