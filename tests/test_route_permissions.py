@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -20,8 +20,9 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 from accounts.actors import Actor
 from accounts.http import Access
-from accounts.models import Organization, User
-from accounts.roles import Permission, Role, is_allowed
+from accounts.models import ApiToken, Organization, User
+from accounts.permissions import ANY_TOKEN
+from accounts.roles import Permission, Role, WorkspaceRole, is_allowed
 from accounts.services.invitations import Offer, invite
 from accounts.services.service_accounts import create_service_account
 from jobs.models import Output
@@ -74,10 +75,12 @@ UNKNOWN = {
     "artifact_id": "art_00000000000000000000000000",
     "attempt_id": "att_00000000000000000000000000",
     "organization_id": "org_00000000000000000000000000",
+    "token_id": "tok_00000000000000000000000000",
     "user_id": "usr_00000000000000000000000000",
     "service_id": "usr_00000000000000000000000001",
     "invitation_id": "inv_00000000000000000000000000",
     "team_id": "tea_00000000000000000000000000",
+    "grant_id": "grt_00000000000000000000000000",
     "sha256": "0" * 64,
 }
 
@@ -99,7 +102,7 @@ class Route:
         return getattr(self.view, "declared_access", None)
 
     @property
-    def api_permissions(self) -> Mapping[str, Permission] | None:
+    def api_permissions(self) -> Mapping[str, Permission | None] | None:
         return getattr(getattr(self.view, "cls", None), "permissions", None)
 
     @property
@@ -130,9 +133,11 @@ def people_ids(alice_in_a: Actor, organization_a: Organization) -> dict[str, str
         offer = Offer(role=Role.ARTIST.value)
         [letter] = invite(actor=alice_in_a, emails=["new@example.org"], offer=offer)
         service = create_service_account(actor=alice_in_a, name="Farm", role=Role.ARTIST.value)
+    token = token_of(service, organization_a)
     return {
         "user_id": mia.pk,
         "service_id": service.pk,
+        "token_id": token.pk,
         "invitation_id": letter.pk,
         "team_id": factories.make_team(organization_a, mia).pk,
     }
@@ -144,6 +149,7 @@ def ids(output: Output, agent: AgentHandle, people_ids: dict[str, str]) -> dict[
     with system_scope():
         file = ModelFile.objects.order_by("path").first()
     assert file is not None
+    guest = factories.make_member(output.workspace.organization, Role.VIEWER)
     return {
         **people_ids,
         "workspace_id": output.workspace_id,
@@ -152,8 +158,15 @@ def ids(output: Output, agent: AgentHandle, people_ids: dict[str, str]) -> dict[
         "output_id": output.pk,
         "artifact_id": output.picture_id,
         "attempt_id": output.attempt_id,
+        "grant_id": factories.make_grant(output.workspace, guest, WorkspaceRole.VIEWER).pk,
         "sha256": file.sha256,
     }
+
+
+def token_of(user: User, organization: Organization) -> ApiToken:
+    """A token that the user has beside the one they use."""
+    factories.make_token(user, organization, name="another")
+    return ApiToken.objects.filter(user=user, name="another").latest("id")
 
 
 def send(client: Client, method: str, address: str) -> HttpResponseBase:
@@ -222,10 +235,15 @@ class House:
     outsider: Client
     others: Mapping[str, Client]
     """Clients whose credential is of another kind: they are nobody here."""
+    own: Mapping[Role, Mapping[str, str]] = field(default_factory=dict)
+    """Ids of what is each one's own; nobody else's is to be had, whatever the role."""
 
 
 def check(
-    route: Route, ids: Mapping[str, str], house: House, allowed: Mapping[str, Permission]
+    route: Route,
+    ids: Mapping[str, str],
+    house: House,
+    allowed: Mapping[str, Permission | None],
 ) -> int:
     """Call the route as everybody; how many calls that were."""
     calls = 0
@@ -243,9 +261,10 @@ def check(
             assert foreign.status_code == 404, (method, foreign)
             assert gist(foreign, ids) == gist(unknown, ids)
         for role, client in house.roles.items():
-            response = try_out(client, method, address)
+            own = route.address({**ids, **house.own.get(role, {})})
+            response = try_out(client, method, own)
             calls += 1
-            if is_allowed(role, permission):
+            if permission is ANY_TOKEN or is_allowed(role, permission):
                 assert response.status_code not in (401, 403, 404), (role, method, response)
             else:
                 assert response.status_code == 403, (role, method, response)
@@ -324,6 +343,7 @@ def test_the_api_opens_to_its_roles_alone(
         roles={role: api_of(user, organization_a) for role, user in users.items()},
         outsider=api_of(charlie, organization_b),
         others={"nobody": Client(), "a session": client_of(bob), "an agent": agent_client},
+        own={r: {"token_id": token_of(user, organization_a).pk} for r, user in users.items()},
     )
     permissions = route.api_permissions
     assert permissions
@@ -344,7 +364,8 @@ def test_lists_of_another_organization_hold_nothing_of_ours(
     ours = {value for name, value in ids.items() if name != "sha256"}
     for route in API:
         if not route.parameters and "GET" in (route.api_permissions or {}):
-            text = send(api, "GET", route.address({})).content.decode()  # type: ignore[attr-defined]  # none streams
+            response = send(api, "GET", route.address({}))
+            text = str(b"".join(response))
             assert not [value for value in ours if value in text], route.name
 
 
