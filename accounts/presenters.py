@@ -22,6 +22,9 @@ class Section:
 
 
 SECTIONS = (
+    Section("Members", "members", Permission.MEMBER_VIEW),
+    Section("Teams", "teams", Permission.MEMBER_VIEW),
+    Section("Service accounts", "service-accounts", Permission.SERVICE_ACCOUNT_MANAGE),
     Section("Audit log", "audit-log", Permission.AUDIT_VIEW),
     Section("Organization", "organization-settings", Permission.ORGANIZATION_MANAGE),
 )

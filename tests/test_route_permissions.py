@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from allauth.mfa.models import Authenticator
+from django.db import transaction
 from django.http import HttpResponseBase
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
@@ -22,10 +23,12 @@ from accounts.http import Access
 from accounts.models import ApiToken, Organization, User
 from accounts.permissions import ANY_TOKEN
 from accounts.roles import Permission, Role, is_allowed
+from accounts.services.invitations import Offer, invite
+from accounts.services.service_accounts import create_service_account
 from jobs.models import Output
 from library.models import ModelFile
 from studio.asgi import application
-from studio.core.scoping import system_scope
+from studio.core.scoping import organization_scope, system_scope
 from tests import factories
 from tests.factories import AgentHandle
 from workspaces.models import Workspace
@@ -73,7 +76,10 @@ UNKNOWN = {
     "attempt_id": "att_00000000000000000000000000",
     "organization_id": "org_00000000000000000000000000",
     "token_id": "tok_00000000000000000000000000",
-    "service_id": "usr_00000000000000000000000000",
+    "user_id": "usr_00000000000000000000000000",
+    "service_id": "usr_00000000000000000000000001",
+    "invitation_id": "inv_00000000000000000000000000",
+    "team_id": "tea_00000000000000000000000000",
     "sha256": "0" * 64,
 }
 
@@ -119,20 +125,31 @@ OURS = [route for route in ROUTES if not route.is_allauth]
 
 
 @pytest.fixture
-def service(organization_a: Organization) -> User:
-    """A service account of A."""
-    user = factories.make_member(organization_a, name="Farm")
-    User.objects.filter(pk=user.pk).update(is_service=True)
-    return user
+def people_ids(alice_in_a: Actor, organization_a: Organization) -> dict[str, str]:
+    """A member, a service account, a team and a letter of organization A."""
+    mia = factories.make_member(organization_a, email="mia@alpha.example")
+    with organization_scope(organization_a.pk):
+        offer = Offer(role=Role.ARTIST.value)
+        [letter] = invite(actor=alice_in_a, emails=["new@example.org"], offer=offer)
+        service = create_service_account(actor=alice_in_a, name="Farm", role=Role.ARTIST.value)
+    token = token_of(service, organization_a)
+    return {
+        "user_id": mia.pk,
+        "service_id": service.pk,
+        "token_id": token.pk,
+        "invitation_id": letter.pk,
+        "team_id": factories.make_team(organization_a, mia).pk,
+    }
 
 
 @pytest.fixture
-def ids(output: Output, agent: AgentHandle, service: User) -> dict[str, str]:
+def ids(output: Output, agent: AgentHandle, people_ids: dict[str, str]) -> dict[str, str]:
     """Ids that exist, in organization A."""
     with system_scope():
         file = ModelFile.objects.order_by("path").first()
     assert file is not None
     return {
+        **people_ids,
         "workspace_id": output.workspace_id,
         "organization_id": output.organization_id,
         "job_id": output.job_id,
@@ -140,8 +157,6 @@ def ids(output: Output, agent: AgentHandle, service: User) -> dict[str, str]:
         "artifact_id": output.picture_id,
         "attempt_id": output.attempt_id,
         "sha256": file.sha256,
-        "token_id": token_of(service, output.organization).pk,
-        "service_id": service.pk,
     }
 
 
@@ -154,6 +169,14 @@ def token_of(user: User, organization: Organization) -> ApiToken:
 def send(client: Client, method: str, address: str) -> HttpResponseBase:
     headers = {"Accept": "*/*"}
     return client.generic(method, address, b"{}", "application/json", headers=headers)
+
+
+def try_out(client: Client, method: str, address: str) -> HttpResponseBase:
+    """The answer, with all that the call did undone: the next one finds everything as it was."""
+    with transaction.atomic():
+        response = send(client, method, address)
+        transaction.set_rollback(True)
+    return response
 
 
 def gist(response: HttpResponseBase, ids: Mapping[str, str]) -> str:
@@ -235,7 +258,8 @@ def check(
             assert foreign.status_code == 404, (method, foreign)
             assert gist(foreign, ids) == gist(unknown, ids)
         for role, client in house.roles.items():
-            response = send(client, method, route.address({**ids, **house.own.get(role, {})}))
+            own = route.address({**ids, **house.own.get(role, {})})
+            response = try_out(client, method, own)
             calls += 1
             if permission is ANY_TOKEN or is_allowed(role, permission):
                 assert response.status_code not in (401, 403, 404), (role, method, response)
