@@ -106,3 +106,9 @@ def made_counts(jobs: list[Job]) -> dict[str, int]:
     """How many pictures each job has so far."""
     made = Output.objects.filter(job__in=jobs).values_list("job_id").annotate(made=Count("id"))
     return dict(made)
+
+
+def picture_counts(workspaces: list[Workspace]) -> dict[str, int]:
+    """How many pictures each workspace has, those in the trash too."""
+    outputs = Output.objects.filter(workspace__in=workspaces).values_list("workspace_id")
+    return dict(outputs.annotate(total=Count("id")))

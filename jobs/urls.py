@@ -4,7 +4,7 @@ from django.urls import path
 
 from accounts.urls import MEMBER, ORGANIZATION
 from jobs import agent_api
-from jobs.views import leaving, outputs, room
+from jobs.views import access, export, leaving, outputs, room, workspaces
 
 WORKSPACE = "w/<str:workspace_id>/"
 JOB = WORKSPACE + "jobs/<str:job_id>/"
@@ -22,6 +22,18 @@ urlpatterns = [
     path(WORKSPACE + "gallery", room.gallery, name="gallery"),
     path(WORKSPACE + "uploads", room.upload, name="upload"),
     path(WORKSPACE + "uploads/from-address", room.upload_from_address, name="upload-from-address"),
+    path(WORKSPACE + "access", access.access, name="access"),
+    path(WORKSPACE + "access/settings", access.workspace_change, name="workspace-change"),
+    path(WORKSPACE + "access/grants", access.access_grant, name="access-grant"),
+    path(WORKSPACE + "access/grants/<str:grant_id>", access.grant, name="grant"),
+    path(WORKSPACE + "delete", access.workspace_delete, name="workspace-delete"),
+    path(ORGANIZATION + "workspaces", workspaces.workspaces, name="workspaces"),
+    path(
+        ORGANIZATION + "workspaces/<str:workspace_id>/restore",
+        workspaces.workspace_restore,
+        name="workspace-restore",
+    ),
+    path(ORGANIZATION + "export", export.organization_export, name="organization-export"),
     path(OUTPUT, outputs.output_view, name="output"),
     path(OUTPUT + "/parameters", outputs.output_parameters, name="output-parameters"),
     path(OUTPUT + "/download", outputs.output_download, name="output-download"),

@@ -22,7 +22,7 @@ from accounts.actors import Actor
 from accounts.http import Access
 from accounts.models import ApiToken, Organization, User
 from accounts.permissions import ANY_TOKEN
-from accounts.roles import Permission, Role, is_allowed
+from accounts.roles import Permission, Role, WorkspaceRole, is_allowed
 from accounts.services.invitations import Offer, invite
 from accounts.services.service_accounts import create_service_account
 from jobs.models import Output
@@ -80,6 +80,7 @@ UNKNOWN = {
     "service_id": "usr_00000000000000000000000001",
     "invitation_id": "inv_00000000000000000000000000",
     "team_id": "tea_00000000000000000000000000",
+    "grant_id": "grt_00000000000000000000000000",
     "sha256": "0" * 64,
 }
 
@@ -148,6 +149,7 @@ def ids(output: Output, agent: AgentHandle, people_ids: dict[str, str]) -> dict[
     with system_scope():
         file = ModelFile.objects.order_by("path").first()
     assert file is not None
+    guest = factories.make_member(output.workspace.organization, Role.VIEWER)
     return {
         **people_ids,
         "workspace_id": output.workspace_id,
@@ -156,6 +158,7 @@ def ids(output: Output, agent: AgentHandle, people_ids: dict[str, str]) -> dict[
         "output_id": output.pk,
         "artifact_id": output.picture_id,
         "attempt_id": output.attempt_id,
+        "grant_id": factories.make_grant(output.workspace, guest, WorkspaceRole.VIEWER).pk,
         "sha256": file.sha256,
     }
 
@@ -361,7 +364,8 @@ def test_lists_of_another_organization_hold_nothing_of_ours(
     ours = {value for name, value in ids.items() if name != "sha256"}
     for route in API:
         if not route.parameters and "GET" in (route.api_permissions or {}):
-            text = send(api, "GET", route.address({})).content.decode()  # type: ignore[attr-defined]  # none streams
+            response = send(api, "GET", route.address({}))
+            text = str(b"".join(response))
             assert not [value for value in ours if value in text], route.name
 
 

@@ -41,6 +41,27 @@ def get_workspace(actor: Actor, workspace_id: str, *, permission: Permission) ->
     return workspace
 
 
+def get_deleted_workspace(actor: Actor, workspace_id: str) -> Workspace:
+    """A workspace that the actor may bring back, deleted or (a click too late) not any more.
+
+    Raises:
+        NotFoundError: there is none of that id that they may know of.
+        ForbiddenError: they know of it, but may not delete workspaces.
+    """
+    workspace = (
+        Workspace.objects.select_related("organization")
+        .filter(pk=workspace_id, organization_id=actor.organization_id)
+        .first()
+    )
+    if workspace is None or _is_outside_token(actor, workspace):
+        raise NotFoundError(noun="workspace")
+    if workspace.deleted_at is None:
+        require_in(actor, workspace, Permission.WORKSPACE_DELETE)
+    elif not actor.can(Permission.WORKSPACE_DELETE):
+        raise NotFoundError(noun="workspace")
+    return workspace
+
+
 def require_in(
     actor: Actor, workspace: Workspace, permission: Permission, *, noun: str = "workspace"
 ) -> None:

@@ -16,10 +16,7 @@ NOBODY = "nobody"
 
 
 def record_system(
-    organization_id: str,
-    action: str,
-    object_id: str,
-    details: Mapping[str, object] | None = None,
+    organization_id: str, action: str, object_id: str, details: Mapping[str, object] | None = None
 ) -> None:
     """Append one event that the machinery or an operator's command caused."""
     AuditEvent.objects.create(

@@ -145,13 +145,6 @@ class SamplerSerializer(serializers.Serializer[Any]):
     label = serializers.CharField()  # type: ignore[assignment]  # a field of ours, not DRF's option
 
 
-class WorkspaceSerializer(serializers.Serializer[Any]):
-    """A workspace of the token's organization."""
-
-    id = serializers.CharField()
-    name = serializers.CharField()
-
-
 class UploadSerializer(serializers.Serializer[Any]):
     """A stored starting picture; `sha256` goes into a job's `image`."""
 

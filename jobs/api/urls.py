@@ -2,12 +2,24 @@
 
 from django.urls import path
 
-from jobs.api import people, uploads, views
+from jobs.api import people, uploads, views, workspaces
+
+WORKSPACE = "workspaces/<str:workspace_id>"
 
 urlpatterns = [
     path("models", views.ModelsView.as_view(), name="api-models"),
     path("samplers", views.SamplersView.as_view(), name="api-samplers"),
-    path("workspaces", views.WorkspacesView.as_view(), name="api-workspaces"),
+    path("workspaces", workspaces.WorkspacesView.as_view(), name="api-workspaces"),
+    path(WORKSPACE, workspaces.WorkspaceView.as_view(), name="api-workspace"),
+    path(
+        WORKSPACE + "/restore",
+        workspaces.WorkspaceRestoreView.as_view(),
+        name="api-workspace-restore",
+    ),
+    path(WORKSPACE + "/access", workspaces.WorkspaceAccessView.as_view(), name="api-access"),
+    path(WORKSPACE + "/grants", workspaces.GrantsView.as_view(), name="api-grants"),
+    path(WORKSPACE + "/grants/<str:grant_id>", workspaces.GrantView.as_view(), name="api-grant"),
+    path("organization/export", workspaces.ExportView.as_view(), name="api-export"),
     path("jobs", views.JobsView.as_view(), name="api-jobs"),
     path("jobs/<str:job_id>", views.JobView.as_view(), name="api-job"),
     path("jobs/<str:job_id>/cancel", views.JobCancelView.as_view(), name="api-job-cancel"),

@@ -341,18 +341,3 @@ class SamplersView(OrganizationView):
     def get(self, request: Request) -> Response:
         """Samplers by the names artists know."""
         return Response([{"id": s.id, "label": s.label} for s in SAMPLERS.values()])
-
-
-class WorkspacesView(OrganizationView):
-    """Workspaces."""
-
-    permissions = {"GET": Permission.WORKSPACE_VIEW}
-
-    @extend_schema(
-        operation_id="list_workspaces",
-        responses={200: shapes.WorkspaceSerializer(many=True), **ERRORS},
-    )
-    def get(self, request: Request) -> Response:
-        """Workspaces that the token can look into."""
-        workspaces = visible_workspaces(self.actor)
-        return Response([{"id": w.pk, "name": w.name} for w in workspaces])

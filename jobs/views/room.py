@@ -24,7 +24,7 @@ from jobs.services.cancellation import cancel_job
 from jobs.services.submission import submit_job
 from workspaces.http import WorkspaceRequest, workspace_page
 from workspaces.models import Artifact
-from workspaces.selectors import workspaces_of
+from workspaces.selectors import rooms_of, workspaces_of
 from workspaces.services.uploads import add_upload, add_upload_from_address, content_of
 from workspaces.signing import media_url
 
@@ -42,6 +42,9 @@ def home(request: HttpRequest) -> HttpResponse:
     workspaces = workspaces_of(str(request.user.pk))
     if workspaces:
         return HttpResponseRedirect(f"/w/{workspaces[0].pk}/")
+    for rooms in rooms_of(str(request.user.pk)):
+        if rooms.can_manage:
+            return redirect("workspaces", rooms.organization.pk)
     message = "You are in no workspace yet. Ask an admin of your organization to invite you."
     context = {"title": "No workspace", "message": message, "code": 403}
     return render(request, "error.html", context, status=403)

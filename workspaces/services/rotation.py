@@ -61,6 +61,8 @@ def rotate_workspace_key(workspace_id: str) -> int:
     """
     with transaction.atomic():
         workspace = Workspace.objects.select_for_update().get(pk=workspace_id)
+        if not workspace.wrapped_key:  # destroyed: a new one would open nothing
+            return 0
         if workspace.retiring_key is None:
             workspace.retiring_key, workspace.wrapped_key = workspace.wrapped_key, new_wrapped_key()
             workspace.rotated_at = timezone.now()
