@@ -15,7 +15,7 @@ from accounts.role_words import MEANINGS, label_of, with_article
 from accounts.roles import REACH_ALL, Permission, Role, may_give
 from workspaces.access import visible_workspaces
 from workspaces.models import Workspace
-from workspaces.selectors import Reach, reaches_of
+from workspaces.selectors import Reach, reaches_of_member
 
 
 @require_GET
@@ -38,7 +38,9 @@ def member(request: OrganizationRequest, user_id: str) -> HttpResponse:
             "is_me": user_id == actor.user_id,
         },
         "teams": people.teams_by_member([found]).get(found.pk, []),
-        "rows": [_row(workspace, reach) for workspace, reach in reaches_of(found, workspaces)],
+        "rows": [
+            _row(workspace, reach) for workspace, reach in reaches_of_member(found, workspaces)
+        ],
         "sees_all": actor.role in REACH_ALL,
         "may_remove": actor.can(Permission.MEMBER_MANAGE) and may_give(actor.role, role),
     }

@@ -109,7 +109,7 @@ def reaches_of(workspaces: list[Workspace]) -> dict[str, list[Reach]]:
     }
 
 
-def reaches_of(
+def reaches_of_member(
     member: Membership, workspaces: Sequence[Workspace]
 ) -> list[tuple[Workspace, Reach]]:
     """Which of the workspaces the member can look into, and what lets them in."""
