@@ -23,10 +23,10 @@ from accounts.permissions import ANY_TOKEN
 from accounts.roles import IN_WORKSPACE, Permission
 from accounts.token_limits import Limits
 from tests import factories
-from tests.test_route_permissions import API, PAGES, UNKNOWN, Route, gist, ids, service
+from tests.test_route_permissions import API, PAGES, UNKNOWN, Route, gist, ids, people_ids
 from workspaces.models import Workspace
 
-__all__ = ["ids", "service"]  # fixtures
+__all__ = ["ids", "people_ids"]  # fixtures
 pytestmark = pytest.mark.django_db
 # Kinds of things that lie in a workspace: who is not let in gets 404 for them.
 INSIDE = ("workspace_id", "project_id", "job_id", "output_id", "artifact_id", "share_id")
