@@ -12,6 +12,9 @@ from types import MappingProxyType
 # `noun.past_participle`, and what the log's page says that somebody did.
 ACTIONS: Mapping[str, str] = MappingProxyType(
     {
+        "access.changed": "gave somebody who is let into a workspace another role there",
+        "access.granted": "let somebody into a workspace",
+        "access.revoked": "let somebody into a workspace no more",
         "audit.exported": "exported the audit log",
         "authenticator_app.added": "added an authenticator app to their account",
         "authenticator_app.removed": "removed the authenticator app from their account",
@@ -31,6 +34,7 @@ ACTIONS: Mapping[str, str] = MappingProxyType(
         "model.registered": "added a version of a model",
         "organization.changed": "changed the organization's name or rules",
         "organization.created": "founded the organization",
+        "organization.exported": "exported everything of the organization",
         "organization.key_rewrapped": "moved the organization's key to a new master key",
         "output.removed": "removed a picture for good, its time in the trash being over",
         "output.restored": "took a picture out of the trash",
@@ -60,10 +64,15 @@ ACTIONS: Mapping[str, str] = MappingProxyType(
         "upload.added": "added a starting picture",
         "upload.fetched": "fetched a starting picture from the web",
         "upload.removed": "removed a starting picture that no job uses",
+        "workspace.changed": "changed a workspace",
         "workspace.created": "made a workspace",
+        "workspace.deleted": "deleted a workspace",
+        "workspace.destroyed": "removed what was left of a deleted workspace",
+        "workspace.key_destroyed": "destroyed the keys of a deleted workspace",
         "workspace.key_retired": "destroyed the workspace's old key",
         "workspace.key_rewrapped": "moved the workspace's key to a new master key",
         "workspace.key_rotated": "gave the workspace a new key",
+        "workspace.restored": "brought a deleted workspace back",
     }
 )
 

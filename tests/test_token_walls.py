@@ -15,6 +15,7 @@ from datetime import timedelta
 import pytest
 from django.http import HttpResponseBase
 from django.test import Client
+from django.test.utils import override_settings
 from django.utils import timezone
 
 from accounts.models import ApiToken, Organization, User
@@ -47,6 +48,12 @@ class Tally:
         kinds = ", ".join(f"{kind} {n}" for kind, n in sorted(self.cases.items()))
         print(f"{self.cases.total()} cases, {len(self.leaks)} leaks ({kinds})")
         assert self.leaks == []
+
+
+@pytest.fixture(autouse=True)
+def _as_many_requests_as_it_takes() -> Iterator[None]:
+    with override_settings(API_RATE=(100_000, 60), API_RATE_ANONYMOUS=(100_000, 60)):
+        yield
 
 
 def calls() -> Iterator[tuple[Route, str, Permission | None]]:
