@@ -111,9 +111,7 @@ def outputs_of(job: Job) -> dict[int, Output]:
     return {output.index: output for output in outputs}
 
 
-def count_outputs(
-    workspace: Workspace, *, is_trash: bool, filters: Filters = EVERYTHING
-) -> int:
+def count_outputs(workspace: Workspace, *, is_trash: bool, filters: Filters = EVERYTHING) -> int:
     """How many pictures the gallery (or the trash) holds."""
     return matching_outputs(workspace, filters, is_trash=is_trash).count()
 
@@ -123,9 +121,7 @@ def projects_of(workspace: Workspace, *, with_archived: bool = False) -> list[Pr
     projects = Project.objects.select_related("workspace").filter(workspace=workspace)
     if not with_archived:
         projects = projects.filter(archived_at=None)
-    counted = projects.annotate(
-        pictures=Count("outputs", filter=Q(outputs__trashed_at=None))
-    )
+    counted = projects.annotate(pictures=Count("outputs", filter=Q(outputs__trashed_at=None)))
     return list(counted.order_by("-id"))
 
 

@@ -26,7 +26,7 @@ WAIT_SECONDS = 20.0
 TEXT_SIZE_MIN = 11
 TEXT_SHARE = 17  # the text is so many times lower than the picture's shorter side
 ANGLE = 24
-HALO, INK = 110, 120  # of 255: how much of a pixel the dark edge and the light letters take
+HALO, INK = 105, 125  # of 255: how much of a pixel the dark edge and the light letters take
 WEBP_QUALITY = 82
 PNG_LEVEL = 1
 SMALL_PIXELS = 1_000_000  # thumbnails do not queue
@@ -129,11 +129,20 @@ def _faces(size: int) -> tuple[Face, ...]:
     found = []
     for path in (*ours, *SYSTEM_FACES):
         with suppress(OSError):
-            found.append(ImageFont.truetype(path, size))
+            found.append(_semibold(ImageFont.truetype(path, size)))
     last = ImageFont.load_default(size)
     if not isinstance(last, Face):
         raise TypeError("Pillow was built without FreeType: watermarks need it.")
     return (*found, last)
+
+
+def _semibold(face: Face) -> Face:
+    """A face of many weights at one that stands out; others are as they are."""
+    with suppress(OSError):
+        axes = face.get_variation_axes()
+        wanted = {b"Weight": 640, "Weight": 640}
+        face.set_variation_by_axes([wanted.get(axis["name"], axis["default"]) for axis in axes])
+    return face
 
 
 def _face_for(text: str, size: int) -> Face:

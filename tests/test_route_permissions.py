@@ -48,6 +48,8 @@ UNKNOWN = {
     "artifact_id": "art_00000000000000000000000000",
     "attempt_id": "att_00000000000000000000000000",
     "organization_id": "org_00000000000000000000000000",
+    "project_id": "prj_00000000000000000000000000",
+    "share_id": "shr_00000000000000000000000000",
     "sha256": "0" * 64,
 }
 
@@ -93,8 +95,10 @@ OURS = [route for route in ROUTES if not route.is_allauth]
 
 
 @pytest.fixture
-def ids(output: Output, agent: AgentHandle) -> dict[str, str]:
+def ids(output: Output, agent: AgentHandle, bob_in_a: Actor) -> dict[str, str]:
     """Ids that exist, in organization A."""
+    project = factories.make_project(bob_in_a, output.workspace)
+    share, _token = factories.make_share(bob_in_a, output.workspace, outputs=[output])
     with system_scope():
         file = ModelFile.objects.order_by("path").first()
     assert file is not None
@@ -105,6 +109,8 @@ def ids(output: Output, agent: AgentHandle) -> dict[str, str]:
         "output_id": output.pk,
         "artifact_id": output.picture_id,
         "attempt_id": output.attempt_id,
+        "project_id": project.pk,
+        "share_id": share.pk,
         "sha256": file.sha256,
     }
 

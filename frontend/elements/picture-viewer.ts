@@ -11,6 +11,7 @@ export class PictureViewer extends HTMLElement {
   private isActual = false;
   private stop: (() => void)[] = [];
   private observer: ResizeObserver | null = null;
+  private placed = "";
   private readonly clickedListener = (event: Event): void => this.clicked(event);
 
   connectedCallback(): void {
@@ -40,6 +41,9 @@ export class PictureViewer extends HTMLElement {
       }),
     ];
     this.addEventListener("click", this.clickedListener);
+    const project = this.projects;
+    this.placed = project?.value ?? "";
+    project?.addEventListener("change", () => void this.place(project));
     this.applySurround(String(readSetting("surround") ?? "room"));
     this.applyInfo(readSetting("viewer-info") !== false);
     this.applyZoom();
@@ -113,6 +117,26 @@ export class PictureViewer extends HTMLElement {
         void this.trashOrRestore();
         break;
     }
+  }
+
+  private get projects(): HTMLSelectElement | null {
+    return this.querySelector<HTMLSelectElement>('select[data-part="project"]');
+  }
+
+  /** Put the picture into the chosen project; what the server refuses is taken back. */
+  private async place(select: HTMLSelectElement): Promise<void> {
+    const project = select.value;
+    const name = select.selectedOptions[0]?.textContent?.trim() ?? "";
+    this.say("");
+    const answer = await ask(this.dataset.place ?? "", { method: "POST", body: new URLSearchParams({ project }) });
+    if (answer.kind === "ok") {
+      this.placed = project;
+      announce(project ? `The picture is in ${name}.` : "The picture is in no project.");
+      emit("studio:output-placed", { output: this.dataset.output ?? "", project });
+      return;
+    }
+    select.value = this.placed;
+    this.say(answer.kind === "failed" ? answer.message : answer.problems.map((problem) => problem.message).join(" "));
   }
 
   private async use(which: ParameterPart): Promise<void> {

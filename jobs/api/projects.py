@@ -175,7 +175,9 @@ def _change(body: dict[str, Any]) -> ProjectChange:
     """
     kinds: dict[str, type] = {"name": str, "color": str, "is_archived": bool}
     problems = [
-        FieldProblem(field=field, code="wrong_type", message=f"`{field}` must be a {kind.__name__}.")
+        FieldProblem(
+            field=field, code="wrong_type", message=f"`{field}` must be a {kind.__name__}."
+        )
         for field, kind in kinds.items()
         if field in body and not isinstance(body[field], kind)
     ]

@@ -146,9 +146,7 @@ def _checked(workspace: Workspace, terms: Terms) -> ShareText:
     problems = [*_term_problems(title, terms), *_watermark_problems(text, terms)]
     if problems:
         raise InvalidInputError(problems)
-    return ShareText(
-        title=title or TITLE_DEFAULT, watermark=text if terms.has_watermark else ""
-    )
+    return ShareText(title=title or TITLE_DEFAULT, watermark=text if terms.has_watermark else "")
 
 
 def _term_problems(title: str, terms: Terms) -> list[FieldProblem]:
@@ -177,7 +175,9 @@ def _watermark_problems(text: str, terms: Terms) -> list[FieldProblem]:
     given = bool(terms.watermark_text.strip())
     if len(text) > TEXT_MAX:
         whose = "The text" if given else "The organization's name"
-        message = f"{whose} has {len(text)} characters; at most {TEXT_MAX} fit. Give a shorter text."
+        message = (
+            f"{whose} has {len(text)} characters; at most {TEXT_MAX} fit. Give a shorter text."
+        )
         return [_problem("watermark_text", "too_long", message, len(text), TEXT_MAX)]
     if missing := undrawable(text):
         letters = " ".join(missing[:10])
