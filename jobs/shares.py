@@ -150,8 +150,9 @@ def _pass_content(link: ShareLink) -> list[str]:
 
 def _count(key: str, seconds: int) -> int:
     pipeline = _redis(settings.REDIS_URL).pipeline()
-    counted = pipeline.incr(key).expire(key, seconds, nx=True).execute()
-    return int(counted[0])
+    pipeline.incr(key)
+    pipeline.expire(key, seconds, nx=True)
+    return int(pipeline.execute()[0])
 
 
 def _hashed(purpose: str, *parts: str) -> str:

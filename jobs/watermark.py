@@ -140,8 +140,8 @@ def _semibold(face: Face) -> Face:
     """A face of many weights at one that stands out; others are as they are."""
     with suppress(OSError):
         axes = face.get_variation_axes()
-        wanted = {b"Weight": 640, "Weight": 640}
-        face.set_variation_by_axes([wanted.get(axis["name"], axis["default"]) for axis in axes])
+        values = [640 if axis["name"] == b"Weight" else axis["default"] or 0 for axis in axes]
+        face.set_variation_by_axes([float(value) for value in values])
     return face
 
 

@@ -385,7 +385,7 @@ def make_share(
     *,
     project: Project | None = None,
     outputs: Sequence[Output] = (),
-    **terms: Any,
+    **terms: Any,  # noqa: ANN401  # the fields of Terms
 ) -> tuple[ShareLink, str]:
     """A link and the secret of its address."""
     with organization_scope(actor.organization_id):

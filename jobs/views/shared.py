@@ -44,7 +44,7 @@ from workspaces.models import Artifact, ShareLink
 from workspaces.services.artifacts import read_all
 from workspaces.views import deliver
 
-PASS_COOKIE = "share"
+PASS_COOKIE = "share"  # noqa: S105  # the name of a cookie
 POLICY = (
     "default-src 'none'; img-src 'self'; style-src 'self'; font-src 'self'; script-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -60,8 +60,8 @@ def share_page(*methods: str) -> Callable[[View], View]:
     def decorate(view: View) -> View:
         @csrf_exempt  # no session to protect: all that can be posted is the link's own password
         @wraps(view)
-        def wrapper(request: HttpRequest, token: str, *args: str) -> HttpResponseBase:
-            return _sealed_off(_answer(view, methods, request, token, *args))
+        def wrapper(request: HttpRequest, token: str, **ids: str) -> HttpResponseBase:
+            return _sealed_off(_answer(view, methods, request, token, ids))
 
         return public(REASON)(wrapper)
 
@@ -69,17 +69,17 @@ def share_page(*methods: str) -> Callable[[View], View]:
 
 
 def _answer(
-    view: View, methods: tuple[str, ...], request: HttpRequest, token: str, *args: str
+    view: View, methods: tuple[str, ...], request: HttpRequest, token: str, ids: dict[str, str]
 ) -> HttpResponseBase:
     before = request.GET.get("before", "")
-    if "\x00" in "".join((before, *args)):  # no id has it, and the database refuses it
+    if "\x00" in "".join((before, *ids.values())):  # no id has it, and the database refuses it
         return dead_end()
     try:
         link = find_share(token) if request.method in methods else None
         if link is None:
             return dead_end()
         with organization_scope(link.organization_id):
-            return view(request, link, token, *args)
+            return view(request, link, token, **ids)
     except (NotFoundError, SealBrokenError, FileNotFoundError):
         return dead_end()
     except BusyError as error:
@@ -210,7 +210,7 @@ def _check_password(request: HttpRequest, link: ShareLink, token: str) -> HttpRe
     """Right: on to the pictures, with a pass that this browser keeps for this link alone."""
     here = reverse("shared", args=[token])
     if not link.password_hash:
-        return HttpResponseRedirect(here)
+        return dead_end()
     if not may_try(link, address=client_address(request)):
         context = {"action": here, "problem": "Too many tries. Wait some minutes, then try again."}
         return _render("password.html", context, 429)
