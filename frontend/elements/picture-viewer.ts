@@ -11,8 +11,11 @@ export class PictureViewer extends HTMLElement {
   private isActual = false;
   private stop: (() => void)[] = [];
   private observer: ResizeObserver | null = null;
-  private placed = "";
+  private placed: string | null = null;
   private readonly clickedListener = (event: Event): void => this.clicked(event);
+  private readonly changedListener = (event: Event): void => {
+    if (event.target instanceof HTMLSelectElement) void this.place(event.target);
+  };
 
   connectedCallback(): void {
     // Enlarged, the focused picture is scrolled by the arrow keys.
@@ -41,9 +44,7 @@ export class PictureViewer extends HTMLElement {
       }),
     ];
     this.addEventListener("click", this.clickedListener);
-    const project = this.projects;
-    this.placed = project?.value ?? "";
-    project?.addEventListener("change", () => void this.place(project));
+    this.addEventListener("change", this.changedListener);
     this.applySurround(String(readSetting("surround") ?? "room"));
     this.applyInfo(readSetting("viewer-info") !== false);
     this.applyZoom();
@@ -58,6 +59,7 @@ export class PictureViewer extends HTMLElement {
     for (const stop of this.stop) stop();
     this.observer?.disconnect();
     this.removeEventListener("click", this.clickedListener);
+    this.removeEventListener("change", this.changedListener);
   }
 
   private get inRoom(): boolean {
@@ -119,13 +121,10 @@ export class PictureViewer extends HTMLElement {
     }
   }
 
-  private get projects(): HTMLSelectElement | null {
-    return this.querySelector<HTMLSelectElement>('select[data-part="project"]');
-  }
-
   /** Put the picture into the chosen project; what the server refuses is taken back. */
   private async place(select: HTMLSelectElement): Promise<void> {
     const project = select.value;
+    const before = this.placed ?? [...select.options].find((option) => option.defaultSelected)?.value ?? "";
     const name = select.selectedOptions[0]?.textContent?.trim() ?? "";
     this.say("");
     const answer = await ask(this.dataset.place ?? "", { method: "POST", body: new URLSearchParams({ project }) });
@@ -135,7 +134,7 @@ export class PictureViewer extends HTMLElement {
       emit("studio:output-placed", { output: this.dataset.output ?? "", project });
       return;
     }
-    select.value = this.placed;
+    select.value = before;
     this.say(answer.kind === "failed" ? answer.message : answer.problems.map((problem) => problem.message).join(" "));
   }
 

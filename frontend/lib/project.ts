@@ -8,12 +8,13 @@ export interface ChosenProject {
 }
 
 function chooser(): HTMLSelectElement | null {
-  return document.querySelector<HTMLSelectElement>('#gallery-project');
+  return document.querySelector<HTMLSelectElement>("#gallery-project");
 }
 
 /** What is chosen on this page; an empty id is no project. */
 export function chosenProject(): ChosenProject {
-  const option = chooser()?.selectedOptions[0];
+  const select = chooser();
+  const option = select?.options[select.selectedIndex];
   return option?.value ? { id: option.value, name: option.textContent?.trim() ?? "" } : { id: "", name: "" };
 }
 
