@@ -11,5 +11,6 @@ class AccountsConfig(AppConfig):
 
     @override
     def ready(self) -> None:
-        """drf-spectacular finds extensions by their being imported."""
+        """drf-spectacular finds extensions by their being imported; allauth tells by signals."""
         import_module("accounts.openapi")
+        import_module("accounts.services.guarding").listen()

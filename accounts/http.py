@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, TypeVar
 
+from django.contrib import messages
+from django.contrib.auth import get_user, logout
 from django.contrib.auth.views import redirect_to_login
+from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpRequest, HttpResponseBase
+from django.shortcuts import redirect
 
+from accounts import policy
 from accounts.actors import Actor
 from accounts.addresses import client_address
 from accounts.models import Organization
 from accounts.roles import Permission
 from accounts.selectors import find_actor
-from studio.core.errors import NotFoundError, UnauthenticatedError
+from studio.core.errors import NotFoundError, SessionExpiredError, UnauthenticatedError
 from studio.core.problems import wants_json
 from studio.core.scoping import organization_scope
 
+# Where somebody was going who had to add a second factor first.
+AFTER_SESSION_KEY = "after_second_factor"
 View = TypeVar("View", bound=Callable[..., Any])
 
 
@@ -67,6 +75,9 @@ def organization_page(permission: Permission) -> Callable[[Callable[..., Any]], 
             request.actor = actor
             with organization_scope(organization_id):
                 actor.require(permission)
+                refusal = enforce(request, request.organization)
+                if refusal is not None:
+                    return refusal
                 answer: HttpResponseBase = view(request, *args, **kwargs)
                 answer.headers.setdefault("Cache-Control", "no-store")
                 return answer
@@ -76,11 +87,75 @@ def organization_page(permission: Permission) -> Callable[[Callable[..., Any]], 
     return decorate
 
 
+@dataclass(frozen=True, slots=True)
+class LargeBody:
+    """A route that may be sent more than most; `admits` says by whom, before a byte is read.
+
+    `max_bytes` is for the thing itself; a form around it may have as much as any other body.
+    """
+
+    max_bytes: int
+    admits: Callable[[HttpRequest], bool]
+
+
+def takes_large_body(
+    max_bytes: int, *, admits: Callable[[HttpRequest], bool]
+) -> Callable[[View], View]:
+    """Let a route (a view, or a class of the API) be sent a large body."""
+
+    def decorate(view: View) -> View:
+        view.large_body = LargeBody(max_bytes, admits)  # type: ignore[attr-defined]  # a mark on a function
+        return view
+
+    return decorate
+
+
+def has_session(request: HttpRequest) -> bool:
+    """Whether a request that no middleware has seen comes from somebody who is signed in."""
+    SessionMiddleware(_nothing).process_request(request)
+    return get_user(request).is_authenticated
+
+
+def _nothing(request: HttpRequest) -> HttpResponseBase:
+    raise AssertionError("unreachable")
+
+
+def wants_sentence(request: HttpRequest) -> bool:
+    """Whether to answer with an error: who is led elsewhere could not come back to do this."""
+    return bool(wants_json(request) or request.headers.get("HX-Request") or request.method != "GET")
+
+
 def sign_in_first(request: HttpRequest) -> HttpResponseBase:
     """Scripts get a 401 problem; people go to the sign-in page and come back."""
-    if wants_json(request) or request.headers.get("HX-Request") or request.method != "GET":
+    if wants_sentence(request):
         raise UnauthenticatedError
     return redirect_to_login(request.get_full_path())
+
+
+def enforce(request: HttpRequest, organization: Organization) -> HttpResponseBase | None:
+    """Call it where a page enters an organization, after membership was checked.
+
+    None: go on. Else the answer: to sign in, or to the security page; both lead back here.
+
+    Raises:
+        SessionExpiredError, SecondFactorRequiredError: to a script, or instead of a change.
+    """
+    breach = policy.session_breach(
+        organization, request.session, str(request.user.pk), now=time.time()
+    )
+    if breach is None:
+        return None
+    address = request.get_full_path()
+    is_expired = isinstance(breach, SessionExpiredError)
+    if is_expired:
+        logout(request)
+    if wants_sentence(request):
+        raise breach
+    messages.warning(request, breach.message)
+    if is_expired:
+        return redirect_to_login(address)
+    request.session[AFTER_SESSION_KEY] = address
+    return redirect("security")
 
 
 def signed_in(view: View) -> View:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import subprocess
 import tempfile
 import threading
 import time
@@ -11,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from launcher.console import Console
 from launcher.environment import studio_settings
@@ -18,6 +21,7 @@ from launcher.layout import REPOSITORY, Layout, with_venv_first
 from launcher.pghome import forget_outside
 from launcher.ports import free_port
 from launcher.prepare import FirstLogin, prepare_database
+from launcher.process import die_with_parent
 from launcher.readiness import ask
 from launcher.servers import start_servers
 from launcher.supervisor import Supervisor
@@ -122,3 +126,46 @@ def _wait_until_up(port: int, *, with_agent: bool) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError(f"The studio still waits for {answer.waiting_for}.")
         time.sleep(_ASK_EVERY_S)
+
+
+@contextmanager
+def product_with_files(layout: Layout) -> Iterator[Path]:
+    """Servers and the web process of `benchmarks._files`, and Django set up in this process too.
+
+    The folder whose files lie open at `/plain/NAME`.
+    """
+    files = layout.state / "plain"
+    files.mkdir(mode=0o700)
+    servers = start_servers(layout.state, durable=True, root=layout.root)
+    try:
+        env = {
+            **with_venv_first(bare_environment(), layout),
+            **studio_settings(layout, servers, {}),
+            "BENCHMARK_FILES": str(files),
+        }
+        with (layout.logs / "processes.log").open("a", encoding="utf-8") as log:
+            prepare_database(layout, Console(log), env)
+            os.environ.update(env)
+            with _web(layout, env, log):
+                yield files
+    finally:
+        servers.stop()
+
+
+@contextmanager
+def _web(layout: Layout, env: Mapping[str, str], log: IO[str]) -> Iterator[None]:
+    (spec,) = (spec for spec in studio_processes(layout, env) if spec.name == "web")
+    process = subprocess.Popen(
+        [*spec.argv[:-1], "benchmarks._files:application"],
+        cwd=layout.root,
+        env=dict(env),
+        stdout=log,
+        stderr=log,
+        preexec_fn=die_with_parent(signal.SIGKILL),
+    )
+    try:
+        _wait_until_up(layout.port, with_agent=False)
+        yield
+    finally:
+        process.terminate()
+        process.wait()

@@ -13,20 +13,23 @@ from typing import Any
 
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.contrib.sessions.backends.base import SessionBase
 from django.db import DataError
 
 from accounts.actors import Actor
+from accounts.policy import check_session
 from accounts.roles import Permission
 from gpuagent.protocol.frames import PreviewFrame
 from gpuagent.protocol.sealing import Context, SealBrokenError, open_sealed
-from jobs.announcements import AGENTS_GROUP, workspace_group
+from jobs.announcements import AGENTS_GROUP
 from jobs.lifecycle import JOB_OPEN
 from jobs.models import Job, JobAttempt
 from jobs.progress import get_preview, get_progress
 from jobs.selectors import count_agents, visible_warm_digests
-from studio.core.errors import StudioError
+from studio.core.errors import SessionExpiredError, StudioError, UnauthenticatedError
 from studio.core.scoping import organization_scope
 from workspaces.access import actor_within, get_workspace
+from workspaces.announcements import workspace_group
 from workspaces.http import actor_in
 from workspaces.services.keys import data_key
 
@@ -39,10 +42,11 @@ PREVIEW_KEYS_KEPT = 64
 logger = logging.getLogger(__name__)
 
 
-def _allowed_actor(user_id: str, workspace_id: str) -> Actor:
+def _allowed_actor(session: SessionBase, user_id: str, workspace_id: str) -> Actor:
     actor = actor_in(user_id, workspace_id)
     with organization_scope(actor.organization_id):
         workspace = get_workspace(actor, workspace_id, permission=Permission.JOB_VIEW)
+        check_session(session, user_id, workspace.organization)
         return actor_within(actor, workspace)
 
 
@@ -86,15 +90,19 @@ class WorkspaceConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channe
             await self._send({"type": "pong"})
 
     async def _may_stay(self) -> bool:
-        """Membership is checked at the start and then once a minute while the socket lives."""
+        """Session and membership are checked at the start, then once a minute while it lives."""
         if time.monotonic() - self.checked_at < RECHECK_SECONDS and self.checked_at:
             return True
         user = self.scope.get("user")
         if user is None or not user.is_authenticated:
             await self.close(code=CLOSE_UNAUTHENTICATED)
             return False
+        find = database_sync_to_async(_allowed_actor)
         try:
-            self.actor = await database_sync_to_async(_allowed_actor)(user.pk, self.workspace_id)
+            self.actor = await find(self.scope["session"], user.pk, self.workspace_id)
+        except (UnauthenticatedError, SessionExpiredError):
+            await self.close(code=CLOSE_UNAUTHENTICATED)
+            return False
         except (StudioError, DataError):  # DataError: an id with a NUL character
             await self.close(code=CLOSE_NOT_FOUND)
             return False
@@ -161,6 +169,11 @@ class WorkspaceConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channe
             return
         message = {"type": "restored", "output_id": event["output_id"], "id": event["job_id"]}
         await self._send(message)
+
+    async def access_changed(self, event: dict[str, Any]) -> None:
+        """Who may look may be others now: ask at once, not with the next check of membership."""
+        self.checked_at = 0.0
+        await self._may_stay()
 
     async def agents_changed(self, event: dict[str, Any]) -> None:
         """How many agents are there and warm, and which models they hold."""

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
+from django.conf import settings
 from django.urls import reverse
 
 from accounts.actors import Actor
@@ -252,6 +253,9 @@ def room_urls(workspace: Workspace) -> dict[str, str]:
         "projects": reverse("projects", args=[workspace.pk]),
         "shares": reverse("shares", args=[workspace.pk]),
         "share_new": reverse("share-new", args=[workspace.pk]),
+        "upload_from_address": (
+            reverse("upload-from-address", args=[workspace.pk]) if settings.FETCH_PORTS else ""
+        ),
         "socket": f"/ws/w/{workspace.pk}/",
     }
 

@@ -1,9 +1,20 @@
-"""Addresses of the room and of the agents' API."""
+"""Addresses of the room, of leaving an organization and of the agents' API."""
 
 from django.urls import path
 
+from accounts.urls import MEMBER, ORGANIZATION
 from jobs import agent_api
-from jobs.views import outputs, projects, room, shared, shares
+from jobs.views import (
+    access,
+    export,
+    leaving,
+    outputs,
+    projects,
+    room,
+    shared,
+    shares,
+    workspaces,
+)
 
 WORKSPACE = "w/<str:workspace_id>/"
 JOB = WORKSPACE + "jobs/<str:job_id>/"
@@ -23,6 +34,19 @@ urlpatterns = [
     path(WORKSPACE + "queue", room.queue, name="queue"),
     path(WORKSPACE + "gallery", room.gallery, name="gallery"),
     path(WORKSPACE + "uploads", room.upload, name="upload"),
+    path(WORKSPACE + "uploads/from-address", room.upload_from_address, name="upload-from-address"),
+    path(WORKSPACE + "access", access.access, name="access"),
+    path(WORKSPACE + "access/settings", access.workspace_change, name="workspace-change"),
+    path(WORKSPACE + "access/grants", access.access_grant, name="access-grant"),
+    path(WORKSPACE + "access/grants/<str:grant_id>", access.grant, name="grant"),
+    path(WORKSPACE + "delete", access.workspace_delete, name="workspace-delete"),
+    path(ORGANIZATION + "workspaces", workspaces.workspaces, name="workspaces"),
+    path(
+        ORGANIZATION + "workspaces/<str:workspace_id>/restore",
+        workspaces.workspace_restore,
+        name="workspace-restore",
+    ),
+    path(ORGANIZATION + "export", export.organization_export, name="organization-export"),
     path(OUTPUT, outputs.output_view, name="output"),
     path(OUTPUT + "/parameters", outputs.output_parameters, name="output-parameters"),
     path(OUTPUT + "/download", outputs.output_download, name="output-download"),
@@ -40,6 +64,8 @@ urlpatterns = [
     path(SHARED + "/pictures/<str:output_id>", shared.shared_picture, name="shared-picture"),
     path(SHARED + "/thumbnails/<str:output_id>", shared.shared_thumbnail, name="shared-thumbnail"),
     path("s/<path:rest>", shared.nowhere, name="shared-nowhere"),
+    path(MEMBER + "/remove", leaving.member_remove, name="member-remove"),
+    path(ORGANIZATION + "leave", leaving.leave, name="leave"),
     path("agent/v1/register", agent_api.register, name="agent-register"),
     path("agent/v1/heartbeat", agent_api.heartbeat, name="agent-heartbeat"),
     path(ATTEMPT + "claim", agent_api.claim, name="agent-claim"),

@@ -10,11 +10,12 @@ from contextlib import aclosing
 from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
 
-from jobs.announcements import workspace_group
 from jobs.lifecycle import JOB_TERMINAL, JobStatus
 from jobs.models import Job, Output
 from jobs.progress import get_progress
 from studio.core.scoping import organization_scope
+from studio.core.stopping import is_stopping
+from workspaces.announcements import workspace_group
 
 RECHECK_SECONDS = 2.0
 KEEP_ALIVE_SECONDS = 15.0
@@ -27,14 +28,17 @@ def _state(organization_id: str, job_id: str) -> tuple[JobStatus, int]:
 
 
 async def _events(workspace_id: str, job_id: str) -> AsyncGenerator[dict[str, object] | None, None]:
-    """Rings about the job; None at least every `RECHECK_SECONDS`, since a ring may be lost."""
+    """Rings about the job; None at least every `RECHECK_SECONDS`, since a ring may be lost.
+
+    They end when the process is about to.
+    """
     layer = get_channel_layer()
     channel = await layer.new_channel()
     group = workspace_group(workspace_id)
     await layer.group_add(group, channel)
     try:
         yield None
-        while True:
+        while not is_stopping.is_set():
             try:
                 event = await asyncio.wait_for(layer.receive(channel), RECHECK_SECONDS)
             except TimeoutError:

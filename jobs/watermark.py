@@ -12,12 +12,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
-from typing import ClassVar
 
 from django.conf import settings
 from PIL import Image, ImageDraw, ImageFont
 
-from studio.core.errors import StudioError
+from studio.core.errors import BusyError
 
 TEXT_MAX = 60
 PIXELS_AT_ONCE = 80_000_000  # one picture of the largest size, or many small ones
@@ -36,12 +35,7 @@ _UNKNOWN = "\U000fffff"  # drawn as the sign for a letter that the typeface lack
 Face = ImageFont.FreeTypeFont
 
 
-class BusyError(StudioError):
-    """Too many large pictures are asked for at this moment."""
-
-    code: ClassVar[str] = "busy"
-    status: ClassVar[int] = 503
-    template: ClassVar[str] = "Many pictures are being prepared right now. Try again in a moment."
+_BUSY = "Many pictures are being prepared right now."
 
 
 class PixelBudget:
@@ -64,7 +58,7 @@ class PixelBudget:
             return
         wanted = min(pixels, self._pixels)  # a larger one goes alone
         if not self._waiting.acquire(blocking=False):
-            raise BusyError
+            raise BusyError(what=_BUSY)
         try:
             self._take(wanted)
         finally:
@@ -81,7 +75,7 @@ class PixelBudget:
         with self._changed:
             while self._free < wanted:
                 if not self._changed.wait(end - time.monotonic()):
-                    raise BusyError
+                    raise BusyError(what=_BUSY)
             self._free -= wanted
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from urllib.parse import unquote, urlsplit
 
 from launcher.layout import Layout
-from launcher.private import kept_secret, new_key
+from launcher.private import kept_secret, new_key, new_secret
 from launcher.servers import RunningServers
 
 _FIXED = {
@@ -26,7 +26,7 @@ def studio_settings(
     """The studio's own variables; keys are made the first time. `environ` may name a store."""
     master, secret = layout.state / "master.key", layout.state / "secret.key"
     kept_secret(master, new_key)
-    kept_secret(secret, new_key)
+    kept_secret(secret, new_secret)
     store = environ.get("STORAGE_URL") or (layout.state / "store").as_uri()
     reach = (
         {}

@@ -47,6 +47,11 @@ def new_password() -> str:
     return secrets.token_hex(24)
 
 
+def new_secret() -> str:
+    """A text that nobody guesses, as long as Django wants it for signing."""
+    return secrets.token_urlsafe(48)
+
+
 def new_key() -> str:
     """32 random bytes as base64."""
     return base64.b64encode(secrets.token_bytes(32)).decode()

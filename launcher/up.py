@@ -58,10 +58,9 @@ def up(layout: Layout, console: Console) -> int:
 def studio_processes(layout: Layout, env: Mapping[str, str]) -> list[ChildSpec]:
     """The processes of the product in the order of their start; they stop in reverse."""
     python = str(layout.python)
-    # Quiet: no line per request, for addresses of pictures are signed. Errors are still said.
-    listen = ["-v", "0", "-b", HOST, "-p", str(layout.port), "--application-close-timeout", "5"]
+    listen = ["--host", HOST, "--port", str(layout.port)]
     return [
-        ChildSpec("web", [python, "-m", "daphne", *listen, "studio.asgi:application"], env, 8.0),
+        ChildSpec("web", [python, "-m", "studio.serve", *listen], env, 8.0),
         ChildSpec("dispatcher", [python, "manage.py", "dispatch"], env, 8.0),
         ChildSpec("worker", [python, "manage.py", "work"], env, 8.0),
         ChildSpec("agent", [python, "-m", "gpuagent"], agent_env(env), 15.0),
@@ -70,7 +69,7 @@ def studio_processes(layout: Layout, env: Mapping[str, str]) -> list[ChildSpec]:
 
 def agent_env(env: Mapping[str, str]) -> dict[str, str]:
     """The agent gets no key of the web side and no way to its database."""
-    web_only = ("DATABASE_URL", "STUDIO_MASTER_KEY", "STUDIO_SECRET_KEY", "AWS_")
+    web_only = ("DATABASE_URL", "STUDIO_MASTER_KEY", "STUDIO_SECRET_KEY", "AWS_", "EMAIL_")
     return {name: value for name, value in env.items() if not name.startswith(web_only)}
 
 

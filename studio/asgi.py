@@ -10,18 +10,20 @@ from channels.security.websocket import AllowedHostsOriginValidator
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "studio.settings")
 django.setup(set_prefix=False)
 
-from jobs.routing import agent_patterns, browser_patterns  # noqa: E402  # needs the loaded apps
+from jobs.routing import agent_patterns, browser_patterns, no_patterns  # noqa: E402  # needs the apps
 from studio.handler import OneHopHandler  # noqa: E402  # same
+from studio.limits import RequestLimits  # noqa: E402  # same
 
 application = ProtocolTypeRouter(
     {
-        "http": OneHopHandler(),
+        "http": RequestLimits(OneHopHandler()),
         "websocket": URLRouter(
             [
                 *agent_patterns,
                 *browser_patterns(
                     lambda app: AllowedHostsOriginValidator(AuthMiddlewareStack(app))
                 ),
+                *no_patterns,
             ]
         ),
     }

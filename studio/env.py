@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from ipaddress import ip_network
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -40,6 +42,45 @@ def integer(name: str, *, default: int) -> int:
         raise ImproperlyConfigured(f"{name} is {value!r}; it must be a whole number.") from None
 
 
+def integers(name: str, *, default: tuple[int, ...]) -> tuple[int, ...]:
+    """Whole numbers with commas between; set but empty means none."""
+    value = os.environ.get(name)
+    if value is None:
+        return default
+    try:
+        return tuple(int(part) for part in value.split(",") if part.strip())
+    except ValueError:
+        raise ImproperlyConfigured(
+            f"{name} is {value!r}; it must be whole numbers with commas between, or empty."
+        ) from None
+
+
+def rate(name: str, *, default: str) -> tuple[int, int]:
+    """So many in so many seconds, from `600/min`."""
+    value = text(name, default).strip() or default
+    found = re.fullmatch(r"([1-9]\d{0,8})/(s|sec|min|h|hour)", value)
+    if found is None:
+        raise ImproperlyConfigured(
+            f"{name} is {value!r}; it must be like 600/min: a number of requests for s, min or h."
+        )
+    seconds = {"s": 1, "m": 60, "h": 3_600}[found[2][0]]
+    return int(found[1]), seconds
+
+
+def networks(name: str) -> list[str]:
+    """IP addresses and networks, separated by commas; none if it is not set."""
+    parts = [part.strip() for part in text(name, "").split(",") if part.strip()]
+    for part in parts:
+        try:
+            ip_network(part)
+        except ValueError:
+            raise ImproperlyConfigured(
+                f"{name} holds {part!r}; it must be IP addresses or networks like 10.0.0.0/8, "
+                "separated by commas."
+            ) from None
+    return parts
+
+
 def secret(name: str) -> str:
     """The variable itself, or the content of the file that `NAME_FILE` points at."""
     if value := os.environ.get(name):
@@ -51,6 +92,33 @@ def secret(name: str) -> str:
         return Path(path).read_text(encoding="utf-8").strip()
     except OSError as error:
         raise ImproperlyConfigured(f"{name}_FILE cannot be read: {error.strerror}.") from error
+
+
+def mail(name: str) -> dict[str, object]:
+    """Django's mail settings from `smtp://user:password@host:587?tls=1` or `smtps://…:465`.
+
+    Without it mail is written as files.
+    """
+    address = os.environ.get(name, "")
+    if not address:
+        return {"EMAIL_BACKEND": "studio.core.mail_folder.FolderBackend"}
+    parts = urlsplit(address)
+    if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
+        raise ImproperlyConfigured(
+            f"{name} must look like smtp://user:password@host:587?tls=1 or smtps://…:465; "
+            f"it starts with {parts.scheme or 'nothing'}://."
+        )
+    is_smtps = parts.scheme == "smtps"
+    wants_tls = parse_qs(parts.query).get("tls", ["0"])[-1] == "1"
+    return {
+        "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
+        "EMAIL_HOST": parts.hostname,
+        "EMAIL_PORT": parts.port or (465 if is_smtps else 587 if wants_tls else 25),
+        "EMAIL_HOST_USER": unquote(parts.username or ""),
+        "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
+        "EMAIL_USE_SSL": is_smtps,
+        "EMAIL_USE_TLS": wants_tls and not is_smtps,
+    }
 
 
 def database(name: str) -> dict[str, object]:

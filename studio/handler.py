@@ -8,9 +8,13 @@ team that keeps its threads, and with them their connections.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from typing import IO, Any, TypeVar
 
 from asgiref.sync import sync_to_async
+from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.base import BaseHandler
 from django.db import close_old_connections
@@ -24,6 +28,8 @@ THREADS_MAX = 40
 MACHINE_THREADS_MAX = 8
 MACHINE_PATHS = ("/agent/", "/healthz", "/readyz")
 
+Answer = TypeVar("Answer")
+
 
 class OneHopHandler(ASGIHandler):
     """`ASGIHandler` whose middleware and views all run in one thread."""
@@ -33,21 +39,45 @@ class OneHopHandler(ASGIHandler):
         self.load_middleware(is_async=False)
         people = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="request")
         machines = ThreadPoolExecutor(MACHINE_THREADS_MAX, thread_name_prefix="machine")
-        self._respond, self._respond_to_machine = (
-            sync_to_async(self._in_thread, thread_sensitive=False, executor=team)
+        self._for_people, self._for_machines = (
+            sync_to_async(_with_connections, thread_sensitive=False, executor=team)
             for team in (people, machines)
         )
 
     @override
     async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
         """The answer to a request; never raises."""
-        is_machine = request.path.startswith(MACHINE_PATHS)
-        return await (self._respond_to_machine if is_machine else self._respond)(request)
+        return await self._in_team(self.get_response, request)
 
-    def _in_thread(self, request: HttpRequest) -> HttpResponseBase:
-        # Django's own signals do this, but in the thread that they are sent from.
+    @override
+    async def read_body(self, receive: Callable[[], Awaitable[Mapping[str, Any]]]) -> IO[bytes]:
+        """The body, in memory: Django's own would put a large one into a file, in the clear.
+
+        How much and how long is up to `studio/limits.py`.
+        """
+        parts = []
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise RequestAborted
+            parts.append(message.get("body", b""))
+            if not message.get("more_body", False):
+                return BytesIO(parts[0] if len(parts) == 1 else b"".join(parts))
+
+    async def ask(self, question: Callable[[HttpRequest], bool], scope: dict[str, Any]) -> bool:
+        """Answer a question about a request whose body nobody has read, in the request's team."""
+        request, _error = self.create_request(scope, BytesIO())
+        return request is not None and await self._in_team(question, request)
+
+    async def _in_team(self, work: Callable[[HttpRequest], Answer], request: HttpRequest) -> Answer:
+        is_machine = request.path.startswith(MACHINE_PATHS)
+        return await (self._for_machines if is_machine else self._for_people)(work, request)
+
+
+def _with_connections(work: Callable[[HttpRequest], Answer], request: HttpRequest) -> Answer:
+    # Django's own signals do this, but in the thread that they are sent from.
+    close_old_connections()
+    try:
+        return work(request)
+    finally:
         close_old_connections()
-        try:
-            return self.get_response(request)
-        finally:
-            close_old_connections()

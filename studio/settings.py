@@ -6,6 +6,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from csp.constants import NONE, SELF
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from studio import env
 
@@ -21,13 +23,14 @@ REDIS_URL = env.text("REDIS_URL")
 
 _origin = urlsplit(STUDIO_URL)
 IS_HTTPS = _origin.scheme == "https"
+TRUSTED_PROXIES = env.networks("STUDIO_TRUSTED_PROXIES")  # `studio/serve.py` tells uvicorn
+LOOPBACK = ("localhost", "127.0.0.1")
 ALLOWED_HOSTS = [_origin.hostname or "127.0.0.1", "localhost", "127.0.0.1"]
 if IS_TEST:
     ALLOWED_HOSTS.append("testserver")
 CSRF_TRUSTED_ORIGINS = [STUDIO_URL]
 
 INSTALLED_APPS = [
-    "daphne",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.messages",
@@ -40,6 +43,8 @@ INSTALLED_APPS = [
     "django_htmx",
     "allauth",
     "allauth.account",
+    "allauth.mfa",
+    "allauth.usersessions",
     "csp",
     "studio.core",
     "accounts",
@@ -59,6 +64,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    "accounts.activity.ActivityMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "studio.core.problems.ProblemMiddleware",
 ]
@@ -78,12 +84,29 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "workspaces.switcher.switcher",
             ]
         },
     }
 ]
 
 DATABASES = {"default": env.database("DATABASE_URL")}
+
+# Counts of tries and requests, the same for all processes. JSON, never pickle: agents know the
+# password of this Redis, and a pickle that they put there would run here.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": [REDIS_URL],
+        "KEY_PREFIX": "studio:cache",
+        "OPTIONS": {
+            "serializer": "studio.core.cache.JsonSerializer",
+            "socket_connect_timeout": 1,
+            "socket_timeout": 1,
+            "retry": Retry(NoBackoff(), 1),  # once, for a connection that a restart has cut
+        },
+    }
+}
 
 CHANNEL_LAYERS = {
     "default": {
@@ -110,12 +133,44 @@ ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_PREVENT_ENUMERATION = True
 ACCOUNT_SESSION_REMEMBER = True
+ALLAUTH_TRUSTED_PROXY_COUNT = 0  # the server has put the caller's address where it belongs
 ACCOUNT_RATE_LIMITS = {"login": "30/m/ip", "login_failed": "10/m/ip,5/5m/key"}
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/"
 ACCOUNT_LOGOUT_REDIRECT_URL = "/accounts/login/"
-EMAIL_BACKEND = "django.core.mail.backends.dummy.EmailBackend"  # no mail is sent yet
+ACCOUNT_EMAIL_NOTIFICATIONS = True  # changes of what guards an account are told to its owner
+ACCOUNT_REAUTHENTICATION_TIMEOUT = 300
+PASSWORD_RESET_TIMEOUT = 3 * 60 * 60
+# allauth's own makes a row for known addresses, and so takes longer than for unknown ones.
+ACCOUNT_PASSWORD_RESET_TOKEN_GENERATOR = "django.contrib.auth.tokens.PasswordResetTokenGenerator"  # noqa: S105  # a class
+MFA_ADAPTER = "accounts.second_factor.SecondFactorAdapter"
+MFA_FORMS = {
+    "activate_totp": "accounts.factor_forms.SealedActivateTOTPForm",
+    "add_webauthn": "accounts.factor_forms.AddPasskeyForm",
+    "edit_webauthn": "accounts.factor_forms.RenamePasskeyForm",
+    "authenticate_webauthn": "accounts.factor_forms.AuthenticatePasskeyForm",
+    "login_webauthn": "accounts.factor_forms.LoginPasskeyForm",
+    "reauthenticate_webauthn": "accounts.factor_forms.ConfirmPasskeyForm",
+}
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes", "webauthn"]
+MFA_ALLOW_UNVERIFIED_EMAIL = True  # people are invited: nobody can claim another's address
+MFA_TOTP_ISSUER = "Studio"
+MFA_TOTP_TOLERANCE = 1  # clocks of phones: one code earlier or later is taken as well
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_RATE_LIMITS = {"webauthn_login": "30/m/ip"}  # as with passwords; each takes two requests
+# allauth then skips the check of the origin: for a browser on this machine alone.
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not IS_HTTPS and _origin.hostname in LOOPBACK
 
+# ------------------------------------------------------------------ mail
+MAIL_FOLDER = Path(env.text("STUDIO_STATE", str(BASE_DIR / ".state"))) / "mail"
+globals().update(env.mail("EMAIL_URL"))  # EMAIL_BACKEND, EMAIL_HOST, …
+EMAIL_TIMEOUT = 15
+DEFAULT_FROM_EMAIL = env.text(
+    "STUDIO_MAIL_FROM",
+    f"Studio <studio@{'localhost' if _origin.hostname in LOOPBACK else _origin.hostname}>",
+)
+
+# ------------------------------------------------------------------ cookies and headers
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = IS_HTTPS
@@ -154,8 +209,11 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "studio.core.problems.api_exception_handler",
+    "DEFAULT_THROTTLE_CLASSES": ["accounts.throttling.RequestThrottle"],
     "UNAUTHENTICATED_USER": None,
 }
+API_RATE = env.rate("STUDIO_API_RATE", default="600/min")  # of a token without one of its own
+API_RATE_ANONYMOUS = (60, 60)  # of an address: calls that are refused, and the API's description
 SPECTACULAR_SETTINGS = {
     "TITLE": "Studio API",
     "VERSION": "1",
@@ -176,8 +234,16 @@ WHITENOISE_USE_FINDERS = True
 FRONTEND_MANIFEST = BASE_DIR / "static" / "build" / "manifest.json"
 UPLOAD_MAX_BYTES = 32 * 1024 * 1024
 UPLOAD_MAX_PIXELS = 64_000_000
-DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * 1024 * 1024
-FILE_UPLOAD_MAX_MEMORY_SIZE = UPLOAD_MAX_BYTES  # Django itself makes no copy on disk
+# Ports of web addresses from which starting pictures may be fetched; none: nothing is fetched.
+FETCH_PORTS = env.integers("STUDIO_FETCH_PORTS", default=(80, 443))
+UNUSED_INPUT_DAYS = env.integer("STUDIO_UNUSED_INPUT_DAYS", default=30)
+# What a request may hold (`studio/limits.py`): everywhere, and with a picture and its form.
+BODY_MAX_BYTES = 1024 * 1024
+UPLOAD_BODY_MAX_BYTES = UPLOAD_MAX_BYTES + BODY_MAX_BYTES
+DATA_UPLOAD_MAX_MEMORY_SIZE = BODY_MAX_BYTES
+# No part of a body touches the disk: there is no handler that could write a file.
+FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler"]
+FILE_UPLOAD_MAX_MEMORY_SIZE = UPLOAD_BODY_MAX_BYTES
 
 # ------------------------------------------------------------------ our own times, in seconds
 LEASE_SECONDS = env.integer("STUDIO_LEASE_SECONDS", default=15)
@@ -194,10 +260,11 @@ LOGGING = {
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "INFO"},
     "loggers": {
-        "daphne": {"level": "WARNING"},
-        "django.channels.server": {"level": "WARNING"},  # its access lines hold signed URLs
+        "uvicorn": {"level": "ERROR"},  # strangers' malformed requests are no news
         "django.request": {"level": "ERROR"},
+        "fido2": {"level": "WARNING"},  # names each passkey that is used
         "httpx": {"level": "WARNING"},
+        "httpcore": {"level": "WARNING"},  # its traces hold the addresses that people typed
     },
 }
 

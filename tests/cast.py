@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 from asgiref.sync import SyncToAsync
 from channels.layers import channel_layers
-from django.core.cache import cache
+from django.conf import settings
 from django.db import connections
 from django.test import Client
 from django.test.utils import override_settings
@@ -29,6 +29,7 @@ from library.models import ModelVersion
 from studio.core import queue, storage
 from studio.core.scoping import system_scope
 from tests import factories
+from tests.accounts.guarding import Policy, choose_policy
 from tests.factories import AgentHandle
 from workspaces.models import Workspace
 
@@ -58,7 +59,6 @@ def _own_redis_and_store(request: pytest.FixtureRequest) -> Iterator[None]:
     if is_ours:
         request.getfixturevalue("store_folder")
         request.getfixturevalue("redis")
-        cache.clear()  # sign-in limits of allauth
     yield
     if is_ours and request.node.get_closest_marker("asyncio") is not None:
         # The thread in which async code ran Django's ORM keeps a connection of its own.
@@ -87,7 +87,9 @@ def redis(redis_url: str) -> Iterator[Redis]:
     client = Redis.from_url(redis_url)
     client.flushdb()
     queue.broker.cache_clear()
-    with override_settings(REDIS_URL=redis_url, CHANNEL_LAYERS={"default": layer}):
+    caches = {"default": {**settings.CACHES["default"], "LOCATION": [redis_url]}}
+    own = {"REDIS_URL": redis_url, "CHANNEL_LAYERS": {"default": layer}, "CACHES": caches}
+    with override_settings(**own):
         channel_layers.backends.clear()
         yield client
     channel_layers.backends.clear()
@@ -228,3 +230,15 @@ def bob_api(
 def agent_client(agent: AgentHandle) -> Client:
     """The local agent's HTTP client."""
     return Client(headers={"Authorization": agent.header})
+
+
+@pytest.fixture
+def set_policy(monkeypatch: pytest.MonkeyPatch) -> Policy:
+    """`set_policy(organization.pk, second_factor=True, hours=8)`: what its owner would choose."""
+
+    def choose(
+        organization_id: str, *, second_factor: bool = False, hours: int | None = None
+    ) -> None:
+        choose_policy(monkeypatch, organization_id, second_factor=second_factor, hours=hours)
+
+    return choose

@@ -20,6 +20,14 @@ KEYS = {
         "overhead_ms_p50",
     },
     "startup": {"ready_s", "cold_first_picture_s"},
+    "crypto": {
+        "seal_ratio",
+        "open_ratio",
+        "range_read_ms",
+        "range_read_cold_ms",
+        "delivery_ratio",
+        "rotation_rows_per_s",
+    },
     "house": {
         "object",
         "colour",

@@ -8,22 +8,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from allauth.mfa.models import Authenticator
+from django.db import transaction
 from django.http import HttpResponseBase
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from accounts.actors import Actor
 from accounts.http import Access
-from accounts.models import Organization, User
-from accounts.roles import Permission, Role, is_allowed
+from accounts.models import ApiToken, Organization, User
+from accounts.permissions import ANY_TOKEN
+from accounts.roles import Permission, Role, WorkspaceRole, is_allowed
+from accounts.services.invitations import Offer, invite
+from accounts.services.service_accounts import create_service_account
 from jobs.models import Output
 from library.models import ModelFile
 from studio.asgi import application
-from studio.core.scoping import system_scope
+from studio.core.scoping import organization_scope, system_scope
 from tests import factories
 from tests.factories import AgentHandle
 from workspaces.models import Workspace
@@ -40,6 +45,28 @@ ALLAUTH: Mapping[str, str] = {
     "account_signup": "answers that sign-up is closed",
     "account_change_password": "the signed-in person's own password",
     "account_inactive": "a sentence",
+    "account_reset_password": "asks for an address; says the same of every one",
+    "account_reset_password_done": "a sentence, and whether mail is being sent at all",
+    "account_reset_password_from_key": "who holds the key from the mail sets a password",
+    "account_reset_password_from_key_done": "a sentence",
+    "mfa_authenticate": "the second step of a sign-in that this browser has begun",
+    "mfa_login_webauthn": "signs in who holds a passkey",
+    **dict.fromkeys(
+        (
+            "account_reauthenticate",
+            "mfa_reauthenticate",
+            "mfa_reauthenticate_webauthn",
+            "mfa_activate_totp",
+            "mfa_deactivate_totp",
+            "mfa_view_recovery_codes",
+            "mfa_generate_recovery_codes",
+            "mfa_download_recovery_codes",
+            "mfa_add_webauthn",
+            "mfa_edit_webauthn",
+            "mfa_remove_webauthn",
+        ),
+        "guards the signed-in person's own account, and asks again who it is",
+    ),
 }
 UNKNOWN = {
     "workspace_id": "wsp_00000000000000000000000000",
@@ -50,6 +77,12 @@ UNKNOWN = {
     "organization_id": "org_00000000000000000000000000",
     "project_id": "prj_00000000000000000000000000",
     "share_id": "shr_00000000000000000000000000",
+    "token_id": "tok_00000000000000000000000000",
+    "user_id": "usr_00000000000000000000000000",
+    "service_id": "usr_00000000000000000000000001",
+    "invitation_id": "inv_00000000000000000000000000",
+    "team_id": "tea_00000000000000000000000000",
+    "grant_id": "grt_00000000000000000000000000",
     "sha256": "0" * 64,
 }
 
@@ -71,7 +104,7 @@ class Route:
         return getattr(self.view, "declared_access", None)
 
     @property
-    def api_permissions(self) -> Mapping[str, Permission] | None:
+    def api_permissions(self) -> Mapping[str, Permission | None] | None:
         return getattr(getattr(self.view, "cls", None), "permissions", None)
 
     @property
@@ -95,14 +128,36 @@ OURS = [route for route in ROUTES if not route.is_allauth]
 
 
 @pytest.fixture
-def ids(output: Output, agent: AgentHandle, bob_in_a: Actor) -> dict[str, str]:
+def people_ids(alice_in_a: Actor, organization_a: Organization) -> dict[str, str]:
+    """A member, a service account, a team and a letter of organization A."""
+    mia = factories.make_member(organization_a, email="mia@alpha.example")
+    with organization_scope(organization_a.pk):
+        offer = Offer(role=Role.ARTIST.value)
+        [letter] = invite(actor=alice_in_a, emails=["new@example.org"], offer=offer)
+        service = create_service_account(actor=alice_in_a, name="Farm", role=Role.ARTIST.value)
+    token = token_of(service, organization_a)
+    return {
+        "user_id": mia.pk,
+        "service_id": service.pk,
+        "token_id": token.pk,
+        "invitation_id": letter.pk,
+        "team_id": factories.make_team(organization_a, mia).pk,
+    }
+
+
+@pytest.fixture
+def ids(
+    output: Output, agent: AgentHandle, people_ids: dict[str, str], bob_in_a: Actor
+) -> dict[str, str]:
     """Ids that exist, in organization A."""
     project = factories.make_project(bob_in_a, output.workspace)
     share, _token = factories.make_share(bob_in_a, output.workspace, outputs=[output])
     with system_scope():
         file = ModelFile.objects.order_by("path").first()
     assert file is not None
+    guest = factories.make_member(output.workspace.organization, Role.VIEWER)
     return {
+        **people_ids,
         "workspace_id": output.workspace_id,
         "organization_id": output.organization_id,
         "job_id": output.job_id,
@@ -111,13 +166,28 @@ def ids(output: Output, agent: AgentHandle, bob_in_a: Actor) -> dict[str, str]:
         "attempt_id": output.attempt_id,
         "project_id": project.pk,
         "share_id": share.pk,
+        "grant_id": factories.make_grant(output.workspace, guest, WorkspaceRole.VIEWER).pk,
         "sha256": file.sha256,
     }
+
+
+def token_of(user: User, organization: Organization) -> ApiToken:
+    """A token that the user has beside the one they use."""
+    factories.make_token(user, organization, name="another")
+    return ApiToken.objects.filter(user=user, name="another").latest("id")
 
 
 def send(client: Client, method: str, address: str) -> HttpResponseBase:
     headers = {"Accept": "*/*"}
     return client.generic(method, address, b"{}", "application/json", headers=headers)
+
+
+def try_out(client: Client, method: str, address: str) -> HttpResponseBase:
+    """The answer, with all that the call did undone: the next one finds everything as it was."""
+    with transaction.atomic():
+        response = send(client, method, address)
+        transaction.set_rollback(True)
+    return response
 
 
 def gist(response: HttpResponseBase, ids: Mapping[str, str]) -> str:
@@ -161,6 +231,7 @@ def test_every_socket_says_who_may_use_it() -> None:
     assert found == {
         "agent/v1/socket": "agent",
         "ws/w/<str:workspace_id>/": Permission.JOB_VIEW,
+        "": "nobody",
     }
 
 
@@ -172,10 +243,15 @@ class House:
     outsider: Client
     others: Mapping[str, Client]
     """Clients whose credential is of another kind: they are nobody here."""
+    own: Mapping[Role, Mapping[str, str]] = field(default_factory=dict)
+    """Ids of what is each one's own; nobody else's is to be had, whatever the role."""
 
 
 def check(
-    route: Route, ids: Mapping[str, str], house: House, allowed: Mapping[str, Permission]
+    route: Route,
+    ids: Mapping[str, str],
+    house: House,
+    allowed: Mapping[str, Permission | None],
 ) -> int:
     """Call the route as everybody; how many calls that were."""
     calls = 0
@@ -193,9 +269,10 @@ def check(
             assert foreign.status_code == 404, (method, foreign)
             assert gist(foreign, ids) == gist(unknown, ids)
         for role, client in house.roles.items():
-            response = send(client, method, address)
+            own = route.address({**ids, **house.own.get(role, {})})
+            response = try_out(client, method, own)
             calls += 1
-            if is_allowed(role, permission):
+            if permission is ANY_TOKEN or is_allowed(role, permission):
                 assert response.status_code not in (401, 403, 404), (role, method, response)
             else:
                 assert response.status_code == 403, (role, method, response)
@@ -274,6 +351,7 @@ def test_the_api_opens_to_its_roles_alone(
         roles={role: api_of(user, organization_a) for role, user in users.items()},
         outsider=api_of(charlie, organization_b),
         others={"nobody": Client(), "a session": client_of(bob), "an agent": agent_client},
+        own={r: {"token_id": token_of(user, organization_a).pk} for r, user in users.items()},
     )
     permissions = route.api_permissions
     assert permissions
@@ -294,7 +372,8 @@ def test_lists_of_another_organization_hold_nothing_of_ours(
     ours = {value for name, value in ids.items() if name != "sha256"}
     for route in API:
         if not route.parameters and "GET" in (route.api_permissions or {}):
-            text = send(api, "GET", route.address({})).content.decode()  # type: ignore[attr-defined]  # none streams
+            response = send(api, "GET", route.address({}))
+            text = str(b"".join(response))
             assert not [value for value in ours if value in text], route.name
 
 
@@ -341,9 +420,32 @@ def test_the_personal_page_shows_ones_own_tokens_only(
     assert b"of-alice" not in client_of(bob).get("/settings/tokens").content
 
 
-@pytest.mark.parametrize("name", ["account_change_password"])
-def test_allauths_personal_pages_need_a_session(name: str) -> None:
-    route = next(route for route in ROUTES if route.name == name)
-    response = Client().get(route.address({}))
-    assert response.status_code == 302
-    assert "/login/" in response["Location"]
+PERSONAL = [name for name, reason in ALLAUTH.items() if "the signed-in person's" in reason]
+
+
+@pytest.mark.parametrize("name", PERSONAL)
+def test_allauths_personal_pages_need_a_session(name: str, bob_api: Client) -> None:
+    address = next(route for route in ROUTES if route.name == name).address({"pk": "1"})
+    for client in (Client(), bob_api):
+        for response in (client.get(address), client.post(address)):
+            assert response.status_code == 302
+            assert "/login/" in response["Location"]
+
+
+# Where it asks, it does not ask again.
+ASKING_AGAIN = [n for n in PERSONAL if n.startswith("mfa_") and "reauthenticate" not in n]
+
+
+@pytest.mark.parametrize("name", ASKING_AGAIN)
+def test_what_guards_an_account_asks_again_who_it_is(
+    name: str, bob: User, client_of: Callable[[User], Client]
+) -> None:
+    for type_, data in (("totp", {"secret": ""}), ("recovery_codes", {"seed": ""})):
+        Authenticator.objects.create(user=bob, type=type_, data=data)
+    if name == "mfa_activate_totp":
+        Authenticator.objects.filter(type="totp").delete()
+    address = next(route for route in ROUTES if route.name == name).address({"pk": "1"})
+    client = client_of(bob)
+    answers = [a for a in (client.get(address), client.post(address)) if a.status_code != 405]
+    assert {answer.status_code for answer in answers} == {302}
+    assert all(answer["Location"].startswith("/accounts/confirm/") for answer in answers)

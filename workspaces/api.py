@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from accounts.actors import Actor
 from accounts.roles import Permission
+from accounts.throttling import count_request, of_address, of_sender
 from studio.core.errors import UnauthenticatedError
 from studio.core.scoping import organization_scope
 from workspaces.access import can_somewhere
@@ -20,7 +21,8 @@ from workspaces.access import can_somewhere
 class OrganizationView(APIView):
     """An API view that runs inside the scope of its token's organization."""
 
-    permissions: dict[str, Permission] = {}
+    permissions: dict[str, Permission | None] = {}
+    throttle_classes = []  # requests are counted below: those that are refused, too
 
     @property
     def actor(self) -> Actor:
@@ -34,6 +36,16 @@ class OrganizationView(APIView):
         """Whether a grant in some workspace gives what the role does not."""
         with organization_scope(self.actor.organization_id):
             return can_somewhere(self.actor, permission)
+
+    @override
+    def perform_authentication(self, request: Request) -> None:
+        """Count the request as soon as it is known whose it is, or that it is nobody's."""
+        try:
+            super().perform_authentication(request)
+        except UnauthenticatedError:
+            count_request(of_address(request))
+            raise
+        count_request(of_sender(request))
 
     @override
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:  # DRF's signature

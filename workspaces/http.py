@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponseBase
 
 from accounts.actors import Actor
 from accounts.addresses import client_address
-from accounts.http import Access, declare, sign_in_first
+from accounts.http import Access, declare, enforce, sign_in_first
 from accounts.roles import Permission
 from accounts.selectors import find_actor
 from studio.core.errors import NotFoundError
@@ -55,6 +55,9 @@ def workspace_page(permission: Permission) -> Callable[[Callable[..., Any]], Cal
             with organization_scope(member.organization_id):
                 request.workspace = get_workspace(member, workspace_id, permission=permission)
                 request.actor = actor_within(member, request.workspace)
+                refusal = enforce(request, request.workspace.organization)
+                if refusal is not None:
+                    return refusal
                 answer: HttpResponseBase = view(request, *args, **kwargs)
                 answer.headers.setdefault("Cache-Control", "no-store")  # prompts, signed addresses
                 return answer

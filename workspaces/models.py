@@ -115,7 +115,7 @@ class ShareLink(models.Model):
 
 
 class ArtifactStatus(StrEnum):
-    """`expected`: an agent was given its key and target; `stored`: the bytes are there."""
+    """`expected`: nobody vouches for bytes, yet or any more; `stored`: they are there."""
 
     EXPECTED = "expected"
     STORED = "stored"
@@ -132,8 +132,9 @@ class ArtifactKind(StrEnum):
 class Artifact(models.Model):
     """Stored bytes: what they are and the wrapped data key that opens them.
 
-    Sizes in bytes; `sha256` is of the plaintext. An expected artifact whose writer never came
-    back is swept after `expires_at`.
+    Sizes in bytes; `sha256` is of the plaintext. An expected artifact, whose writer never came
+    back or which was given up, is swept after `expires_at`. `created_at` of a starting picture is
+    when somebody last added it.
     """
 
     id = IdField(prefix="art")
@@ -165,6 +166,11 @@ class Artifact(models.Model):
                 fields=["expires_at"],
                 condition=models.Q(status="expected"),
                 name="artifact_expected",
+            ),
+            models.Index(
+                fields=["created_at"],
+                condition=models.Q(kind="input", status="stored"),
+                name="artifact_inputs",
             ),
         ]
 

@@ -1,7 +1,8 @@
-/** The starting picture: chosen, dropped or pasted, sent at once, and named in the form by its hash. */
+/** The starting picture: a file or a web address, chosen, dropped or pasted; sent at once, named in the form by its hash. */
 
 import { announce, part } from "../lib/dom";
-import { ask } from "../lib/http";
+import { type Answer, ask } from "../lib/http";
+import { addressIn } from "../lib/web-address";
 
 interface Uploaded {
   sha256: string;
@@ -12,11 +13,14 @@ interface Uploaded {
 
 export class StartPicture extends HTMLElement {
   private uploads = 0;
+  private asked = "";
   private readonly pasted = (event: ClipboardEvent): void => {
     const file = [...(event.clipboardData?.files ?? [])].find((each) => each.type.startsWith("image/"));
-    if (!file) return;
+    const address = !file && !isWriting(event.target) ? addressIn(event.clipboardData) : "";
+    if (!file && !(address && this.dataset.addressUrl)) return;
     event.preventDefault();
-    void this.upload(file);
+    if (file) void this.upload(file);
+    else void this.fetchFrom(address);
   };
 
   connectedCallback(): void {
@@ -27,7 +31,15 @@ export class StartPicture extends HTMLElement {
       if (this.file) this.file.value = ""; // the same file may be chosen again
     });
     this.addEventListener("click", (event) => {
-      if ((event.target as Element).closest('[data-action="remove"]')) this.remove_();
+      const action = (event.target as Element).closest<HTMLElement>("[data-action]")?.dataset.action;
+      if (action === "remove") this.remove_();
+      if (action === "open-address") this.openAddress();
+      if (action === "fetch") void this.fetchFrom(this.address?.value ?? "");
+    });
+    this.address?.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || event.ctrlKey || event.metaKey || event.isComposing) return;
+      event.preventDefault(); // it would press Generate
+      void this.fetchFrom(this.address?.value ?? "");
     });
     this.addEventListener("dragover", (event) => {
       event.preventDefault();
@@ -38,7 +50,11 @@ export class StartPicture extends HTMLElement {
       event.preventDefault();
       this.toggleAttribute("data-over", false);
       const file = event.dataTransfer?.files[0];
+      const address = file ? "" : addressIn(event.dataTransfer);
       if (file) void this.upload(file);
+      else if (!this.dataset.addressUrl) return;
+      else if (address) void this.fetchFrom(address);
+      else this.say("What you dropped is no picture. Save the picture and choose the file.");
     });
     // Parameters or a draft brought a hash along: show that there is a starting picture, without its face.
     this.addEventListener("filled", (event) => {
@@ -60,24 +76,52 @@ export class StartPicture extends HTMLElement {
     return this.querySelector<HTMLInputElement>('input[name="image"]');
   }
 
+  private get address(): HTMLInputElement | null {
+    return part(this, "address")?.querySelector("input") ?? null;
+  }
+
   async upload(file: File): Promise<void> {
+    const body = new FormData();
+    body.set("file", file);
+    await this.send(this.dataset.url ?? "", body, "Sending the picture…", this.file);
+  }
+
+  /** Have the server fetch what lies at a web address. */
+  async fetchFrom(address: string): Promise<void> {
+    if (this.hasAttribute("data-busy") && this.asked === address) return; // pressed twice
+    this.asked = address;
+    const body = new URLSearchParams({ url: address.trim() });
+    const isThere = await this.send(this.dataset.addressUrl ?? "", body, "Fetching the picture…", this.address);
+    if (isThere && this.address?.value === address) this.address.value = "";
+  }
+
+  private openAddress(): void {
+    const row = part(this, "address");
+    if (!row) return;
+    row.hidden = !row.hidden;
+    this.querySelector('[data-action="open-address"]')?.setAttribute("aria-expanded", String(!row.hidden));
+    if (!row.hidden) this.address?.focus();
+  }
+
+  /** Whether the picture is in the recipe now. A later one takes the place of an earlier one on its way. */
+  private async send(url: string, body: FormData | URLSearchParams, text: string, from: HTMLElement | null): Promise<boolean> {
     this.uploads += 1;
     const mine = this.uploads;
     this.say("");
     this.toggleAttribute("data-busy", true);
-    this.setText("Sending the picture…");
-    const body = new FormData();
-    body.set("file", file);
-    const answer = await ask(this.dataset.url ?? "", { method: "POST", body, accept: "application/json" });
-    if (mine !== this.uploads) return; // a later picture took its place
+    this.setText(text);
+    announce(text);
+    const answer = await ask(url, { method: "POST", body, accept: "application/json" });
+    if (mine !== this.uploads) return false;
     this.toggleAttribute("data-busy", false);
     this.setText(null);
-    if (answer.kind === "problems") this.say(answer.problems.map((problem) => problem.message).join(" "));
-    else if (answer.kind === "failed") this.say(answer.message);
-    else if (isUploaded(answer.json)) {
+    if (answer.kind === "ok" && isUploaded(answer.json)) {
       this.put(answer.json);
       announce("The starting picture is in the recipe.");
-    } else this.say("That picture could not be read. Try another.");
+      return true;
+    }
+    this.say(sentenceOf(answer), from);
+    return false;
   }
 
   private put(picture: Uploaded | null): void {
@@ -96,11 +140,13 @@ export class StartPicture extends HTMLElement {
 
   private draw(picture: Uploaded | null): void {
     const drop = part(this, "drop");
+    const web = part(this, "web");
     const card = part(this, "card");
     const strength = part(this, "strength");
     const shown = part<HTMLImageElement>(this, "picture");
     const facts = part(this, "facts");
     if (drop) drop.hidden = picture !== null;
+    if (web) web.hidden = picture !== null;
     if (card) card.hidden = picture === null;
     if (strength) strength.hidden = picture === null;
     if (shown) {
@@ -119,16 +165,26 @@ export class StartPicture extends HTMLElement {
     else shown.textContent = text;
   }
 
-  private say(text: string): void {
+  private say(text: string, at: HTMLElement | null = this.file): void {
     const error = this.querySelector<HTMLElement>("#error_image");
     if (!error) return;
     error.textContent = text;
     error.hidden = text === "";
-    if (text) {
-      this.file?.setAttribute("aria-invalid", "true");
-      announce(text);
-    } else this.file?.removeAttribute("aria-invalid");
+    for (const input of [this.file, this.address]) input?.removeAttribute("aria-invalid");
+    if (!text) return;
+    at?.setAttribute("aria-invalid", "true");
+    announce(text);
   }
+}
+
+function sentenceOf(answer: Answer): string {
+  if (answer.kind === "problems") return answer.problems.map((problem) => problem.message).join(" ");
+  return answer.kind === "failed" ? answer.message : "That picture could not be read. Try another.";
+}
+
+/** Whether a paste belongs to a text that somebody writes. */
+function isWriting(target: EventTarget | null): boolean {
+  return target instanceof Element && target.closest('textarea, [contenteditable], input:not([type="file"])') !== null;
 }
 
 function isUploaded(value: unknown): value is Uploaded {

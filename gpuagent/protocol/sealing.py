@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Protocol
 
 from cryptography.exceptions import InvalidTag
@@ -23,9 +25,11 @@ from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 
 MAGIC = b"STU1"
 HEADER = struct.Struct(">4sIB")
+LENGTH = struct.Struct(">H")
 SEGMENT_BYTES = 1 << 20
 TAG_BYTES = 16
 KEY_BYTES = 32
+_BROKEN = "the envelope does not open with this key and context"
 
 
 class SealBrokenError(ValueError):
@@ -37,6 +41,7 @@ class Readable(Protocol):
 
     def seek(self, offset: int, /) -> int: ...
     def read(self, size: int, /) -> bytes: ...
+    def readinto(self, buffer: memoryview, /) -> int | None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +55,9 @@ class Context:
 
     def to_bytes(self) -> bytes:
         """Length-prefixed, so that no two contexts read the same."""
-        parts = (self.organization, self.object_id, self.kind, str(self.version))
-        return b"".join(struct.pack(">H", len(p.encode())) + p.encode() for p in parts)
+        values = (self.organization, self.object_id, self.kind, str(self.version))
+        parts = [value.encode() for value in values]
+        return b"".join([LENGTH.pack(len(part)) + part for part in parts])
 
 
 def new_key() -> bytes:
@@ -87,13 +93,17 @@ def seal(
     header = HEADER.pack(MAGIC, segment_bytes, 0)
     cipher, associated = AESGCM(key), header + context.to_bytes()
     count = max(1, -(-len(plaintext) // segment_bytes))
-    parts = [header]
-    view = memoryview(plaintext)
-    for counter in range(count):
-        segment = view[counter * segment_bytes : (counter + 1) * segment_bytes]
-        nonce = _nonce(counter, is_last=counter == count - 1)
-        parts.append(cipher.encrypt(nonce, segment, associated))
-    return b"".join(parts)
+    stride = segment_bytes + TAG_BYTES
+    # Sealed in place: `getvalue` gives out the buffer's own bytes, not a copy.
+    envelope = BytesIO(bytes(HEADER.size + len(plaintext) + count * TAG_BYTES))
+    with memoryview(plaintext) as plain, envelope.getbuffer() as sealed:
+        sealed[: HEADER.size] = header
+        for counter in range(count):
+            nonce = _nonce(counter, is_last=counter == count - 1)
+            start, origin = HEADER.size + counter * stride, counter * segment_bytes
+            segment = plain[origin : origin + segment_bytes]
+            cipher.encrypt_into(nonce, segment, associated, sealed[start : start + stride])
+    return envelope.getvalue()
 
 
 def open_sealed(envelope: bytes, *, key: bytes, context: Context) -> bytes:
@@ -104,19 +114,19 @@ def open_sealed(envelope: bytes, *, key: bytes, context: Context) -> bytes:
     """
     segment_bytes = _read_header(envelope[: HEADER.size])
     body = len(envelope) - HEADER.size
-    plain = plain_size(len(envelope), segment_bytes=segment_bytes)
+    size = plain_size(len(envelope), segment_bytes=segment_bytes)
     cipher, associated = AESGCM(key), envelope[: HEADER.size] + context.to_bytes()
     stride = segment_bytes + TAG_BYTES
     count = -(-body // stride)
-    parts = []
-    for counter in range(count):
-        start = HEADER.size + counter * stride
-        nonce = _nonce(counter, is_last=counter == count - 1)
-        parts.append(_decrypt(cipher, nonce, envelope[start : start + stride], associated))
-    result = b"".join(parts)
-    if len(result) != plain:
-        raise SealBrokenError("the envelope has the wrong size")
-    return result
+    result = BytesIO(bytes(size))
+    with memoryview(envelope) as sealed, result.getbuffer() as plain:
+        for counter in range(count):
+            nonce = _nonce(counter, is_last=counter == count - 1)
+            start, origin = HEADER.size + counter * stride, counter * segment_bytes
+            segment = sealed[start : start + stride]
+            # No name for the target: as long as it lives, `getvalue` copies.
+            _open_into(plain[origin : origin + segment_bytes], segment, cipher, nonce, associated)
+    return result.getvalue()
 
 
 def open_range(
@@ -132,19 +142,23 @@ def open_range(
     header = source.read(HEADER.size)
     segment_bytes = _read_header(header)
     size = plain_size(sealed_bytes, segment_bytes=segment_bytes)
-    if not 0 <= start <= stop <= size:
-        raise ValueError(f"range {start}-{stop} is outside 0-{size}")
-    if start == stop and size:
-        return
     cipher, associated = AESGCM(key), header + context.to_bytes()
     stride = segment_bytes + TAG_BYTES
     last = max(0, -(-size // segment_bytes) - 1)
-    for counter in range(start // segment_bytes, max(stop - 1, 0) // segment_bytes + 1):
+
+    def segment(counter: int) -> bytes:
         source.seek(HEADER.size + counter * stride)
-        sealed = source.read(stride)
-        plain = _decrypt(cipher, _nonce(counter, is_last=counter == last), sealed, associated)
+        nonce = _nonce(counter, is_last=counter == last)
+        return _open_next(source, min(stride, sealed_bytes), cipher, nonce, associated)
+
+    if not 0 <= start <= stop <= size:
+        segment(0)  # the size comes from the header: a forged one is not the caller's mistake
+        raise ValueError(f"range {start}-{stop} is outside 0-{size}")
+    if start == stop and size:
+        return
+    for counter in range(start // segment_bytes, max(stop - 1, 0) // segment_bytes + 1):
         origin = counter * segment_bytes
-        yield plain[max(0, start - origin) : stop - origin]
+        yield segment(counter)[max(0, start - origin) : stop - origin]
 
 
 def plain_size(sealed_bytes: int, *, segment_bytes: int = SEGMENT_BYTES) -> int:
@@ -171,8 +185,34 @@ def _read_header(header: bytes) -> int:
     return int(segment_bytes)
 
 
-def _decrypt(cipher: AESGCM, nonce: bytes, sealed: bytes, associated: bytes) -> bytes:
+def _open_into(
+    target: memoryview, sealed: memoryview, cipher: AESGCM, nonce: bytes, associated: bytes
+) -> None:
     try:
-        return cipher.decrypt(nonce, sealed, associated)
+        cipher.decrypt_into(nonce, sealed, associated, target)
     except (InvalidTag, ValueError) as error:
-        raise SealBrokenError("the envelope does not open with this key and context") from error
+        raise SealBrokenError(_BROKEN) from error
+
+
+class _Scratch(threading.local):
+    """Room for one sealed segment, kept by each thread: fresh memory costs more than opening."""
+
+    def __init__(self) -> None:
+        self.room = memoryview(bytearray(SEGMENT_BYTES + TAG_BYTES))
+
+
+_scratch = _Scratch()
+
+
+def _open_next(
+    source: Readable, most: int, cipher: AESGCM, nonce: bytes, associated: bytes
+) -> bytes:
+    """Read up to `most` bytes, and open them. The scratch room is free again at the end."""
+    room = _scratch.room if most <= len(_scratch.room) else memoryview(bytearray(most))
+    got = 0
+    while got < most and (more := source.readinto(room[got:most])):
+        got += more
+    try:
+        return cipher.decrypt(nonce, room[:got], associated)
+    except (InvalidTag, ValueError) as error:
+        raise SealBrokenError(_BROKEN) from error

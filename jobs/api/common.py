@@ -19,8 +19,8 @@ from workspaces.api import OrganizationView
 from workspaces.models import Workspace
 
 PROBLEM = OpenApiResponse(shapes.ProblemSerializer, description="Problem details (RFC 9457)")
-ERRORS: dict[Any, Any] = {401: PROBLEM, 403: PROBLEM, 404: PROBLEM}
-BAD_INPUT: dict[Any, Any] = {**ERRORS, 400: PROBLEM, 415: PROBLEM, 422: PROBLEM}
+ERRORS: dict[Any, Any] = {401: PROBLEM, 403: PROBLEM, 404: PROBLEM, 429: PROBLEM}
+BAD_INPUT: dict[Any, Any] = {**ERRORS, 400: PROBLEM, 413: PROBLEM, 415: PROBLEM, 422: PROBLEM}
 WORKSPACE = OpenApiParameter("workspace", OpenApiTypes.STR, description="Id of a workspace.")
 BEFORE = OpenApiParameter("before", OpenApiTypes.STR, description="`next` of the page before.")
 PROJECT = OpenApiParameter("project", OpenApiTypes.STR, description="Id of a project.")
@@ -29,7 +29,7 @@ QUERY = OpenApiParameter(
 )
 
 
-def chosen_workspace(
+def workspace_of(
     view: OrganizationView, workspace_id: str | None, permission: Permission
 ) -> Workspace:
     """The named workspace, or the first that the token can look into."""
@@ -41,8 +41,8 @@ def chosen_workspace(
     return get_workspace(view.actor, first.pk, permission=permission)
 
 
-def body_of(request: Request) -> dict[str, Any]:
-    """The JSON object that was sent."""
+def json_object(request: Request) -> dict[str, Any]:
+    """The body, which must be a JSON object."""
     try:
         body = request.data
     except RecursionError as error:

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from accounts.roles import Permission
 from gpuagent.protocol.recipe import FieldProblem
-from jobs.api.common import BAD_INPUT, ERRORS, WORKSPACE, body_of, chosen_workspace, strings_of
+from jobs.api.common import BAD_INPUT, ERRORS, WORKSPACE, json_object, strings_of, workspace_of
 from jobs.selectors import projects_of
 from jobs.services.placing import place_in_and_out
 from studio.core.errors import InvalidInputError
@@ -98,7 +98,7 @@ class ProjectsView(OrganizationView):
     )
     def get(self, request: Request) -> Response:
         """Projects of a workspace, newest first."""
-        workspace = chosen_workspace(self, request.GET.get("workspace"), Permission.OUTPUT_VIEW)
+        workspace = workspace_of(self, request.GET.get("workspace"), Permission.OUTPUT_VIEW)
         with_archived = request.GET.get("archived", "").lower() in ("1", "true")
         projects = projects_of(workspace, with_archived=with_archived)
         return Response([project_json(project) for project in projects])
@@ -110,8 +110,8 @@ class ProjectsView(OrganizationView):
     )
     def post(self, request: Request) -> Response:
         """A new project; no two open ones of a workspace have the same name."""
-        body = body_of(request)
-        workspace = chosen_workspace(self, body.get("workspace"), Permission.PROJECT_MANAGE)
+        body = json_object(request)
+        workspace = workspace_of(self, body.get("workspace"), Permission.PROJECT_MANAGE)
         project = create_project(
             actor=self.actor,
             workspace=workspace,
@@ -140,7 +140,7 @@ class ProjectView(OrganizationView):
     def patch(self, request: Request, project_id: str) -> Response:
         """Rename, recolor, archive or bring back. Pictures of an archived project stay."""
         project = get_project(self.actor, project_id, permission=Permission.PROJECT_MANAGE)
-        change_project(actor=self.actor, project=project, change=_change(body_of(request)))
+        change_project(actor=self.actor, project=project, change=_change(json_object(request)))
         return Response(project_json(project))
 
 
@@ -157,7 +157,7 @@ class ProjectOutputsView(OrganizationView):
     def post(self, request: Request, project_id: str) -> Response:
         """Put pictures in, take others out. A picture is in one project or in none."""
         project = get_project(self.actor, project_id, permission=Permission.PROJECT_MANAGE)
-        body = body_of(request)
+        body = json_object(request)
         added, removed = place_in_and_out(
             actor=self.actor,
             project=project,

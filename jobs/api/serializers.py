@@ -150,13 +150,6 @@ class SamplerSerializer(serializers.Serializer[Any]):
     label = serializers.CharField()  # type: ignore[assignment]  # a field of ours, not DRF's option
 
 
-class WorkspaceSerializer(serializers.Serializer[Any]):
-    """A workspace of the token's organization."""
-
-    id = serializers.CharField()
-    name = serializers.CharField()
-
-
 class UploadSerializer(serializers.Serializer[Any]):
     """A stored starting picture; `sha256` goes into a job's `image`."""
 
@@ -164,6 +157,15 @@ class UploadSerializer(serializers.Serializer[Any]):
     sha256 = serializers.CharField()
     width = serializers.IntegerField()
     height = serializers.IntegerField()
+
+
+class AddressSerializer(serializers.Serializer[Any]):
+    """Body of `POST uploads/from-address`."""
+
+    url = serializers.CharField(help_text="Public http or https address of a picture.")
+    workspace = serializers.CharField(
+        required=False, help_text="Id of a workspace; the first one if left out."
+    )
 
 
 class ProblemSerializer(serializers.Serializer[Any]):

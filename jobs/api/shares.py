@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from accounts.roles import Permission
 from gpuagent.protocol.recipe import FieldProblem
-from jobs.api.common import BAD_INPUT, ERRORS, WORKSPACE, body_of, chosen_workspace, strings_of
+from jobs.api.common import BAD_INPUT, ERRORS, WORKSPACE, json_object, strings_of, workspace_of
 from jobs.services.sharing import (
     DAYS_DEFAULT,
     DAYS_MAX,
@@ -119,7 +119,7 @@ class SharesView(OrganizationView):
     )
     def get(self, request: Request) -> Response:
         """The newest 200 links of a workspace, ended ones too."""
-        workspace = chosen_workspace(self, request.GET.get("workspace"), Permission.SHARE_MANAGE)
+        workspace = workspace_of(self, request.GET.get("workspace"), Permission.SHARE_MANAGE)
         return Response([share_json(link) for link in shares_of(workspace)])
 
     @extend_schema(
@@ -129,8 +129,8 @@ class SharesView(OrganizationView):
     )
     def post(self, request: Request) -> Response:
         """A new link; `url` is in this answer and nowhere else."""
-        body = body_of(request)
-        workspace = chosen_workspace(self, body.get("workspace"), Permission.SHARE_MANAGE)
+        body = json_object(request)
+        workspace = workspace_of(self, body.get("workspace"), Permission.SHARE_MANAGE)
         project_id = body.get("project")
         project = project_id and get_project(
             self.actor,

@@ -2,12 +2,24 @@
 
 from django.urls import path
 
-from jobs.api import projects, shares, views
+from jobs.api import people, projects, shares, uploads, views, workspaces
+
+WORKSPACE = "workspaces/<str:workspace_id>"
 
 urlpatterns = [
     path("models", views.ModelsView.as_view(), name="api-models"),
     path("samplers", views.SamplersView.as_view(), name="api-samplers"),
-    path("workspaces", views.WorkspacesView.as_view(), name="api-workspaces"),
+    path("workspaces", workspaces.WorkspacesView.as_view(), name="api-workspaces"),
+    path(WORKSPACE, workspaces.WorkspaceView.as_view(), name="api-workspace"),
+    path(
+        WORKSPACE + "/restore",
+        workspaces.WorkspaceRestoreView.as_view(),
+        name="api-workspace-restore",
+    ),
+    path(WORKSPACE + "/access", workspaces.WorkspaceAccessView.as_view(), name="api-access"),
+    path(WORKSPACE + "/grants", workspaces.GrantsView.as_view(), name="api-grants"),
+    path(WORKSPACE + "/grants/<str:grant_id>", workspaces.GrantView.as_view(), name="api-grant"),
+    path("organization/export", workspaces.ExportView.as_view(), name="api-export"),
     path("jobs", views.JobsView.as_view(), name="api-jobs"),
     path("jobs/<str:job_id>", views.JobView.as_view(), name="api-job"),
     path("jobs/<str:job_id>/cancel", views.JobCancelView.as_view(), name="api-job-cancel"),
@@ -25,5 +37,26 @@ urlpatterns = [
     ),
     path("shares", shares.SharesView.as_view(), name="api-shares"),
     path("shares/<str:share_id>", shares.ShareView.as_view(), name="api-share"),
-    path("uploads", views.UploadsView.as_view(), name="api-uploads"),
+    path("members", people.MembersView.as_view(), name="api-members"),
+    path("members/<str:user_id>", people.MemberView.as_view(), name="api-member"),
+    path("invitations", people.InvitationsView.as_view(), name="api-invitations"),
+    path(
+        "invitations/<str:invitation_id>/resend",
+        people.InvitationResendView.as_view(),
+        name="api-invitation-resend",
+    ),
+    path(
+        "invitations/<str:invitation_id>/revoke",
+        people.InvitationRevokeView.as_view(),
+        name="api-invitation-revoke",
+    ),
+    path("teams", people.TeamsView.as_view(), name="api-teams"),
+    path("teams/<str:team_id>", people.TeamView.as_view(), name="api-team"),
+    path("service-accounts", people.ServiceAccountsView.as_view(), name="api-service-accounts"),
+    path("uploads", uploads.UploadsView.as_view(), name="api-uploads"),
+    path(
+        "uploads/from-address",
+        uploads.UploadFromAddressView.as_view(),
+        name="api-upload-from-address",
+    ),
 ]

@@ -10,7 +10,6 @@ from asgiref.sync import async_to_sync
 from django.http import HttpResponseBase, StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework.parsers import FileUploadParser, MultiPartParser
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -24,13 +23,12 @@ from jobs.api.common import (
     BAD_INPUT,
     BEFORE,
     ERRORS,
-    PROBLEM,
     PROJECT,
     QUERY,
     WORKSPACE,
-    body_of,
     chosen_filters,
-    chosen_workspace,
+    json_object,
+    workspace_of,
 )
 from jobs.models import Job, Output
 from jobs.selectors import gallery_page, matching_jobs, warm_digests
@@ -40,9 +38,7 @@ from jobs.services.submission import submit_job
 from jobs.waiting import stream_events, wait_until_ended
 from library.presets import usable_presets
 from library.selectors import usable_versions
-from workspaces.access import visible_workspaces
 from workspaces.api import OrganizationView
-from workspaces.services.uploads import add_upload
 
 WAIT_MAX_SECONDS = 60
 WAITERS_MAX = 20  # each keeps one of the threads that answer people
@@ -110,8 +106,8 @@ class JobsView(OrganizationView):
     )
     def post(self, request: Request) -> Response:
         """Ask for pictures. 201 made a job, 200 found it by its key, 202 waited in vain."""
-        raw = body_of(request)
-        workspace = chosen_workspace(self, raw.pop("workspace", None), Permission.JOB_SUBMIT)
+        raw = json_object(request)
+        workspace = workspace_of(self, raw.pop("workspace", None), Permission.JOB_SUBMIT)
         key = request.headers.get("Idempotency-Key")
         submitted = submit_job(
             actor=self.actor,
@@ -129,7 +125,7 @@ class JobsView(OrganizationView):
     )
     def get(self, request: Request) -> Response:
         """Jobs of a workspace, newest first."""
-        workspace = chosen_workspace(self, request.GET.get("workspace"), Permission.JOB_VIEW)
+        workspace = workspace_of(self, request.GET.get("workspace"), Permission.JOB_VIEW)
         filters = chosen_filters(self, request, workspace, Permission.JOB_VIEW)
         jobs = matching_jobs(workspace, filters).select_related("workspace").order_by("-id")
         if before := request.GET.get("before"):
@@ -213,7 +209,7 @@ class OutputsView(OrganizationView):
     )
     def get(self, request: Request) -> Response:
         """Pictures of a workspace, newest first."""
-        workspace = chosen_workspace(self, request.GET.get("workspace"), Permission.OUTPUT_VIEW)
+        workspace = workspace_of(self, request.GET.get("workspace"), Permission.OUTPUT_VIEW)
         outputs, following = gallery_page(
             workspace,
             before=request.GET.get("before"),
@@ -291,39 +287,6 @@ class OutputRerunView(OrganizationView):
         return _answer(request, submitted.job, status=201 if submitted.is_new else 200)
 
 
-class UploadsView(OrganizationView):
-    """Starting pictures."""
-
-    permissions = {"POST": Permission.UPLOAD_CREATE}
-    parser_classes = [MultiPartParser, FileUploadParser]
-
-    @extend_schema(
-        operation_id="add_upload",
-        parameters=[WORKSPACE],
-        request={
-            "multipart/form-data": {
-                "type": "object",
-                "properties": {"image": {"type": "string", "format": "binary"}},
-                "required": ["image"],
-            }
-        },
-        responses={201: shapes.UploadSerializer, **BAD_INPUT, 507: PROBLEM},
-    )
-    def post(self, request: Request) -> Response:
-        """Add a PNG, JPEG, WebP or AVIF picture."""
-        workspace = chosen_workspace(self, request.GET.get("workspace"), Permission.UPLOAD_CREATE)
-        file = next(iter(request.FILES.values()), None)
-        content = file.read() if file is not None else b""
-        artifact = add_upload(actor=self.actor, workspace=workspace, content=content)
-        body = {
-            "id": artifact.pk,
-            "sha256": artifact.sha256,
-            "width": artifact.width,
-            "height": artifact.height,
-        }
-        return Response(body, status=201)
-
-
 class ModelsView(OrganizationView):
     """Models."""
 
@@ -363,18 +326,3 @@ class SamplersView(OrganizationView):
     def get(self, request: Request) -> Response:
         """Samplers by the names artists know."""
         return Response([{"id": s.id, "label": s.label} for s in SAMPLERS.values()])
-
-
-class WorkspacesView(OrganizationView):
-    """Workspaces."""
-
-    permissions = {"GET": Permission.WORKSPACE_VIEW}
-
-    @extend_schema(
-        operation_id="list_workspaces",
-        responses={200: shapes.WorkspaceSerializer(many=True), **ERRORS},
-    )
-    def get(self, request: Request) -> Response:
-        """Workspaces that the token can look into."""
-        workspaces = visible_workspaces(self.actor)
-        return Response([{"id": w.pk, "name": w.name} for w in workspaces])

@@ -31,7 +31,7 @@ from library.models import ModelVersion
 from library.selectors import find_version, usable_versions
 from studio.core.errors import InvalidInputError
 from studio.core.ids import new_id
-from workspaces.access import find_input, require_in
+from workspaces.access import find_input, hold_input, require_in
 from workspaces.models import Artifact, Project, Workspace
 
 IDEMPOTENCY_KEY_MAX = 255
@@ -136,8 +136,7 @@ def _check(
     if recipe.image is not None:
         image = find_input(workspace, recipe.image)
         if image is None:
-            message = "That starting picture is not in this workspace; add it again."
-            raise _invalid("image", "unknown_image", message)
+            raise _unknown_image()
     cost = estimate_cost(recipe, weights_bytes=version.weights_bytes)
     _refuse_what_fits_nowhere(recipe, version, cost)
     return _Checked(
@@ -156,6 +155,11 @@ def _invalid(
     return InvalidInputError(
         [FieldProblem(field=field, code=code, message=message, value=value, limit=limit)]
     )
+
+
+def _unknown_image() -> InvalidInputError:
+    message = "That starting picture is not in this workspace; add it again."
+    return _invalid("image", "unknown_image", message)
 
 
 def _refuse_what_fits_nowhere(recipe: Recipe, version: ModelVersion, cost: Cost) -> None:
@@ -181,6 +185,8 @@ def _create(
     rerun_of: Output | None,
 ) -> Job:
     recipe, job_id = checked.recipe, new_id("job")
+    if checked.image is not None and not hold_input(checked.image):
+        raise _unknown_image()  # swept since it was found
     job = Job.objects.create(
         id=job_id,
         organization_id=workspace.organization_id,
@@ -201,7 +207,10 @@ def _create(
         memory_bytes=checked.cost.memory_bytes,
         submitted_at=timezone.now(),
     )
-    record_event(actor, "job.submitted", job.pk)
+    codes: dict[str, object] = {"workspace": workspace.pk, "pictures": job.count}
+    if rerun_of is not None:
+        codes["again"] = rerun_of.pk
+    record_event(actor, "job.submitted", job.pk, codes)
     announce_job(job, JobStatus.QUEUED)
     wake_dispatcher()
     return job

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.core.files.uploadedfile import UploadedFile
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import (
@@ -12,7 +12,7 @@ from django.views.decorators.http import (
     require_safe,
 )
 
-from accounts.http import signed_in
+from accounts.http import has_session, signed_in, takes_large_body
 from accounts.roles import Permission
 from gpuagent.protocol.recipe import Recipe
 from jobs import access
@@ -29,8 +29,9 @@ from jobs.services.cancellation import cancel_job
 from jobs.services.submission import submit_job
 from workspaces.access import get_project
 from workspaces.http import WorkspaceRequest, workspace_page
-from workspaces.selectors import workspaces_of
-from workspaces.services.uploads import add_upload
+from workspaces.models import Artifact
+from workspaces.selectors import rooms_of, workspaces_of
+from workspaces.services.uploads import add_upload, add_upload_from_address, content_of
 from workspaces.signing import media_url
 
 FIELDS = frozenset(Recipe.__dataclass_fields__)
@@ -47,6 +48,9 @@ def home(request: HttpRequest) -> HttpResponse:
     workspaces = workspaces_of(str(request.user.pk))
     if workspaces:
         return HttpResponseRedirect(f"/w/{workspaces[0].pk}/")
+    for rooms in rooms_of(str(request.user.pk)):
+        if rooms.can_manage:
+            return redirect("workspaces", rooms.organization.pk)
     message = "You are in no workspace yet. Ask an admin of your organization to invite you."
     context = {"title": "No workspace", "message": message, "code": 403}
     return render(request, "error.html", context, status=403)
@@ -144,13 +148,27 @@ def gallery(request: WorkspaceRequest) -> HttpResponse:
     return render(request, "jobs/partials/gallery.html", context)
 
 
+@takes_large_body(settings.UPLOAD_MAX_BYTES, admits=has_session)
 @require_POST
 @workspace_page(Permission.UPLOAD_CREATE)
 def upload(request: WorkspaceRequest) -> JsonResponse:
     """Add a starting picture."""
-    file = next(iter(request.FILES.values()), None)
-    content = file.read() if isinstance(file, UploadedFile) else b""
+    content = content_of(next(iter(request.FILES.values()), None))
     artifact = add_upload(actor=request.actor, workspace=request.workspace, content=content)
+    return _uploaded(artifact)
+
+
+@require_POST
+@workspace_page(Permission.UPLOAD_CREATE)
+def upload_from_address(request: WorkspaceRequest) -> JsonResponse:
+    """Add a starting picture that lies on the web."""
+    artifact = add_upload_from_address(
+        actor=request.actor, workspace=request.workspace, address=request.POST.get("url", "")
+    )
+    return _uploaded(artifact)
+
+
+def _uploaded(artifact: Artifact) -> JsonResponse:
     body = {
         "id": artifact.pk,
         "sha256": artifact.sha256,

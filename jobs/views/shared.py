@@ -37,8 +37,8 @@ from jobs.shares import (
     shared_outputs,
     shared_page,
 )
-from jobs.watermark import BusyError, make_anew
-from studio.core.errors import NotFoundError
+from jobs.watermark import make_anew
+from studio.core.errors import BusyError, NotFoundError
 from studio.core.scoping import organization_scope
 from workspaces.models import Artifact, ShareLink
 from workspaces.services.artifacts import read_all

@@ -82,6 +82,25 @@ class UnauthenticatedError(StudioError):
     template = "Sign in, or send a valid API token as `Authorization: Bearer …`."
 
 
+class SessionExpiredError(StudioError):
+    """The organization ends sessions earlier than the browser would."""
+
+    code = "session.expired"
+    status = 401
+    template = "{organization} ends sessions after {hours} h. Sign in again; nothing else is lost."
+
+
+class SecondFactorRequiredError(StudioError):
+    """The organization lets nobody in who has a password alone."""
+
+    code = "second_factor.required"
+    status = 403
+    template = (
+        "{organization} asks for a second factor. Add an authenticator app or a passkey "
+        "under Settings, Security."
+    )
+
+
 class ConflictError(StudioError):
     """The request was right once, but not any more."""
 
@@ -90,9 +109,97 @@ class ConflictError(StudioError):
     template = "{what}"
 
 
+class BodyTooLargeError(StudioError):
+    """More bytes than this address takes."""
+
+    code = "body.too_large"
+    status = 413
+    template = "This is too large: {sent} were sent, and at most {limit} can be taken here."
+
+
+class BodyTooSlowError(StudioError):
+    """The body came so slowly that somebody must be holding the line."""
+
+    code = "body.too_slow"
+    status = 408
+    template = "After {seconds} seconds only {received} had arrived. Try again on a faster line."
+
+
+class TooManyRequestsError(StudioError):
+    """More requests in a time than its sender may make."""
+
+    code = "throttled"
+    status = 429
+    template = (
+        "More than {limit} requests came within {period} seconds from this {sender}. "
+        "Try again in {retry_after} seconds."
+    )
+
+
+class RedisAwayError(StudioError):
+    """What cannot be done without Redis: counting tries to sign in, waiting for news."""
+
+    code = "redis.away"
+    status = 503
+    template = "A part of the studio (Redis) does not answer. Try again in a moment."
+
+
 class StoreFullError(StudioError):
     """No room for one more file."""
 
     code = "store.full"
     status = 507
     template = "The store has no room left, so nothing was saved. Free some disk and try again."
+
+
+class BusyError(StudioError):
+    """Too much of the same is going on; a moment later there is room."""
+
+    code = "busy"
+    status = 503
+    template = "{what} Try again in a moment."
+
+
+class AboveError(StudioError):
+    """An admin reached for an owner."""
+
+    code = "member.above"
+    status = 403
+    template = "Only an owner may make somebody owner, or change or remove an owner."
+
+
+class LastOwnerError(StudioError):
+    """Without this one, nobody could lead the organization."""
+
+    code = "member.last_owner"
+    status = 409
+    template = (
+        "An organization needs an owner, and this is the last. Make somebody else owner first."
+    )
+
+
+class InvitationEndedError(StudioError):
+    """Expired, revoked, used, or never sent: a stranger is not told which."""
+
+    code = "invitation.ended"
+    status = 404
+    template = "This invitation does not hold any more. Ask who invited you for a new one."
+
+
+class SomebodyElseError(StudioError):
+    """The invitation is for another address than that of who is signed in."""
+
+    code = "invitation.somebody_else"
+    status = 403
+    template = "This invitation is for somebody else. Sign out, then open the link again."
+
+
+class LettersTooOftenError(StudioError):
+    """More letters to one address than anybody wants to get."""
+
+    code = "invitation.too_often"
+    status = 429
+    template = (
+        "{sent} invitations went to this address within an hour; {limit} are allowed. "
+        "The next can go in {minutes} minutes."
+    )

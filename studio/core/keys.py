@@ -73,6 +73,31 @@ def rewrap_with_master(wrapped: bytes | memoryview) -> bytes | None:
     return rewrap(wrapped, _master_keys(settings.STUDIO_MASTER_KEY))
 
 
+def seal_with_master(plaintext: bytes, *, context: Context) -> bytes:
+    """A small value that belongs to no workspace, under the master key itself."""
+    key = _master_keys(settings.STUDIO_MASTER_KEY)[0]
+    return seal_record(plaintext, key=key, context=context)
+
+
+def open_with_master(sealed: bytes | memoryview, *, context: Context) -> bytes:
+    """What `seal_with_master` sealed.
+
+    Raises:
+        SealBrokenError: another context, changed bytes, or a master key that is not among ours.
+    """
+    keys = _master_keys(settings.STUDIO_MASTER_KEY)
+    return open_record(bytes(sealed), keys=keys, context=context)
+
+
+def rewrap_sealed_with_master(sealed: bytes | memoryview) -> bytes | None:
+    """The same value under the first master key; None if it is already.
+
+    Raises:
+        SealBrokenError: it is under a master key that is not among ours.
+    """
+    return rewrap_record(sealed, _master_keys(settings.STUDIO_MASTER_KEY))
+
+
 def unwrap_with_any(wrapped: bytes | memoryview, keys: Sequence[bytes]) -> bytes:
     """The wrapped key, whichever of the keys it is under.
 

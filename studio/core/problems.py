@@ -10,14 +10,17 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.db import DataError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import render
+from redis.exceptions import RedisError
 from rest_framework import exceptions as api
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 from typing_extensions import override
 
-from studio.core.errors import StudioError
+from studio.core.errors import RedisAwayError, StudioError
 
 CONTENT_TYPE = "application/problem+json"
+# Where the request's ASGI scope holds an error, that error is the answer (`studio/limits.py`).
+REFUSAL = "studio.refusal"
 logger = logging.getLogger(__name__)
 
 
@@ -46,10 +49,20 @@ def problem_body(error: StudioError) -> dict[str, object]:
 
 def problem_response(error: StudioError) -> JsonResponse:
     """The error as an HTTP answer."""
-    response = JsonResponse(problem_body(error), status=error.status, content_type=CONTENT_TYPE)
-    if error.status == 401:
-        response["WWW-Authenticate"] = "Bearer"
-    return response
+    return JsonResponse(
+        problem_body(error),
+        status=error.status,
+        content_type=CONTENT_TYPE,
+        headers=problem_headers(error),
+    )
+
+
+def problem_headers(error: StudioError) -> dict[str, str]:
+    """How to sign in, and when to come again."""
+    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
+    if (seconds := error.data.get("retry_after")) is not None:
+        headers["Retry-After"] = str(seconds)
+    return headers
 
 
 class _ApiError(StudioError):
@@ -67,12 +80,20 @@ class _ApiError(StudioError):
         return self._message
 
 
+def known_error(error: Exception) -> StudioError | None:
+    """The error as one of ours: it is one, or the framework, the database or Redis raised it."""
+    return error if isinstance(error, StudioError) else _from_framework(error)
+
+
 def _from_framework(error: Exception) -> StudioError | None:
     if isinstance(error, OperationalError | InterfaceError):  # it restarts, or is out of reach
         cause = type(error.__cause__ or error).__name__
         logger.warning("the database did not answer (%s)", cause)
         message = "The studio's database does not answer. Try again in a moment."
         return _ApiError("database.away", 503, message)
+    if isinstance(error, RedisError):
+        logger.warning("Redis did not answer (%s)", type(error).__name__)
+        return RedisAwayError()
     if isinstance(error, DataError):  # a NUL character, a number beyond its column
         logger.warning("a request held a value that the database refuses")
         return _ApiError("input.invalid", 422, "A value in this request cannot be used.")
@@ -86,13 +107,15 @@ def _from_framework(error: Exception) -> StudioError | None:
 
 def api_exception_handler(error: Exception, context: Mapping[str, Any]) -> Response | None:
     """Turn every exception of an API view into a problem; unknown ones stay errors (500)."""
-    known = error if isinstance(error, StudioError) else _from_framework(error)
+    known = known_error(error)
     if known is None:
         return None
     set_rollback()
-    headers = {"WWW-Authenticate": "Bearer"} if known.status == 401 else None
     return Response(
-        problem_body(known), status=known.status, content_type=CONTENT_TYPE, headers=headers
+        problem_body(known),
+        status=known.status,
+        content_type=CONTENT_TYPE,
+        headers=problem_headers(known),
     )
 
 
@@ -125,12 +148,15 @@ class ProblemMiddleware:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        refusal = getattr(request, "scope", {}).get(REFUSAL)
+        if refusal is not None:
+            return _answer(request, refusal)
         answer: HttpResponseBase | Awaitable[HttpResponseBase] = self.get_response(request)
         return answer
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         """Django calls this for anything a view raised."""
-        known = error if isinstance(error, StudioError) else _from_framework(error)
+        known = known_error(error)
         if known is None:
             return None
         return _answer(request, known)
@@ -148,6 +174,11 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 def server_error(request: HttpRequest) -> HttpResponse:
     """Django's `handler500`: says nothing of what went wrong."""
     return _answer(request, _ApiError("internal", 500, "Something went wrong here. Try again."))
+
+
+def too_many(request: HttpRequest) -> HttpResponse:
+    """`handler429` of allauth: somebody guesses, or was impatient."""
+    return _answer(request, _ApiError("too_many", 429, "That was a lot at once. Try again later."))
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:

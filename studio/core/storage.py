@@ -8,12 +8,12 @@ from __future__ import annotations
 import errno
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, cast
+from typing import cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.core.files.base import ContentFile
+from django.core.files.base import ContentFile, File
 from django.core.files.storage import FileSystemStorage, Storage
 
 from studio.core.errors import StoreFullError
@@ -77,18 +77,32 @@ def put(key: str, content: bytes) -> None:
         raise
 
 
-def open_object(key: str) -> IO[bytes]:
+def open_object(key: str) -> File[bytes]:
     """A seekable reader of an object.
 
     Raises:
         FileNotFoundError: there is no such object.
     """
-    return cast("IO[bytes]", store().open(key, "rb"))
+    return cast("File[bytes]", store().open(key, "rb"))
 
 
 def delete(key: str) -> None:
     """Remove an object; one that is gone already is fine."""
     store().delete(key)
+
+
+def delete_folder(folder: str) -> int:
+    """Remove the objects that lie right under `folder`, and it with them; how many there were."""
+    place = store()
+    try:
+        _folders, names = place.listdir(folder)
+    except FileNotFoundError:
+        return 0
+    for name in names:
+        place.delete(f"{folder}/{name}")
+    if isinstance(place, FileSystemStorage):
+        place.delete(folder)
+    return len(names)
 
 
 def exists(key: str) -> bool:

@@ -6,9 +6,10 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
+from urllib.parse import unquote
 
-from channels.testing import WebsocketCommunicator
+from asgiref.testing import ApplicationCommunicator
 from django.test import Client
 
 from accounts.models import User
@@ -22,14 +23,37 @@ def session_cookie(user: User) -> bytes:
     """What a signed-in browser sends. Call it where the ORM may be used."""
     client = Client()
     client.force_login(user)
+    return cookie_of(client)
+
+
+def cookie_of(client: Client) -> bytes:
+    """What this browser sends."""
     return f"sessionid={client.cookies['sessionid'].value}".encode()
 
 
 class Socket:
-    """One side of an open socket."""
+    """One side of a socket. (Channels' own communicator needs a web server of its choice.)"""
 
-    def __init__(self, communicator: Any) -> None:  # noqa: ANN401  # channels ships no types
-        self._communicator = communicator
+    def __init__(self, path: str, headers: list[tuple[bytes, bytes]]) -> None:
+        scope = {
+            "type": "websocket",
+            "path": unquote(path),
+            "query_string": b"",
+            "headers": headers,
+            "subprotocols": [],
+        }
+        # asgiref does not annotate it
+        self._communicator: Any = cast(Any, ApplicationCommunicator)(application, scope)
+
+    async def open(self) -> int:
+        """0 if it was accepted, else the code it was refused with."""
+        await self._communicator.send_input({"type": "websocket.connect"})
+        answer = await self._communicator.receive_output(10)
+        return 0 if answer["type"] == "websocket.accept" else int(answer.get("code", 1000))
+
+    async def hang_up(self) -> None:
+        await self._communicator.send_input({"type": "websocket.disconnect", "code": 1000})
+        await self._communicator.wait(5)
 
     async def receive(self, timeout: float = 10.0) -> Any:  # noqa: ANN401  # text or bytes
         """The next thing said: an object, bytes, or the code it was closed with."""
@@ -55,10 +79,13 @@ class Socket:
                     return message
 
     async def send(self, message: object) -> None:
-        await self._communicator.send_to(text_data=json.dumps(message))
+        await self._say(text=json.dumps(message))
 
     async def send_bytes(self, data: bytes) -> None:
-        await self._communicator.send_to(bytes_data=data)
+        await self._say(bytes=data)
+
+    async def _say(self, **content: str | bytes) -> None:
+        await self._communicator.send_input({"type": "websocket.receive", **content})
 
     async def is_silent(self, seconds: float = 0.3) -> bool:
         silent: bool = await self._communicator.receive_nothing(seconds)
@@ -68,22 +95,21 @@ class Socket:
 @asynccontextmanager
 async def connect(path: str, headers: list[tuple[bytes, bytes]]) -> AsyncIterator[Socket]:
     """Open a socket; it is closed at the end."""
-    communicator = WebsocketCommunicator(application, path, headers=[HOST, *headers])
-    is_open, code = await communicator.connect(timeout=10)
+    socket = Socket(path, [HOST, *headers])
+    code = await socket.open()
     try:
-        assert is_open, f"refused with {code}"
-        yield Socket(communicator)
+        assert not code, f"refused with {code}"
+        yield socket
     finally:
-        await communicator.disconnect(timeout=5)
+        await socket.hang_up()
 
 
 async def refusal(path: str, headers: list[tuple[bytes, bytes]]) -> int:
     """The code that a socket is closed with."""
-    communicator = WebsocketCommunicator(application, path, headers=[HOST, *headers])
-    is_open, code = await communicator.connect(timeout=10)
-    if not is_open:
-        return int(code)
-    message = await communicator.receive_output(10)
-    await communicator.disconnect(timeout=5)
-    assert message["type"] == "websocket.close", message
-    return int(message["code"])
+    socket = Socket(path, [HOST, *headers])
+    if code := await socket.open():
+        return code
+    said = await socket.receive()
+    await socket.hang_up()
+    assert isinstance(said, int), said
+    return said

@@ -321,4 +321,4 @@ def test_a_broken_upload_is_a_problem(bob_api: Client, workspace: Workspace) -> 
 def test_the_openapi_document_names_every_path(client: Client) -> None:
     document = client.get("/api/schema/").json()
     assert document["openapi"].startswith("3.")
-    assert len(document["paths"]) == 17
+    assert len(document["paths"]) == 13

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from accounts.actors import Actor
 from accounts.models import Organization, User
 from jobs.models import Job, Output
 from studio.core.scoping import system_scope
+from studio.core.stopping import is_stopping
 from tests import factories
 from tests.factories import PROMPT, AgentHandle
 from tests.jobs.calls import post
@@ -90,6 +92,50 @@ async def test_events_tell_every_status_and_then_end(
 
     assert events[0] == {"id": job.pk, "status": "queued", "outputs": 0}
     assert events[-1] == {"id": job.pk, "status": "succeeded", "outputs": 1}
+
+
+@pytest.fixture
+def stop_soon() -> Iterator[None]:
+    """The web process is asked to stop half a second from now."""
+    timer = threading.Timer(0.5, is_stopping.set)
+    timer.start()
+    yield
+    timer.join()
+    is_stopping.clear()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("stop_soon")
+def test_a_waiting_request_is_answered_when_the_process_stops(
+    bob_api: Client, workspace: Workspace
+) -> None:
+    began = time.monotonic()
+    response = post(bob_api, "/api/v1/jobs", {"prompt": "x"}, Prefer="wait=30")
+
+    assert (response.status_code, response.json()["status"]) == (202, "queued")
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.asyncio
+@pytest.mark.usefixtures("stop_soon")
+async def test_events_end_when_the_process_stops(
+    bob_in_a: Actor, bob: User, organization_a: Organization, workspace: Workspace
+) -> None:
+    prepare = database_sync_to_async(
+        lambda: (
+            factories.make_token(bob, organization_a),
+            factories.make_job(bob_in_a, workspace),
+        )
+    )
+    token, job = await prepare()
+    headers = {"Authorization": f"Bearer {token}", "Accept": "text/event-stream"}
+    response = await AsyncClient().get(f"/api/v1/jobs/{job.pk}/events", headers=headers)
+    assert isinstance(response, StreamingHttpResponse)
+
+    async with asyncio.timeout(10):
+        chunks = [bytes(chunk) async for chunk in response]
+    assert [chunk.split(b"\n")[0] for chunk in chunks] == [b"event: status"]
 
 
 def test_events_of_a_foreign_job_are_a_404(

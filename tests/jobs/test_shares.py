@@ -19,8 +19,8 @@ from jobs.models import Output
 from jobs.services.outputs import trash_output
 from jobs.services.sharing import DAYS_MAX, Terms, create_share, revoke_share
 from jobs.views import shared as views
-from jobs.watermark import BusyError, PixelBudget, make_anew, undrawable
-from studio.core.errors import ForbiddenError, InvalidInputError
+from jobs.watermark import PixelBudget, make_anew, undrawable
+from studio.core.errors import BusyError, ForbiddenError, InvalidInputError
 from studio.core.scoping import system_scope
 from tests import factories
 from tests.answers import Answer, text_of
@@ -570,7 +570,7 @@ def test_a_busy_studio_asks_to_come_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def busy(*_args: object, **_named: object) -> bytes:
-        raise BusyError
+        raise BusyError(what="Busy.")
 
     monkeypatch.setattr(views, "make_anew", busy)
     answer = visitor.get(f"/s/{link[1]}/pictures/{output.pk}")

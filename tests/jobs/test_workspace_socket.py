@@ -7,24 +7,22 @@ from dataclasses import dataclass
 import pytest
 from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
-from channels.testing import WebsocketCommunicator
 
 from accounts.actors import Actor
 from accounts.models import Membership, User
 from gpuagent.protocol.frames import PreviewFrame
 from gpuagent.protocol.sealing import Context, seal
 from jobs import consumers
-from jobs.announcements import workspace_group
 from jobs.models import Job, JobAttempt
 from jobs.progress import put_preview, put_progress
 from jobs.services.cancellation import cancel_job
 from jobs.services.outputs import restore_output, trash_output
 from library.models import ModelVersion
-from studio.asgi import application
 from studio.core.scoping import organization_scope
 from tests import factories
 from tests.factories import AgentHandle
-from tests.jobs.sockets import HOST, ORIGIN, connect, refusal, session_cookie
+from tests.jobs.sockets import HOST, ORIGIN, Socket, connect, refusal, session_cookie
+from workspaces.announcements import workspace_group
 from workspaces.models import Workspace
 from workspaces.services.keys import data_key
 
@@ -224,9 +222,7 @@ async def test_a_role_that_sees_no_jobs_is_closed_with_4404(scene: Scene) -> Non
 
 async def test_a_page_of_another_site_is_refused(scene: Scene) -> None:
     headers = [HOST, (b"origin", b"https://evil.example"), scene.bob[1]]
-    communicator = WebsocketCommunicator(application, scene.path, headers=headers)
-    is_open, _code = await communicator.connect(timeout=10)
-    assert not is_open
+    assert await Socket(scene.path, headers).open()
 
 
 async def test_somebody_who_left_the_organization_hears_no_more(

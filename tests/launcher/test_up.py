@@ -71,6 +71,9 @@ class Studio:
         files["driver.py"] = DRIVER.format(repository=str(REPOSITORY), root=str(self.root))
         for name, text in files.items():
             (self.root / name).write_text(text)
+        (self.root / "studio" / "core").mkdir()
+        for name in ("serve.py", "connections.py", "env.py", "core/stopping.py"):
+            (self.root / "studio" / name).symlink_to(REPOSITORY / "studio" / name)
 
     def start(self, *arguments: str, **env: str) -> subprocess.Popen[str]:
         own = {"STUDIO_STATE": str(self.state), "STUDIO_PORT": str(self.port)}

@@ -24,7 +24,7 @@ LEASE_S = 4
 START_TIMEOUT_S = 120.0
 _ONCE_TIMEOUT_S = 60.0
 _MARKS = {
-    "web": "-m daphne",
+    "web": "-m studio.serve",
     "dispatcher": "manage.py dispatch",
     "worker": "manage.py work",
     "agent": "-m gpuagent",

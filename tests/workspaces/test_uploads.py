@@ -6,21 +6,27 @@ import io
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from django.conf import LazySettings
-from PIL import Image
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
 from accounts.actors import Actor
 from accounts.models import AuditEvent
 from studio.core import storage
-from studio.core.errors import ForbiddenError, InvalidInputError
+from studio.core.errors import BusyError, ForbiddenError, InvalidInputError
 from studio.core.scoping import organization_scope
 from tests import factories
+from workspaces import decoding
 from workspaces.models import Artifact, ArtifactKind, ArtifactStatus, Workspace
+from workspaces.services import uploads
 from workspaces.services.artifacts import read_all
-from workspaces.services.uploads import SIDE_MAX, add_upload, read_picture
+from workspaces.services.uploads import SIDE_MAX, add_upload, as_png
 
 pytestmark = pytest.mark.django_db
 RED, WHITE = (255, 0, 0), (255, 255, 255)
@@ -50,6 +56,15 @@ def huge_png(width: int, height: int) -> bytes:
     return (
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
     )
+
+
+def read_picture(content: bytes) -> Image.Image:
+    """The picture as it would be stored."""
+    encoded, size = as_png(content)
+    picture = Image.open(io.BytesIO(encoded))
+    assert picture.size == size
+    assert not picture.info
+    return picture
 
 
 def refusal_of(content: bytes) -> str:
@@ -114,8 +129,174 @@ def test_a_palette_with_transparency_is_flattened() -> None:
     assert read_picture(encode(picture, "PNG", transparency=0)).getpixel((1, 1)) == WHITE
 
 
-def test_sixteen_bits_of_gray_become_rgb() -> None:
-    assert read_picture(encode(Image.new("I;16", (4, 4), 40_000), "PNG")).mode == "RGB"
+def test_sixteen_bits_of_gray_become_eight() -> None:
+    picture = read_picture(encode(Image.new("I;16", (4, 4), 40_000), "PNG"))
+    assert (picture.mode, picture.getpixel((1, 1))) == ("RGB", (156, 156, 156))
+
+
+def test_printers_colors_become_rgb() -> None:
+    picture = read_picture(encode(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG"))
+    assert (picture.mode, picture.getpixel((1, 1))) == ("RGB", RED)
+
+
+def test_colors_are_read_by_their_profile_which_is_not_kept() -> None:
+    """A profile whose red and blue are swapped, so that nobody can overlook whether it was used."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    red, blue = profile.index(b"rXYZ", 128), profile.index(b"bXYZ", 128)
+    profile[red : red + 4], profile[blue : blue + 4] = b"bXYZ", b"rXYZ"
+    content = encode(Image.new("RGB", (4, 4), RED), "PNG", icc_profile=bytes(profile))
+    r, _g, b = read_picture(content).getpixel((1, 1))  # type: ignore[misc]  # RGB has three
+    assert (r < 20, b > 235) == (True, True)
+
+
+@pytest.mark.parametrize("profile", [b"", b"junk", b"\x00" * 200, b"x" * 500_000])
+def test_a_broken_profile_is_left_out(profile: bytes) -> None:
+    content = encode(Image.new("RGB", (4, 4), RED), "PNG", icc_profile=profile)
+    assert read_picture(content).getpixel((1, 1)) == RED
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "AVIF"])
+def test_of_a_film_the_first_frame_is_taken(kind: str) -> None:
+    frames = [Image.new("RGB", (16, 16), color) for color in (RED, WHITE, (0, 0, 255))]
+    content = encode(frames[0], kind, save_all=True, append_images=frames[1:])
+    red, green, _blue = read_picture(content).getpixel((8, 8))  # type: ignore[misc]  # RGB has three
+    assert (red > 200, green < 60) == (True, True)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_what_hangs_on_a_picture_is_not_kept(kind: str) -> None:
+    """Files that are two things at once: a picture to us, a page or an archive to somebody else."""
+    content = encode(Image.new("RGB", (8, 8), RED), kind) + b"<script>alert(1)</script>PK\x03\x04"
+    encoded, _size = as_png(content)
+    assert b"script" not in encoded
+    assert encoded.endswith(b"IEND\xaeB`\x82")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "AVIF"])
+def test_a_large_block_of_exif_is_dropped(kind: str) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "x" * 60_000
+    encoded, _size = as_png(encode(Image.new("RGB", (8, 8), RED), kind, exif=exif))
+    assert len(encoded) < 1_000
+
+
+def test_a_large_unpacked_text_is_refused() -> None:
+    info = PngInfo()
+    for number in range(80):
+        info.add_text(f"t{number}", "x" * 1_000_000, zip=True)
+    assert refusal_of(encode(Image.new("RGB", (8, 8)), "PNG", pnginfo=info)) == "broken"
+
+
+def decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """A decoder that goes wrong in a way no file at hand makes it go wrong."""
+    program = tmp_path / "decoder.py"
+    program.write_text(text, encoding="utf-8")
+    monkeypatch.setattr(decoding, "__file__", str(program))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)",
+        "import os; os._exit(3)",
+        "import time; time.sleep(60)",
+    ],
+)
+def test_a_decoder_that_dies_or_hangs_takes_nobody_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(uploads, "DECODE_SECONDS", 0.5)
+        decoder(tmp_path, patch, text)
+        assert refusal_of(factories.make_png()) == "broken"
+    assert read_picture(factories.make_png()).size == (64, 64)
+
+
+def test_the_decoder_has_no_secrets_and_little_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the real program sets for itself, told by a program that imports it."""
+    decoder(
+        tmp_path,
+        monkeypatch,
+        f"""
+import json, os, resource, runpy
+runpy.run_path({decoding.__file__!r})["_confine"]()
+limits = [resource.getrlimit(r)[1] for r in (resource.RLIMIT_AS, resource.RLIMIT_FSIZE)]
+try:
+    bytearray(4 * 1024**3)
+    is_bounded = False
+except MemoryError:
+    is_bounded = True
+width = int(limits[1] == 0 and is_bounded and not [n for n in os.environ if n != "LC_CTYPE"])
+print(json.dumps(dict(width=width, height=1)))
+""",
+    )
+    assert as_png(b"any")[1] == (1, 1)
+
+
+def test_whoever_waits_too_long_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "DECODE_SECONDS", 0.1)
+    with uploads._decoding, pytest.raises(BusyError):
+        as_png(factories.make_png())
+
+
+SOUND = [
+    encode(Image.effect_noise((24, 16), 90).convert(mode), kind)
+    for kind, modes in {
+        "PNG": ("RGB", "RGBA", "L", "LA", "P", "1"),
+        "JPEG": ("RGB", "L", "CMYK"),
+        "WEBP": ("RGB", "RGBA"),
+        "AVIF": ("RGB", "RGBA"),
+    }.items()
+    for mode in modes
+] + [
+    encode(Image.new("I;16", (4, 4), 40_000), "PNG"),
+    encode(Image.new("RGB", (4, 4)), "PNG", icc_profile=b"\x00" * 300),
+]
+
+
+@st.composite
+def spoiled(draw: st.DrawFn) -> bytes:
+    """A sound file with some bytes changed, cut out, put in twice or left off."""
+    content = bytearray(draw(st.sampled_from(SOUND)))
+    for _ in range(draw(st.integers(1, 8))):
+        at = draw(st.integers(0, max(0, len(content) - 1)))
+        how = draw(st.sampled_from(("set", "cut", "repeat", "end", "big")))
+        if how == "set":
+            content[at : at + 1] = bytes([draw(st.integers(0, 255))])
+        elif how == "cut":
+            del content[at : at + draw(st.integers(1, 40))]
+        elif how == "repeat":
+            content[at:at] = content[at : at + draw(st.integers(1, 40))]
+        elif how == "end":
+            del content[at:]
+        else:
+            content[at : at + 4] = b"\xff\xff\xff\xff"
+    return bytes(content)
+
+
+@hypothesis_settings(max_examples=600, deadline=None)
+@given(spoiled() | st.binary(max_size=200))
+def test_a_spoiled_file_is_a_picture_or_a_refusal(content: bytes) -> None:
+    try:
+        picture = decoding.decode(content, pixels_max=1_000_000, side_max=4_000)
+    except decoding.RefusedError as error:
+        assert error.code in ("broken", "too_many_pixels")
+    else:
+        assert (picture.mode, picture.info) == ("RGB", {})
+        assert picture.width * picture.height <= 1_000_000
+
+
+@hypothesis_settings(max_examples=25, deadline=None)
+@given(spoiled())
+def test_a_spoiled_upload_is_a_picture_or_a_sentence(content: bytes) -> None:
+    try:
+        encoded, size = as_png(content)
+    except InvalidInputError as error:
+        assert error.problems[0].message.endswith(".")
+    else:
+        assert Image.open(io.BytesIO(encoded)).size == size
 
 
 def test_metadata_is_not_kept(bob_in_a: Actor, workspace: Workspace) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
-from django.db import transaction
+from django.db import DEFAULT_DB_ALIAS, transaction
+from django.db.models.deletion import Collector
 from django.utils import timezone
 
 from gpuagent.protocol.sealing import Context, SealBrokenError, open_range, plain_size, seal
@@ -17,6 +19,8 @@ from workspaces.models import Artifact, ArtifactKind, ArtifactStatus, Workspace
 from workspaces.services.keys import data_key, new_data_key
 
 EXPECTED_FOR = timedelta(days=7)  # longer than any attempt; as long as an upload URL can live
+ERASE_AGAIN_AFTER = timedelta(hours=1)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,23 +138,39 @@ def sealed_size_is_right(artifact: Artifact, facts: StoredFacts) -> bool:
 
 
 def remove_artifacts(artifacts: list[Artifact]) -> int:
-    """Delete rows, then bytes once that has committed; how many."""
-    keys = [artifact.storage_key for artifact in artifacts]
+    """Give artifacts up: gone for everybody at once, their bytes when that has committed.
+
+    A row goes after its bytes, and stays for `sweep_expected` where the store refuses: without it
+    nobody would know what is left to delete.
+
+    Raises:
+        ProtectedError: a row still refers to one of them; nothing is done.
+    """
+    Collector(using=DEFAULT_DB_ALIAS).collect(artifacts)  # asks what deleting them would ask later
     ids = [artifact.pk for artifact in artifacts]
-    Artifact.objects.filter(pk__in=ids).delete()
-    transaction.on_commit(partial(_delete_all, keys))
+    Artifact.objects.filter(pk__in=ids).update(
+        status=ArtifactStatus.EXPECTED.value, expires_at=timezone.now()
+    )
+    transaction.on_commit(partial(_erase_all, artifacts))
     return len(ids)
 
 
-def _delete_all(keys: list[str]) -> None:
-    for key in keys:
-        storage.delete(key)
+def _erase_all(artifacts: list[Artifact]) -> None:
+    for artifact in artifacts:
+        try:
+            storage.delete(artifact.storage_key)
+        except Exception as error:  # every store has its own; the others are still to be erased
+            logger.error("cannot erase artifact=%s (%s)", artifact.pk, type(error).__name__)
+            later = timezone.now() + ERASE_AGAIN_AFTER  # not before others that wait
+            Artifact.objects.filter(pk=artifact.pk).update(expires_at=later)
+        else:
+            Artifact.objects.filter(pk=artifact.pk).delete()
 
 
 def sweep_expected(*, limit: int = 500) -> int:
-    """Remove what agents were to write but never did; how many."""
+    """Remove what agents were to write but never did, and what could not be erased; how many."""
     late = Artifact.objects.filter(
         status=ArtifactStatus.EXPECTED.value, expires_at__lt=timezone.now()
     )
     with transaction.atomic():
-        return remove_artifacts(list(late[:limit]))
+        return remove_artifacts(list(late.order_by("expires_at")[:limit]))

@@ -16,8 +16,10 @@ def workspace_keys(workspace: Workspace) -> list[bytes]:
     """The workspace's keys: the one that seals, and during a rotation the one before.
 
     Raises:
-        SealBrokenError: the master key is another one.
+        SealBrokenError: the master key is another one, or the workspace's was destroyed.
     """
+    if not workspace.wrapped_key:
+        raise SealBrokenError("the key of this workspace was destroyed")
     wrapped = [workspace.wrapped_key, workspace.retiring_key]
     return [unwrap_with_master(key) for key in wrapped if key]
 

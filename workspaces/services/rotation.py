@@ -19,6 +19,7 @@ from django.apps import apps
 from django.db import models, transaction
 from django.utils import timezone
 
+from accounts.models import Organization
 from accounts.services.audit import record_system
 from gpuagent.protocol.sealing import SealBrokenError
 from studio.core.keys import Wrapping, new_wrapped_key, rewrap, rewrap_record, rewrap_with_master
@@ -60,6 +61,8 @@ def rotate_workspace_key(workspace_id: str) -> int:
     """
     with transaction.atomic():
         workspace = Workspace.objects.select_for_update().get(pk=workspace_id)
+        if not workspace.wrapped_key:  # destroyed: a new one would open nothing
+            return 0
         if workspace.retiring_key is None:
             workspace.retiring_key, workspace.wrapped_key = workspace.wrapped_key, new_wrapped_key()
             workspace.rotated_at = timezone.now()
@@ -117,7 +120,17 @@ def _rewrap_row(model: type[models.Model], pk: str, columns: tuple[str, ...]) ->
             moved = rewrap_with_master(value) if value else None
             if moved is not None:
                 fields[name] = moved
-        return bool(fields and manager.filter(pk=pk).update(**fields))
+        if not fields or not manager.filter(pk=pk).update(**fields):
+            return False
+        _note_rewrapped(row)
+        return True
+
+
+def _note_rewrapped(row: models.Model) -> None:
+    if isinstance(row, Workspace):
+        record_system(row.organization_id, "workspace.key_rewrapped", row.pk)
+    elif isinstance(row, Organization):
+        record_system(row.pk, "organization.key_rewrapped", row.pk)
 
 
 def _move(workspace: Workspace) -> int:
@@ -127,18 +140,24 @@ def _move(workspace: Workspace) -> int:
 
 
 def _move_column(entry: SealedColumn, workspace: Workspace, keys: list[bytes]) -> int:
-    moved = 0
-    for ids in _batches(entry, workspace):
-        with transaction.atomic():
-            manager: Any = entry.model._default_manager
-            rows = manager.select_for_update(of=("self",)).filter(pk__in=ids)
-            for pk, value in rows.values_list("pk", entry.column):
-                # What opened under no key before the rotation does not open after it either.
-                with suppress(SealBrokenError):
-                    fresh = entry.rewrap(bytes(value), keys)
-                    if fresh is not None:
-                        moved += manager.filter(pk=pk).update(**{entry.column: fresh})
-    return moved
+    return sum(_move_rows(entry, ids, keys) for ids in _batches(entry, workspace))
+
+
+@transaction.atomic
+def _move_rows(entry: SealedColumn, ids: list[str], keys: list[bytes]) -> int:
+    manager: Any = entry.model._default_manager
+    # In one order, so that two rotations wait for each other; and what refers to a row, such as
+    # a job's next attempt, is written meanwhile.
+    rows = manager.select_for_update(of=("self",), no_key=True).filter(pk__in=ids).order_by("pk")
+    moved = []
+    for row in rows.only("pk", entry.column):
+        # What opened under no key before the rotation does not open after it either.
+        with suppress(SealBrokenError):
+            fresh = entry.rewrap(bytes(getattr(row, entry.column)), keys)
+            if fresh is not None:
+                setattr(row, entry.column, fresh)
+                moved.append(row)
+    return int(manager.bulk_update(moved, [entry.column]))
 
 
 def _batches(entry: SealedColumn, workspace: Workspace) -> Iterator[list[str]]:

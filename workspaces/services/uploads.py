@@ -3,85 +3,130 @@
 from __future__ import annotations
 
 import hashlib
-import io
+import json
+import logging
+import subprocess
+import sys
 import threading
-import warnings
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from django.conf import settings
+from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
-from PIL import Image, ImageOps, UnidentifiedImageError
+from django.utils import timezone
 
 from accounts.actors import Actor
 from accounts.roles import Permission
 from accounts.services.audit import record_event
 from gpuagent.protocol.recipe import FieldProblem
-from studio.core.errors import InvalidInputError
+from studio.core.errors import BusyError, InvalidInputError
+from studio.core.fetching import fetch
+from workspaces import decoding
 from workspaces.access import find_input, require_in
-from workspaces.models import Artifact, ArtifactKind, Workspace
+from workspaces.models import Artifact, ArtifactKind, ArtifactStatus, Workspace
 from workspaces.services.artifacts import store_bytes
 
-FORMATS = ("PNG", "JPEG", "WEBP", "AVIF")
 SIDE_MAX = 8_192
+DECODE_SECONDS = 60
 # A large picture takes about a gigabyte while it is decoded: one at a time in each process.
 _decoding = threading.BoundedSemaphore(1)
+# Each fetch keeps one of the threads that answer people, for up to twenty seconds.
+FETCHES_MAX = 4
+FETCHES_MAX_OF_ONE = 2
+_fetching: Counter[str] = Counter()
+_fetching_lock = threading.Lock()
+logger = logging.getLogger(__name__)
 
 
-def _refuse(code: str, message: str, value: object = None, limit: object = None) -> None:
-    problem = FieldProblem(field="image", code=code, message=message, value=value, limit=limit)
-    raise InvalidInputError([problem])
+def _refusal(
+    code: str, message: str, value: object = None, limit: object = None, *, field: str = "image"
+) -> InvalidInputError:
+    return InvalidInputError(
+        [FieldProblem(field=field, code=code, message=message, value=value, limit=limit)]
+    )
 
 
-def read_picture(content: bytes) -> Image.Image:
-    """Decode an untrusted picture: upright, RGB, nothing of its metadata.
+def _broken() -> InvalidInputError:
+    message = "The picture cannot be read: it is damaged, or not a PNG, JPEG, WebP or AVIF."
+    return _refusal("broken", message)
+
+
+def _too_many_pixels(size: list[int] | None) -> InvalidInputError:
+    allowed = (
+        f"at most {SIDE_MAX} pixels a side and {settings.UPLOAD_MAX_PIXELS // 1_000_000} "
+        "megapixels can be added."
+    )
+    shown = f"The picture is {size[0]} × {size[1]}" if size else "The picture has too many pixels"
+    limit = [SIDE_MAX, settings.UPLOAD_MAX_PIXELS]
+    return _refusal("too_many_pixels", f"{shown}; {allowed}", size, limit)
+
+
+def _check_size(size: int) -> None:
+    if size == 0:
+        raise _refusal("empty", "The file is empty. Choose a PNG, JPEG, WebP or AVIF picture.")
+    limit = settings.UPLOAD_MAX_BYTES
+    if size > limit:
+        mib = f"{size / 1024**2:.0f} MiB; at most {limit // 1024**2} MiB"
+        raise _refusal("too_large", f"The file has {mib} can be added.", size, limit)
+
+
+def content_of(file: object) -> bytes:
+    """The bytes of a form's file; what is too large is never read into memory.
+
+    Raises:
+        InvalidInputError: there is no file, or it is empty or too large.
+    """
+    size = (file.size or 0) if isinstance(file, UploadedFile) else 0
+    _check_size(size)
+    return file.read() if isinstance(file, UploadedFile) else b""
+
+
+def as_png(content: bytes) -> tuple[bytes, tuple[int, int]]:
+    """Decode an untrusted picture, in a process of its own, to a plain upright PNG and its size.
 
     Raises:
         InvalidInputError: empty, too large, of no known format, or broken.
+        BusyError: others' pictures are decoded, and that takes long.
     """
-    if not content:
-        _refuse("empty", "The file is empty. Choose a PNG, JPEG, WebP or AVIF picture.")
-    if len(content) > settings.UPLOAD_MAX_BYTES:
-        limit = settings.UPLOAD_MAX_BYTES
-        mib = f"{len(content) / 1024**2:.0f} MiB; at most {limit // 1024**2} MiB"
-        _refuse("too_large", f"The file has {mib} can be added.", len(content), limit)
+    _check_size(len(content))
+    if not _decoding.acquire(timeout=DECODE_SECONDS):
+        raise BusyError(what="Too many pictures are being added right now.")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return _decode(content)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError):
-        _refuse(
-            "broken", "The picture cannot be read: it is damaged, or not a PNG, JPEG, WebP or AVIF."
+        answer = _run_decoder(content)
+    finally:
+        _decoding.release()
+    line, _, encoded = answer.partition(b"\n")
+    said = json.loads(line)
+    if said.get("refused") == "too_many_pixels":
+        raise _too_many_pixels(said["size"])
+    if "refused" in said:
+        raise _broken()
+    return encoded, (said["width"], said["height"])
+
+
+def _run_decoder(content: bytes) -> bytes:
+    command = (str(settings.UPLOAD_MAX_PIXELS), str(SIDE_MAX))
+    try:
+        ended = subprocess.run(  # noqa: S603  # our own program; the picture is its input
+            [sys.executable, "-I", "-B", str(Path(decoding.__file__)), *command],
+            input=content,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            env={},
+            timeout=DECODE_SECONDS,
+            check=True,
         )
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        _refuse(
-            "too_many_pixels", "The picture has too many pixels. Make it smaller and try again."
-        )
-    raise AssertionError("unreachable")
-
-
-def _decode(content: bytes) -> Image.Image:
-    with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
-        width, height = picture.size
-        if width * height > settings.UPLOAD_MAX_PIXELS or max(width, height) > SIDE_MAX:
-            _refuse(
-                "too_many_pixels",
-                f"The picture is {width} × {height}; at most {SIDE_MAX} pixels a side and "
-                f"{settings.UPLOAD_MAX_PIXELS // 1_000_000} megapixels can be added.",
-                [width, height],
-                [SIDE_MAX, settings.UPLOAD_MAX_PIXELS],
-            )
-        picture.load()
-        upright = ImageOps.exif_transpose(picture)
-        return _flatten(upright)
-
-
-def _flatten(picture: Image.Image) -> Image.Image:
-    """RGB; what is transparent becomes white."""
-    if picture.mode not in ("RGBA", "LA", "PA") and "transparency" not in picture.info:
-        return picture.convert("RGB")
-    rgba = picture.convert("RGBA")
-    ground = Image.new("RGB", rgba.size, "white")
-    ground.paste(rgba, mask=rgba.getchannel("A"))
-    return ground
+    except subprocess.TimeoutExpired:
+        logger.warning("a picture took longer than %s s to decode", DECODE_SECONDS)
+        raise _broken() from None
+    except subprocess.CalledProcessError as error:
+        logger.warning("decoding a picture ended with %s", error.returncode)
+        raise _broken() from None
+    return ended.stdout
 
 
 def add_upload(*, actor: Actor, workspace: Workspace, content: bytes) -> Artifact:
@@ -89,29 +134,67 @@ def add_upload(*, actor: Actor, workspace: Workspace, content: bytes) -> Artifac
 
     Raises:
         InvalidInputError: the picture is refused; the message says why.
+        BusyError: too many are being added.
         StoreFullError: there is no room.
     """
     require_in(actor, workspace, Permission.UPLOAD_CREATE)
-    with _decoding:
-        encoded, size = _as_png(content)
+    return _add(actor, workspace, content, action="upload.added")
+
+
+def add_upload_from_address(*, actor: Actor, workspace: Workspace, address: str) -> Artifact:
+    """Fetch a starting picture from the web; the address is neither kept nor logged.
+
+    Raises:
+        InvalidInputError: the address or what lies there is refused; the message says why.
+        BusyError: too many are being fetched.
+        StoreFullError: there is no room.
+    """
+    require_in(actor, workspace, Permission.UPLOAD_CREATE)
+    if not address.strip():
+        raise _refusal("required", "The address is empty. Paste that of a picture.", field="url")
+    with _fetching_one(workspace.organization_id):
+        fetched = fetch(address, max_bytes=settings.UPLOAD_MAX_BYTES)
+    if fetched.media_type in ("text/html", "application/xhtml+xml"):
+        message = "There is a page at this address, not a picture. Use the picture's own address."
+        raise _refusal("not_a_picture", message, field="url")
+    return _add(actor, workspace, fetched.content, action="upload.fetched")
+
+
+@contextmanager
+def _fetching_one(organization_id: str) -> Iterator[None]:
+    """One of the few fetches at a time, of which no organization may have all."""
+    with _fetching_lock:
+        is_full = _fetching.total() >= FETCHES_MAX
+        if is_full or _fetching[organization_id] >= FETCHES_MAX_OF_ONE:
+            raise BusyError(what="Too many pictures are being fetched right now.")
+        _fetching[organization_id] += 1
+    try:
+        yield
+    finally:
+        with _fetching_lock:
+            _fetching[organization_id] -= 1
+            if not _fetching[organization_id]:
+                del _fetching[organization_id]
+
+
+def _add(actor: Actor, workspace: Workspace, content: bytes, *, action: str) -> Artifact:
+    encoded, size = as_png(content)
     known = find_input(workspace, hashlib.sha256(encoded).hexdigest())
-    if known is not None:
-        return known
     with transaction.atomic():
-        artifact = store_bytes(
-            workspace,
-            encoded,
-            kind=ArtifactKind.INPUT,
-            media_type="image/png",
-            width=size[0],
-            height=size[1],
-        )
-        record_event(actor, "upload.added", artifact.pk)
-    return artifact
+        if known is None or not _renew(known):
+            known = store_bytes(
+                workspace,
+                encoded,
+                kind=ArtifactKind.INPUT,
+                media_type="image/png",
+                width=size[0],
+                height=size[1],
+            )
+        record_event(actor, action, known.pk, {"workspace": workspace.pk})
+    return known
 
 
-def _as_png(content: bytes) -> tuple[bytes, tuple[int, int]]:
-    picture = read_picture(content)
-    encoded = io.BytesIO()
-    picture.save(encoded, "PNG", compress_level=4)
-    return encoded.getvalue(), picture.size
+def _renew(artifact: Artifact) -> bool:
+    """Let its time without use begin anew; False if it was swept this very moment."""
+    kept = Artifact.objects.filter(pk=artifact.pk, status=ArtifactStatus.STORED.value)
+    return kept.update(created_at=timezone.now()) == 1

@@ -1,0 +1,119 @@
+"""The security page: password, second factor, passkeys, recovery codes, sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from allauth.mfa.models import Authenticator
+from allauth.usersessions.internal.flows.sessions import end_other_sessions, end_sessions
+from allauth.usersessions.models import UserSession
+from django.conf import settings
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.http import require_http_methods
+
+from accounts.addresses import client_address
+from accounts.devices import describe_device, is_phone
+from accounts.http import AFTER_SESSION_KEY, signed_in
+from accounts.models import Organization, User
+from accounts.policy import requires_second_factor
+from accounts.second_factor import can_use_passkeys, has_second_factor
+from accounts.services.audit import record_person
+from studio.core.errors import NotFoundError
+
+
+@require_http_methods(["GET", "POST"])
+@signed_in
+def security(request: HttpRequest) -> HttpResponse:
+    """Show how the account is guarded; end a session, or all others."""
+    user = request.user
+    assert isinstance(user, User)  # noqa: S101  # `signed_in` has seen to it
+    if request.method == "POST":
+        return _end(request, user)
+    context = {
+        "section": "security",
+        "account_email": user.email,
+        "has_password": user.has_usable_password(),
+        "has_second_factor": has_second_factor(user.pk),
+        "sessions": [_session(row) for row in _sessions_of(user)],
+        "required_by": _required_by(user),
+        "can_use_passkeys": can_use_passkeys(request),
+        "passkey_address": _passkey_address(),
+        **_factors(user),
+    }
+    response = render(request, "accounts/security.html", context)
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+@require_http_methods(["GET"])
+@signed_in
+def go_on(request: HttpRequest) -> HttpResponse:
+    """Back to where the person was going before a second factor was asked for."""
+    address = request.session.pop(AFTER_SESSION_KEY, "/")
+    is_ours = url_has_allowed_host_and_scheme(address, allowed_hosts=None)
+    return redirect(address if is_ours else "/")
+
+
+def _end(request: HttpRequest, user: User) -> HttpResponse:
+    if request.POST.get("action") == "end_others":
+        end_other_sessions(request, user)
+        record_person(user.pk, "session.closed", address=client_address(request))
+        messages.success(request, "All other sessions have ended.")
+        return redirect("security")
+    chosen = request.POST.get("session", "")
+    is_number = chosen.isascii() and chosen.isdigit()
+    row = UserSession.objects.filter(user=user, pk=chosen).first() if is_number else None
+    if row is None:
+        raise NotFoundError(noun="session")
+    end_sessions(request, [row])
+    record_person(user.pk, "session.closed", address=client_address(request))
+    messages.success(request, "That session has ended.")
+    return redirect("security")
+
+
+def _factors(user: User) -> Mapping[str, Any]:
+    rows = list(Authenticator.objects.filter(user=user).order_by("created_at"))
+    by_type = {row.type: row for row in rows}
+    codes = by_type.get(Authenticator.Type.RECOVERY_CODES)
+    passkeys = [row for row in rows if row.type == Authenticator.Type.WEBAUTHN]
+    return {
+        "totp": by_type.get(Authenticator.Type.TOTP),
+        "passkeys": [{"row": row, "key": row.wrap()} for row in passkeys],
+        "has_codes": codes is not None,
+        "codes_left": len(codes.wrap().get_unused_codes()) if codes else 0,
+    }
+
+
+def _sessions_of(user: User) -> list[UserSession]:
+    rows = UserSession.objects.purge_and_list(user)
+    return sorted(rows, key=lambda row: (not row.is_current(), -row.last_seen_at.timestamp()))
+
+
+def _session(row: UserSession) -> Mapping[str, Any]:
+    return {
+        "id": row.pk,
+        "device": describe_device(row.user_agent),
+        "is_phone": is_phone(row.user_agent),
+        "address": row.ip,
+        "last_seen_at": row.last_seen_at,
+        "created_at": row.created_at,
+        "is_current": row.is_current(),
+    }
+
+
+def _required_by(user: User) -> list[str]:
+    mine = Organization.objects.filter(memberships__user=user).order_by("name")
+    return [row.name for row in mine if requires_second_factor(row)]
+
+
+def _passkey_address() -> str:
+    """On one machine the browser must call it by name: passkeys are not made at an IP address."""
+    parts = urlsplit(settings.STUDIO_URL)
+    if parts.hostname in settings.LOOPBACK:
+        return f"http://localhost:{parts.port or 80}/settings/security"
+    return settings.STUDIO_URL.rstrip("/") + "/settings/security"
