@@ -97,6 +97,20 @@ def test_all_wrong_fields_are_named_at_once(alice_in_a: Actor) -> None:
     assert [problem.field for problem in caught.value.problems] == ["name", "color"]
 
 
+def test_no_two_of_one_name_that_can_be_taken_for_each_other(
+    alice_in_a: Actor, manager: Actor, workspace: Workspace, organization_a: Organization
+) -> None:
+    closed = factories.restrict(factories.make_workspace(organization_a, "Secret launch"))
+    with pytest.raises(InvalidInputError) as caught:
+        create_workspace(actor=alice_in_a, name="ROOM ")
+    assert "ROOM already" in caught.value.message
+    with pytest.raises(InvalidInputError):
+        change_workspace(actor=alice_in_a, workspace=workspace, changes=Changes(name=closed.name))
+    # A manager must not learn what there is behind closed doors.
+    assert change_workspace(actor=manager, workspace=workspace, changes=Changes(name=closed.name))
+    assert change_workspace(actor=manager, workspace=workspace, changes=Changes(name="room"))
+
+
 def test_a_change_says_codes_and_not_the_name(alice_in_a: Actor, workspace: Workspace) -> None:
     changes = Changes(name="The merger", color=COLORS[3])
     assert change_workspace(actor=alice_in_a, workspace=workspace, changes=changes)
