@@ -16,11 +16,13 @@ from django.shortcuts import redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_http_methods
 
+from accounts.addresses import client_address
 from accounts.devices import describe_device, is_phone
 from accounts.http import AFTER_SESSION_KEY, signed_in
 from accounts.models import Organization, User
 from accounts.policy import requires_second_factor
 from accounts.second_factor import can_use_passkeys, has_second_factor
+from accounts.services.audit import record_person
 from studio.core.errors import NotFoundError
 
 
@@ -60,6 +62,7 @@ def go_on(request: HttpRequest) -> HttpResponse:
 def _end(request: HttpRequest, user: User) -> HttpResponse:
     if request.POST.get("action") == "end_others":
         end_other_sessions(request, user)
+        record_person(user.pk, "session.closed", address=client_address(request))
         messages.success(request, "All other sessions have ended.")
         return redirect("security")
     chosen = request.POST.get("session", "")
@@ -68,6 +71,7 @@ def _end(request: HttpRequest, user: User) -> HttpResponse:
     if row is None:
         raise NotFoundError(noun="session")
     end_sessions(request, [row])
+    record_person(user.pk, "session.closed", address=client_address(request))
     messages.success(request, "That session has ended.")
     return redirect("security")
 

@@ -22,20 +22,25 @@ FAILURES_SHOWN_FOR = timedelta(hours=1)
 
 
 def live_agents() -> QuerySet[Agent]:
-    """Agents that were heard of within a lease's time."""
+    """Agents that were heard of within a lease's time, also those that take nothing more."""
     limit = timezone.now() - timedelta(seconds=settings.LEASE_SECONDS)
     return Agent.objects.filter(last_seen_at__gt=limit)
 
 
+def accepting_agents() -> QuerySet[Agent]:
+    """Live agents that take work."""
+    return live_agents().filter(is_draining=False)
+
+
 def count_agents() -> tuple[int, int]:
-    """How many agents are connected, and how many of them are warm."""
-    ready = list(live_agents().values_list("is_ready", flat=True))
+    """How many agents take work, and how many of them are warm."""
+    ready = list(accepting_agents().values_list("is_ready", flat=True))
     return len(ready), sum(ready)
 
 
 def warm_digests() -> set[str]:
-    """Models that some live agent holds."""
-    return {digest for warm in live_agents().values_list("warm", flat=True) for digest in warm}
+    """Models that some agent holds which takes work."""
+    return {digest for warm in accepting_agents().values_list("warm", flat=True) for digest in warm}
 
 
 def visible_warm_digests() -> set[str]:

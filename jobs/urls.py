@@ -1,10 +1,10 @@
-"""Addresses of the room and of the agents' API."""
+"""Addresses of the room, of leaving an organization and of the agents' API."""
 
 from django.urls import path
 
-from accounts.urls import ORGANIZATION
+from accounts.urls import MEMBER, ORGANIZATION
 from jobs import agent_api
-from jobs.views import access, export, outputs, room, workspaces
+from jobs.views import access, export, leaving, outputs, room, workspaces
 
 WORKSPACE = "w/<str:workspace_id>/"
 JOB = WORKSPACE + "jobs/<str:job_id>/"
@@ -40,6 +40,8 @@ urlpatterns = [
     path(OUTPUT + "/rerun", outputs.output_rerun, name="output-rerun"),
     path(OUTPUT + "/trash", outputs.output_trash, name="output-trash"),
     path(OUTPUT + "/restore", outputs.output_restore, name="output-restore"),
+    path(MEMBER + "/remove", leaving.member_remove, name="member-remove"),
+    path(ORGANIZATION + "leave", leaving.leave, name="leave"),
     path("agent/v1/register", agent_api.register, name="agent-register"),
     path("agent/v1/heartbeat", agent_api.heartbeat, name="agent-heartbeat"),
     path(ATTEMPT + "claim", agent_api.claim, name="agent-claim"),

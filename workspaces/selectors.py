@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.db.models import Sum
@@ -106,6 +107,20 @@ def reaches_of(workspaces: list[Workspace]) -> dict[str, list[Reach]]:
         ]
         for workspace in workspaces
     }
+
+
+def reaches_of_member(
+    member: Membership, workspaces: Sequence[Workspace]
+) -> list[tuple[Workspace, Reach]]:
+    """Which of the workspaces the member can look into, and what lets them in."""
+    if not member.user.is_active:
+        return []
+    teams = set(TeamMember.objects.filter(membership=member).values_list("team_id", flat=True))
+    grants: dict[str, list[WorkspaceGrant]] = {}
+    for grant in WorkspaceGrant.objects.filter(workspace__in=workspaces).select_related("team"):
+        grants.setdefault(grant.workspace_id, []).append(grant)
+    found = [(w, _reach(w, member, grants.get(w.pk, []), teams)) for w in workspaces]
+    return [(w, reach) for w, reach in found if Permission.OUTPUT_VIEW in reach.rights]
 
 
 def _reach(

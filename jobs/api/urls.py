@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from jobs.api import uploads, views, workspaces
+from jobs.api import people, uploads, views, workspaces
 
 WORKSPACE = "workspaces/<str:workspace_id>"
 
@@ -28,6 +28,22 @@ urlpatterns = [
     path("outputs/<str:output_id>", views.OutputView.as_view(), name="api-output"),
     path("outputs/<str:output_id>/rerun", views.OutputRerunView.as_view(), name="api-rerun"),
     path("outputs/<str:output_id>/restore", views.OutputRestoreView.as_view(), name="api-restore"),
+    path("members", people.MembersView.as_view(), name="api-members"),
+    path("members/<str:user_id>", people.MemberView.as_view(), name="api-member"),
+    path("invitations", people.InvitationsView.as_view(), name="api-invitations"),
+    path(
+        "invitations/<str:invitation_id>/resend",
+        people.InvitationResendView.as_view(),
+        name="api-invitation-resend",
+    ),
+    path(
+        "invitations/<str:invitation_id>/revoke",
+        people.InvitationRevokeView.as_view(),
+        name="api-invitation-revoke",
+    ),
+    path("teams", people.TeamsView.as_view(), name="api-teams"),
+    path("teams/<str:team_id>", people.TeamView.as_view(), name="api-team"),
+    path("service-accounts", people.ServiceAccountsView.as_view(), name="api-service-accounts"),
     path("uploads", uploads.UploadsView.as_view(), name="api-uploads"),
     path(
         "uploads/from-address",

@@ -175,7 +175,10 @@ def _create(
         memory_bytes=checked.cost.memory_bytes,
         submitted_at=timezone.now(),
     )
-    record_event(actor, "job.submitted", job.pk)
+    codes: dict[str, object] = {"workspace": workspace.pk, "pictures": job.count}
+    if rerun_of is not None:
+        codes["again"] = rerun_of.pk
+    record_event(actor, "job.submitted", job.pk, codes)
     announce_job(job, JobStatus.QUEUED)
     wake_dispatcher()
     return job

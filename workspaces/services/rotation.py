@@ -19,6 +19,7 @@ from django.apps import apps
 from django.db import models, transaction
 from django.utils import timezone
 
+from accounts.models import Organization
 from accounts.services.audit import record_system
 from gpuagent.protocol.sealing import SealBrokenError
 from studio.core.keys import Wrapping, new_wrapped_key, rewrap, rewrap_record, rewrap_with_master
@@ -119,7 +120,17 @@ def _rewrap_row(model: type[models.Model], pk: str, columns: tuple[str, ...]) ->
             moved = rewrap_with_master(value) if value else None
             if moved is not None:
                 fields[name] = moved
-        return bool(fields and manager.filter(pk=pk).update(**fields))
+        if not fields or not manager.filter(pk=pk).update(**fields):
+            return False
+        _note_rewrapped(row)
+        return True
+
+
+def _note_rewrapped(row: models.Model) -> None:
+    if isinstance(row, Workspace):
+        record_system(row.organization_id, "workspace.key_rewrapped", row.pk)
+    elif isinstance(row, Organization):
+        record_system(row.pk, "organization.key_rewrapped", row.pk)
 
 
 def _move(workspace: Workspace) -> int:

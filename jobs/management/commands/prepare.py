@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from accounts.models import Membership, Organization, User
 from accounts.roles import Role
+from accounts.services.audit import record_system
 from jobs.models import Agent
 from jobs.services.fleet import create_agent
 from library.models import ModelAsset
@@ -117,7 +118,9 @@ def prepare_demo(state: Path) -> dict[str, str]:
         organization = Organization.objects.create(name="Demo studio")
         Membership.objects.create(user=user, organization=organization, role=Role.OWNER.value)
         with organization_scope(organization.pk):
-            Workspace.objects.create(organization=organization, name="First workspace")
+            room = Workspace.objects.create(organization=organization, name="First workspace")
+            record_system(organization.pk, "organization.created", organization.pk)
+            record_system(organization.pk, "workspace.created", room.pk)
     membership = Membership.objects.filter(user=user).order_by("created_at").first()
     organization_id = membership.organization_id if membership else ""
     workspace = Workspace.objects.filter(organization_id=organization_id).order_by("id").first()
