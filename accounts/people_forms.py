@@ -18,8 +18,11 @@ class InviteForm(forms.Form):
 
     def addresses(self) -> list[str]:
         """One by one, however they were set apart; `Bob <bob@example.org>` is bob@example.org."""
-        text = re.sub(r"[^<>\n,;]*<([^<>]*)>", r" \1 ", self.cleaned_data["emails"])
-        return [part for part in re.split(r"[\s,;]+", text) if part]
+        found: list[str] = []
+        for part in re.split(r"[\n,;]", self.cleaned_data["emails"]):
+            _name, bracket, rest = part.rpartition("<")
+            found += [rest.partition(">")[0].strip()] if bracket else part.split()
+        return [address for address in found if address]
 
 
 class TeamForm(forms.Form):

@@ -4,11 +4,24 @@ from django.urls import path
 
 from accounts.urls import MEMBER, ORGANIZATION
 from jobs import agent_api
-from jobs.views import access, export, leaving, outputs, room, workspaces
+from jobs.views import (
+    access,
+    export,
+    leaving,
+    outputs,
+    projects,
+    room,
+    shared,
+    shares,
+    workspaces,
+)
 
 WORKSPACE = "w/<str:workspace_id>/"
 JOB = WORKSPACE + "jobs/<str:job_id>/"
 OUTPUT = WORKSPACE + "outputs/<str:output_id>"
+PROJECTS = WORKSPACE + "projects"
+SHARES = WORKSPACE + "shares"
+SHARED = "s/<str:token>"
 ATTEMPT = "agent/v1/attempts/<str:attempt_id>/"
 
 urlpatterns = [
@@ -40,6 +53,17 @@ urlpatterns = [
     path(OUTPUT + "/rerun", outputs.output_rerun, name="output-rerun"),
     path(OUTPUT + "/trash", outputs.output_trash, name="output-trash"),
     path(OUTPUT + "/restore", outputs.output_restore, name="output-restore"),
+    path(OUTPUT + "/project", outputs.output_project, name="output-project"),
+    path(PROJECTS, projects.projects, name="projects"),
+    path(PROJECTS + "/<str:project_id>", projects.project_change, name="project-change"),
+    path(SHARES, shares.shares, name="shares"),
+    path(SHARES + "/new", shares.share_new, name="share-new"),
+    path(SHARES + "/<str:share_id>/revoke", shares.share_revoke, name="share-revoke"),
+    path(SHARED, shared.shared, name="shared"),
+    path(SHARED + "/<str:output_id>", shared.shared_picture_page, name="shared-page"),
+    path(SHARED + "/pictures/<str:output_id>", shared.shared_picture, name="shared-picture"),
+    path(SHARED + "/thumbnails/<str:output_id>", shared.shared_thumbnail, name="shared-thumbnail"),
+    path("s/<path:rest>", shared.nowhere, name="shared-nowhere"),
     path(MEMBER + "/remove", leaving.member_remove, name="member-remove"),
     path(ORGANIZATION + "leave", leaving.leave, name="leave"),
     path("agent/v1/register", agent_api.register, name="agent-register"),

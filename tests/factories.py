@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.utils import timezone
@@ -40,6 +41,7 @@ from jobs.services.claiming import claim_attempt
 from jobs.services.fleet import create_agent
 from jobs.services.leasing import lease_attempt
 from jobs.services.reporting import commit_output, finish_attempt
+from jobs.services.sharing import Terms, create_share
 from jobs.services.submission import submit_job
 from library.models import ModelVersion
 from library.services.registration import Description, register_model
@@ -47,9 +49,17 @@ from studio.core import storage
 from studio.core.keys import open_with_master
 from studio.core.models import OutgoingMail
 from studio.core.scoping import organization_scope, system_scope
-from workspaces.models import Artifact, ArtifactKind, Workspace, WorkspaceGrant
+from workspaces.models import (
+    Artifact,
+    ArtifactKind,
+    Project,
+    ShareLink,
+    Workspace,
+    WorkspaceGrant,
+)
 from workspaces.services.artifacts import artifact_context, store_bytes
 from workspaces.services.keys import data_key
+from workspaces.services.projects import create_project
 
 GIB = 1024**3
 PASSWORD = "a long and quiet password"
@@ -363,6 +373,31 @@ def make_input(workspace: Workspace, content: bytes | None = None) -> Artifact:
             media_type="image/png",
             width=64,
             height=64,
+        )
+
+
+def make_project(actor: Actor, workspace: Workspace, name: str = "Spring campaign") -> Project:
+    """An open project."""
+    with organization_scope(actor.organization_id):
+        return create_project(actor=actor, workspace=workspace, name=name)
+
+
+def make_share(
+    actor: Actor,
+    workspace: Workspace,
+    *,
+    project: Project | None = None,
+    outputs: Sequence[Output] = (),
+    **terms: Any,  # noqa: ANN401  # the fields of Terms
+) -> tuple[ShareLink, str]:
+    """A link and the secret of its address."""
+    with organization_scope(actor.organization_id):
+        return create_share(
+            actor=actor,
+            workspace=workspace,
+            terms=Terms(**terms),
+            project=project,
+            output_ids=[output.pk for output in outputs],
         )
 
 

@@ -166,7 +166,7 @@ def api_patterns() -> Iterator[URLPattern]:
     """Every address of the API, in whatever room."""
     for resolver in get_resolver().url_patterns:
         if isinstance(resolver, URLResolver) and str(resolver.pattern) == "api/v1/":
-            yield from resolver.url_patterns
+            yield from (p for p in resolver.url_patterns if isinstance(p, URLPattern))
 
 
 def api_calls() -> list[tuple[str, str, str]]:

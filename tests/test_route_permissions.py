@@ -75,6 +75,8 @@ UNKNOWN = {
     "artifact_id": "art_00000000000000000000000000",
     "attempt_id": "att_00000000000000000000000000",
     "organization_id": "org_00000000000000000000000000",
+    "project_id": "prj_00000000000000000000000000",
+    "share_id": "shr_00000000000000000000000000",
     "token_id": "tok_00000000000000000000000000",
     "user_id": "usr_00000000000000000000000000",
     "service_id": "usr_00000000000000000000000001",
@@ -144,8 +146,12 @@ def people_ids(alice_in_a: Actor, organization_a: Organization) -> dict[str, str
 
 
 @pytest.fixture
-def ids(output: Output, agent: AgentHandle, people_ids: dict[str, str]) -> dict[str, str]:
+def ids(
+    output: Output, agent: AgentHandle, people_ids: dict[str, str], bob_in_a: Actor
+) -> dict[str, str]:
     """Ids that exist, in organization A."""
+    project = factories.make_project(bob_in_a, output.workspace)
+    share, _token = factories.make_share(bob_in_a, output.workspace, outputs=[output])
     with system_scope():
         file = ModelFile.objects.order_by("path").first()
     assert file is not None
@@ -158,6 +164,8 @@ def ids(output: Output, agent: AgentHandle, people_ids: dict[str, str]) -> dict[
         "output_id": output.pk,
         "artifact_id": output.picture_id,
         "attempt_id": output.attempt_id,
+        "project_id": project.pk,
+        "share_id": share.pk,
         "grant_id": factories.make_grant(output.workspace, guest, WorkspaceRole.VIEWER).pk,
         "sha256": file.sha256,
     }

@@ -15,6 +15,7 @@ from datetime import timedelta
 import pytest
 from django.http import HttpResponseBase
 from django.test import Client
+from django.test.utils import override_settings
 from django.utils import timezone
 
 from accounts.models import ApiToken, Organization, User
@@ -22,10 +23,10 @@ from accounts.permissions import ANY_TOKEN
 from accounts.roles import IN_WORKSPACE, Permission
 from accounts.token_limits import Limits
 from tests import factories
-from tests.test_route_permissions import API, PAGES, UNKNOWN, Route, gist, ids, service
+from tests.test_route_permissions import API, PAGES, UNKNOWN, Route, gist, ids, people_ids
 from workspaces.models import Workspace
 
-__all__ = ["ids", "service"]  # fixtures
+__all__ = ["ids", "people_ids"]  # fixtures
 pytestmark = pytest.mark.django_db
 # Kinds of things that lie in a workspace: who is not let in gets 404 for them.
 INSIDE = ("workspace_id", "project_id", "job_id", "output_id", "artifact_id", "share_id")
@@ -47,6 +48,12 @@ class Tally:
         kinds = ", ".join(f"{kind} {n}" for kind, n in sorted(self.cases.items()))
         print(f"{self.cases.total()} cases, {len(self.leaks)} leaks ({kinds})")
         assert self.leaks == []
+
+
+@pytest.fixture(autouse=True)
+def _as_many_requests_as_it_takes() -> Iterator[None]:
+    with override_settings(API_RATE=(100_000, 60), API_RATE_ANONYMOUS=(100_000, 60)):
+        yield
 
 
 def calls() -> Iterator[tuple[Route, str, Permission | None]]:

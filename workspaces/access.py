@@ -20,7 +20,15 @@ from accounts.roles import (
     WorkspaceRole,
 )
 from studio.core.errors import NotFoundError
-from workspaces.models import Artifact, ArtifactKind, ArtifactStatus, Workspace, WorkspaceGrant
+from workspaces.models import (
+    Artifact,
+    ArtifactKind,
+    ArtifactStatus,
+    Project,
+    ShareLink,
+    Workspace,
+    WorkspaceGrant,
+)
 
 
 def get_workspace(actor: Actor, workspace_id: str, *, permission: Permission) -> Workspace:
@@ -39,6 +47,46 @@ def get_workspace(actor: Actor, workspace_id: str, *, permission: Permission) ->
         raise NotFoundError(noun="workspace")
     require_in(actor, workspace, permission, noun="workspace")
     return workspace
+
+
+def get_project(
+    actor: Actor, project_id: str, *, permission: Permission, workspace: Workspace | None = None
+) -> Project:
+    """A project that the actor can reach, and of the workspace if one is given.
+
+    Raises:
+        NotFoundError: there is none of that id there.
+        ForbiddenError: they may not do this in its workspace.
+    """
+    projects = Project.objects.select_related("workspace").filter(
+        pk=project_id, organization_id=actor.organization_id
+    )
+    if workspace is not None:
+        projects = projects.filter(workspace=workspace)
+    project = projects.first()
+    if project is None:
+        raise NotFoundError(noun="project")
+    require_in(actor, project.workspace, permission, noun="project")
+    return project
+
+
+def get_share(actor: Actor, share_id: str, *, workspace: Workspace | None = None) -> ShareLink:
+    """A share link that the actor may manage, and of the workspace if one is given.
+
+    Raises:
+        NotFoundError: there is none of that id there.
+        ForbiddenError: they may not manage links in its workspace.
+    """
+    links = ShareLink.objects.select_related("workspace", "project", "created_by").filter(
+        pk=share_id, organization_id=actor.organization_id
+    )
+    if workspace is not None:
+        links = links.filter(workspace=workspace)
+    link = links.first()
+    if link is None:
+        raise NotFoundError(noun="share link")
+    require_in(actor, link.workspace, Permission.SHARE_MANAGE, noun="share link")
+    return link
 
 
 def get_deleted_workspace(actor: Actor, workspace_id: str) -> Workspace:

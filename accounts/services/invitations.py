@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from accounts.actors import Actor
 from accounts.models import AuditEvent, Invitation, Membership, Team
+from accounts.role_words import with_article
 from accounts.roles import Permission, Role, may_give
 from accounts.services.audit import record_event
 from accounts.services.emails import check_emails
@@ -38,7 +39,7 @@ LIFE = timedelta(days=7)
 LETTERS_PER_HOUR = 4
 OPEN_MAX = 1_000
 HOUR = timedelta(hours=1)
-CREATED, RESENT = "invitation.created", "invitation.resent"
+LETTERS = ("invitation.created", "invitation.resent")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +82,7 @@ def invite(*, actor: Actor, emails: Sequence[str], offer: Offer) -> list[Invitat
         _write(invitation, _renew(invitation))
         invitation.save(force_insert=True)
         details = {"role": role.value, "team": offer.team_id}
-        record_event(actor, CREATED, invitation.pk, details)
+        record_event(actor, "invitation.created", invitation.pk, details)
         made.append(invitation)
     return made
 
@@ -99,7 +100,7 @@ def resend(*, actor: Actor, invitation_id: str) -> Invitation:
     _check_pace(invitation.email)
     _write(invitation, _renew(invitation))
     invitation.save()
-    record_event(actor, RESENT, invitation.pk)
+    record_event(actor, "invitation.resent", invitation.pk)
     return invitation
 
 
@@ -166,7 +167,7 @@ def _write(invitation: Invitation, plain: str) -> None:
     context = {
         "inviter": invitation.invited_by.shown_name,
         "organization": invitation.organization.name,
-        "role": invitation.role,
+        "role": with_article(invitation.role),
         "link": link_of(plain),
         "until": invitation.expires_at,
     }
@@ -236,7 +237,7 @@ def _check_pace(address: str) -> None:
     now = timezone.now()
     ids = Invitation.objects.filter(email=address).values("pk")
     letters = AuditEvent.objects.filter(
-        object_id__in=ids, action__in=(CREATED, RESENT), created_at__gt=now - HOUR
+        object_id__in=ids, action__in=LETTERS, created_at__gt=now - HOUR
     ).order_by("-created_at")
     times = list(letters.values_list("created_at", flat=True)[:LETTERS_PER_HOUR])
     if len(times) >= LETTERS_PER_HOUR:

@@ -119,9 +119,9 @@ def end_membership(*, actor: Actor, membership: Membership, successor_id: str = 
     _hand_over_invitations(membership, successor_id)
     role = membership.role
     membership.delete()
-    action = "member.left" if user_id == actor.user_id else "member.removed"
     details = {"role": role, "tokens_revoked": tokens, "successor": successor_id}
-    record_event(actor, action, user_id, details)
+    is_leaving = user_id == actor.user_id
+    record_event(actor, "member.left" if is_leaving else "member.removed", user_id, details)
 
 
 def _hand_over_invitations(membership: Membership, successor_id: str) -> None:

@@ -22,7 +22,7 @@ from accounts.services import teams as work
 from accounts.services.members import change_role
 from gpuagent.protocol.recipe import FieldProblem
 from jobs.api import people_shapes as shapes
-from jobs.api.views import BAD_INPUT, BEFORE, ERRORS, PROBLEM, json_object
+from jobs.api.common import BAD_INPUT, BEFORE, ERRORS, PROBLEM, json_object
 from jobs.services.leaving import remove_member
 from studio.core.errors import InvalidInputError
 from workspaces.api import OrganizationView

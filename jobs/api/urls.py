@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from jobs.api import people, uploads, views, workspaces
+from jobs.api import people, projects, shares, uploads, views, workspaces
 
 WORKSPACE = "workspaces/<str:workspace_id>"
 
@@ -28,6 +28,15 @@ urlpatterns = [
     path("outputs/<str:output_id>", views.OutputView.as_view(), name="api-output"),
     path("outputs/<str:output_id>/rerun", views.OutputRerunView.as_view(), name="api-rerun"),
     path("outputs/<str:output_id>/restore", views.OutputRestoreView.as_view(), name="api-restore"),
+    path("projects", projects.ProjectsView.as_view(), name="api-projects"),
+    path("projects/<str:project_id>", projects.ProjectView.as_view(), name="api-project"),
+    path(
+        "projects/<str:project_id>/outputs",
+        projects.ProjectOutputsView.as_view(),
+        name="api-project-outputs",
+    ),
+    path("shares", shares.SharesView.as_view(), name="api-shares"),
+    path("shares/<str:share_id>", shares.ShareView.as_view(), name="api-share"),
     path("members", people.MembersView.as_view(), name="api-members"),
     path("members/<str:user_id>", people.MemberView.as_view(), name="api-member"),
     path("invitations", people.InvitationsView.as_view(), name="api-invitations"),

@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from accounts.roles import Permission
 from gpuagent.protocol.recipe import FieldProblem
 from jobs.api import workspace_shapes as shapes
-from jobs.api.views import BAD_INPUT, ERRORS, PROBLEM, json_object
+from jobs.api.common import BAD_INPUT, ERRORS, PROBLEM, json_object
 from jobs.export.streaming import zip_response
 from jobs.services.deletion import delete_workspace, restore_workspace
 from jobs.services.export import begin_export

@@ -94,4 +94,4 @@ def _cancel_queued(actor: Actor, user_id: str) -> None:
         # One that an agent has just been given is no longer queued, and goes on.
         is_ours = _queued(user_id).filter(pk=job.pk).update(cancel_requested_at=now)
         if is_ours and move_job(job, JobStatus.CANCELED):
-            record_event(actor, "job.canceled", job.pk)
+            record_event(actor, "job.canceled", job.pk, {"workspace": job.workspace_id})

@@ -46,17 +46,19 @@ def restore_output(*, output: Output, actor: Actor) -> bool:
 
 
 def rerun_output(*, output: Output, actor: Actor, idempotency_key: str | None = None) -> Submitted:
-    """Make a picture again from its recipe: a new job for that one picture.
+    """Make a picture again from its recipe: a new job for that one picture, in its project.
 
     Raises:
         InvalidInputError: its model or starting picture is gone.
     """
     recipe = open_recipe(output.job).only(output.index)
     raw = {key: value for key, value in recipe.to_wire().items() if value is not None}
+    project = output.project
     return submit_job(
         actor=actor,
         workspace=output.workspace,
         raw=raw,
+        project_id=project.pk if project is not None and project.archived_at is None else None,
         idempotency_key=idempotency_key,
         rerun_of=output,
     )

@@ -64,7 +64,7 @@ def test_the_letter_says_who_invites_into_what_and_until_when(alice_in_a: Actor)
     letter = read_letter(invitation)
     assert letter.to == invitation.email == "new@example.org"
     assert letter.subject == "alice@alpha.example invites you to Alpha on Studio"
-    assert "as artist" in letter.body
+    assert "as an artist" in letter.body
     assert f"{invitation.expires_at:%H:%M} UTC" in letter.body
     assert len(letter.key) >= 43, "256 bits"
     assert fresh(invitation).token_hash == hash_token(letter.key)

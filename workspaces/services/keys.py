@@ -51,6 +51,16 @@ def data_key(workspace: Workspace, wrapped: bytes | memoryview) -> bytes:
     return _with_keys(workspace, lambda keys: unwrap_with_any(wrapped, keys))
 
 
+def search_key(workspace: Workspace) -> bytes:
+    """The key that makes words into what can be searched for; made when first needed, once."""
+    if not workspace.wrapped_search_key:
+        _plain, wrapped = new_data_key(workspace)
+        unset = Workspace.objects.filter(pk=workspace.pk, wrapped_search_key=None)
+        unset.update(wrapped_search_key=wrapped)  # losing this race is fine: the row is read again
+        workspace.refresh_from_db(fields=["wrapped_search_key"])
+    return data_key(workspace, workspace.wrapped_search_key or b"")
+
+
 def _with_keys(workspace: Workspace, attempt: Callable[[list[bytes]], T]) -> T:
     """Try with the keys at hand, then with those of the row: a rotation may have begun since."""
     try:

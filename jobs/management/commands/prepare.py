@@ -19,6 +19,7 @@ from accounts.roles import Role
 from accounts.services.audit import record_system
 from jobs.models import Agent
 from jobs.services.fleet import create_agent
+from jobs.services.indexing import index_prompts
 from library.models import ModelAsset
 from library.services.registration import Description, register_model, restore_public
 from studio.core.row_security import is_passed_by
@@ -93,6 +94,8 @@ class Command(BaseCommand):
             register_house_model()
             self.stdout.write("the house model is in the library")
             forget_last_run()
+            if (indexed := index_prompts()[0]) > 0:
+                self.stdout.write(f"{indexed} jobs can now be found by the words of their prompts")
             write_agent_credentials(Path(os.environ["STUDIO_AGENT_CREDENTIALS"]))
         self.stdout.write(json.dumps(login))
 
