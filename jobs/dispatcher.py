@@ -10,7 +10,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, transaction
@@ -36,6 +36,7 @@ from jobs.scheduling import (
     settle,
 )
 from jobs.selectors import live_agents
+from jobs.services.fleet_policy import load_policy, policy_version
 from jobs.services.leasing import OPEN, expire_overdue, lease_attempt, resend_unclaimed
 from jobs.services.transitions import fail_job
 from studio.core.queue import flush_outbox, send_on_commit
@@ -61,6 +62,8 @@ class Dispatcher:
 
     def __init__(self, policy: Policy | None = None) -> None:
         self.policy = policy or Policy()
+        self.policy_version: datetime | None = None
+        self.is_policy_given = policy is not None
         self.queue: Queue | None = None
         self.saved_at = 0.0
         self.known: set[str] = set()
@@ -77,12 +80,23 @@ class Dispatcher:
             expire_overdue()
             resend_unclaimed()
             flush_outbox()
+            self._follow_policy()
         queue = self._synchronise()
         self._settle(queue)
         leased = self._place(queue)
         self._save(queue)
         self._sweep()
         return leased
+
+    def _follow_policy(self) -> None:
+        """Once operators have set something, the index is made anew under what holds now."""
+        version = policy_version()
+        if self.is_policy_given or version == self.policy_version:
+            return
+        self.policy_version, self.policy = version, load_policy()
+        if self.queue is not None:
+            self._save(self.queue, at_once=True)
+            self.queue = None
 
     def _synchronise(self) -> Queue:
         """Make the index agree with the queued rows: ids of all, columns only of what is new."""
@@ -160,8 +174,8 @@ class Dispatcher:
         )
         return True
 
-    def _save(self, queue: Queue) -> None:
-        if time.monotonic() - self.saved_at < SAVE_SECONDS:
+    def _save(self, queue: Queue, *, at_once: bool = False) -> None:
+        if time.monotonic() - self.saved_at < SAVE_SECONDS and not at_once:
             return
         self.saved_at = time.monotonic()
         SchedulerState.objects.update_or_create(pk=1, defaults={"state": queue.state.to_json()})
@@ -212,7 +226,7 @@ def _view(agent: Agent, held: int, busy_until: float | None) -> AgentView:
         memory_bytes=agent.memory_bytes,
         resident=frozenset(agent.warm),
         busy_until=busy_until,
-        is_accepting=not agent.is_draining,
+        is_accepting=agent.is_accepting,
     )
 
 

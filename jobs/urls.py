@@ -3,7 +3,7 @@
 from django.urls import path
 
 from accounts.urls import MEMBER, ORGANIZATION
-from jobs import agent_api
+from jobs import agent_api, agent_join
 from jobs.views import (
     access,
     export,
@@ -66,6 +66,7 @@ urlpatterns = [
     path("s/<path:rest>", shared.nowhere, name="shared-nowhere"),
     path(MEMBER + "/remove", leaving.member_remove, name="member-remove"),
     path(ORGANIZATION + "leave", leaving.leave, name="leave"),
+    path("agent/v1/join", agent_join.join_fleet, name="agent-join"),
     path("agent/v1/register", agent_api.register, name="agent-register"),
     path("agent/v1/heartbeat", agent_api.heartbeat, name="agent-heartbeat"),
     path(ATTEMPT + "claim", agent_api.claim, name="agent-claim"),

@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from jobs.announcements import DISPATCH_CHANNEL
 from jobs.dispatcher import Dispatcher
+from jobs.services.fleet_events import watch_fleet
 from studio.core.scoping import system_scope
 
 LEADER_LOCK = 0x57D10  # any number, but the same for every dispatcher of an installation
@@ -60,6 +61,7 @@ class Command(BaseCommand):
                 is_tidying = time.monotonic() - tidied_at >= POLL_SECONDS
                 if is_tidying:
                     tidied_at = time.monotonic()
+                    watch_fleet()
                 dispatcher.run_round(is_tidying=is_tidying)
                 for _note in listener.notifies(timeout=POLL_SECONDS, stop_after=1):
                     pass
