@@ -13,6 +13,7 @@ import "./elements/gallery-panel";
 import "./elements/help-tip";
 import "./elements/job-tile";
 import "./elements/key-list";
+import "./elements/live-board";
 import "./elements/local-time";
 import "./elements/number-stepper";
 import "./elements/panel-resizer";

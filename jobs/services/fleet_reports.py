@@ -46,7 +46,7 @@ def read_telemetry(raw: Mapping[str, object]) -> dict[str, Any]:
 
 def read_residents(raw: Iterable[Mapping[str, object]]) -> list[dict[str, Any]]:
     """Components of models in its memory or on its disk; names are those of the library's."""
-    read = []
+    read: list[dict[str, Any]] = []
     for item in raw:
         if len(read) == RESIDENTS_MAX:
             break
