@@ -19,6 +19,7 @@ from django.utils import timezone
 from gpuagent.protocol.failures import FailureCode
 from jobs.lifecycle import AttemptStatus, JobStatus
 from jobs.models import Agent, Job, JobAttempt, SchedulerState
+from jobs.process_metrics import count_end
 from jobs.scheduling import (
     AgentView,
     Charge,
@@ -123,6 +124,7 @@ class Dispatcher:
             if charge is not None:
                 _settle_one(queue, charge, attempt)
             JobAttempt.objects.filter(pk=attempt.pk).update(settled_at=timezone.now())
+            count_end(attempt)
 
     def _place(self, queue: Queue) -> int:
         agents = {agent.pk: agent for agent in live_agents()}

@@ -111,7 +111,7 @@ class FleetEventSerializer(serializers.Serializer[Any]):
     agent = serializers.CharField(allow_null=True)
     agent_name = serializers.CharField()
     code = serializers.CharField()
-    data = serializers.DictField()
+    data = serializers.DictField()  # type: ignore[assignment]  # DRF takes declared fields away
     by = serializers.CharField(allow_null=True)
 
 
@@ -122,14 +122,14 @@ class PinSerializer(serializers.Serializer[Any]):
     digest = serializers.CharField()
     name = serializers.CharField()
     agents = serializers.IntegerField()
-    label = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]  # DRF takes declared fields away
 
 
 class NewPinSerializer(serializers.Serializer[Any]):
     """What `PUT fleet/pins/{version_id}` takes."""
 
     agents = serializers.IntegerField(required=False, default=1)
-    label = serializers.CharField(required=False)
+    label = serializers.CharField(required=False)  # type: ignore[assignment]  # as above
 
 
 class FleetShareSerializer(serializers.Serializer[Any]):
@@ -312,7 +312,9 @@ def _tier_json(line: TierLine) -> dict[str, Any]:
 
 
 def _stats_json(stats: WaitStats | None) -> dict[str, Any] | None:
-    return stats and {
+    if stats is None:
+        return None
+    return {
         "runs": stats.runs,
         "wait_p50": stats.wait_p50,
         "wait_p95": stats.wait_p95,
