@@ -14,19 +14,31 @@ from django.contrib.auth.views import redirect_to_login
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils.http import urlencode
 
 from accounts import policy
 from accounts.actors import Actor
 from accounts.addresses import client_address
 from accounts.models import Organization
-from accounts.roles import Permission
+from accounts.roles import Permission, Role
 from accounts.selectors import find_actor
-from studio.core.errors import NotFoundError, SessionExpiredError, UnauthenticatedError
+from accounts.services.audit import record_event
+from studio.core.errors import (
+    NotFoundError,
+    SessionExpiredError,
+    SignOnElsewhereError,
+    SignOnEndedError,
+    SignOnRequiredError,
+    UnauthenticatedError,
+)
 from studio.core.problems import wants_json
 from studio.core.scoping import organization_scope
 
 # Where somebody was going who had to add a second factor first.
 AFTER_SESSION_KEY = "after_second_factor"
+# Organizations that an owner has entered past their single sign-on: written down once a session.
+BYPASSED_SESSION_KEY = "bypassed_sign_on"
 View = TypeVar("View", bound=Callable[..., Any])
 
 
@@ -138,24 +150,45 @@ def enforce(request: HttpRequest, organization: Organization) -> HttpResponseBas
     None: go on. Else the answer: to sign in, or to the security page; both lead back here.
 
     Raises:
-        SessionExpiredError, SecondFactorRequiredError: to a script, or instead of a change.
+        SessionExpiredError, SecondFactorRequiredError, SignOnRequiredError, SignOnEndedError: to a
+            script, or instead of a change.
+        SignOnElsewhereError: this session is another organization's.
     """
     breach = policy.session_breach(
         organization, request.session, str(request.user.pk), now=time.time()
     )
     if breach is None:
+        _note_bypass(request, organization)
         return None
     address = request.get_full_path()
-    is_expired = isinstance(breach, SessionExpiredError)
+    is_expired = isinstance(breach, SessionExpiredError | SignOnEndedError)
     if is_expired:
         logout(request)
-    if wants_sentence(request):
+    if wants_sentence(request) or isinstance(breach, SignOnElsewhereError):
         raise breach
+    if isinstance(breach, SignOnRequiredError):
+        start = reverse("sign-on-start", args=[breach.data["provider_id"]])
+        return redirect(f"{start}?{urlencode({'next': address})}")
     messages.warning(request, breach.message)
     if is_expired:
         return redirect_to_login(address)
     request.session[AFTER_SESSION_KEY] = address
     return redirect("security")
+
+
+def _note_bypass(request: HttpRequest, organization: Organization) -> None:
+    """An owner who comes in past the single sign-on that others must use is written down."""
+    user_id = str(request.user.pk)
+    noted = request.session.get(BYPASSED_SESSION_KEY, [])
+    if not organization.requires_sign_on or organization.pk in noted:
+        return
+    if policy.came_by_provider(organization, request.session, user_id):
+        return
+    if policy.required_provider(organization) is None:
+        return
+    request.session[BYPASSED_SESSION_KEY] = [*noted, organization.pk]
+    actor = Actor.of(user_id, organization.pk, Role.OWNER, address=client_address(request))
+    record_event(actor, "sign_on.bypassed", organization.pk)
 
 
 def signed_in(view: View) -> View:

@@ -21,7 +21,10 @@ class Section:
     permission: Permission
 
 
-SECTIONS = (Section("Organization", "organization-settings", Permission.ORGANIZATION_MANAGE),)
+SECTIONS = (
+    Section("Sign-on", "sign-on", Permission.SIGN_ON_MANAGE),
+    Section("Organization", "organization-settings", Permission.ORGANIZATION_MANAGE),
+)
 
 
 def organization_context(request: OrganizationRequest, route: str) -> dict[str, Any]:

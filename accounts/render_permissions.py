@@ -27,8 +27,9 @@ MEANINGS: Mapping[Permission, str] = MappingProxyType(
         Permission.MEMBER_MANAGE: "invite and remove members, change their roles",
         Permission.TEAM_MANAGE: "make teams and choose their members",
         Permission.SERVICE_ACCOUNT_MANAGE: "make service accounts and their API tokens",
-        Permission.ORGANIZATION_MANAGE: "change the organization's name, sign-in rules and sign-on",
+        Permission.ORGANIZATION_MANAGE: "change the organization's name and sign-in rules",
         Permission.ORGANIZATION_EXPORT: "export everything of the organization",
+        Permission.SIGN_ON_MANAGE: "set up single sign-on, and require it",
         Permission.AUDIT_VIEW: "read and export the audit log",
         Permission.TOKEN_MANAGE_OWN: "make and revoke one's own API tokens",
     }

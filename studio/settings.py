@@ -43,6 +43,7 @@ INSTALLED_APPS = [
     "django_htmx",
     "allauth",
     "allauth.account",
+    "allauth.socialaccount",
     "allauth.mfa",
     "allauth.usersessions",
     "csp",
@@ -65,6 +66,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "accounts.activity.ActivityMiddleware",
+    "accounts.sign_on.guard.SignOnMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "studio.core.problems.ProblemMiddleware",
 ]
@@ -142,6 +144,13 @@ ACCOUNT_REAUTHENTICATION_TIMEOUT = 300
 PASSWORD_RESET_TIMEOUT = 3 * 60 * 60
 # allauth's own makes a row for known addresses, and so takes longer than for unknown ones.
 ACCOUNT_PASSWORD_RESET_TOKEN_GENERATOR = "django.contrib.auth.tokens.PasswordResetTokenGenerator"  # noqa: S105  # a class
+# Single sign-on keeps who came from where in allauth's table, and uses its client; see
+# `accounts/sign_on`. Its own pages have no address, and nothing else of it is stored.
+SOCIALACCOUNT_ADAPTER = "accounts.sign_on.outgoing.SignOnAdapter"
+SOCIALACCOUNT_STORE_TOKENS = False
+SOCIALACCOUNT_REQUESTS_TIMEOUT = 10
+# Identity providers within our own network, which may be asked though they are not public.
+SSO_HOSTS = env.hosts("STUDIO_SSO_HOSTS")
 MFA_ADAPTER = "accounts.second_factor.SecondFactorAdapter"
 MFA_FORMS = {
     "activate_totp": "accounts.factor_forms.SealedActivateTOTPForm",
@@ -263,6 +272,8 @@ LOGGING = {
         "django.request": {"level": "ERROR"},
         "fido2": {"level": "WARNING"},  # names each passkey that is used
         "httpx": {"level": "WARNING"},
+        "onelogin": {"level": "CRITICAL"},  # quotes what it was sent
+        "oauthlib": {"level": "CRITICAL"},
         "httpcore": {"level": "WARNING"},  # its traces hold the addresses that people typed
     },
 }

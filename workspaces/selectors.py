@@ -31,10 +31,13 @@ def organization_of(workspace_id: str) -> str | None:
         )
 
 
-def workspaces_of(user_id: str) -> list[Workspace]:
-    """Workspaces that the person can look into, in all of their organizations; oldest first."""
+def workspaces_of(user_id: str, *, among: frozenset[str] | None = None) -> list[Workspace]:
+    """Workspaces that the person can look into, in all of their organizations; oldest first.
+
+    `among` are the organizations that the session may enter, if not all.
+    """
     found: list[Workspace] = []
-    for organization_id in organizations_of(user_id):
+    for organization_id in organizations_of(user_id, among=among):
         actor = find_actor(user_id, organization_id)
         if actor is not None:
             with organization_scope(organization_id):

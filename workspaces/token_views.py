@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
@@ -12,6 +13,7 @@ from django.views.decorators.http import require_http_methods
 
 from accounts.http import enforce, signed_in
 from accounts.models import ApiToken
+from accounts.policy import reachable_organizations
 from accounts.roles import Permission
 from accounts.selectors import find_actor
 from accounts.services.tokens import create_token, revoke_token
@@ -37,16 +39,17 @@ class TokenForm(forms.Form):
 def tokens(request: HttpRequest) -> HttpResponse:
     """List; make one (its text is shown once, in this answer only); revoke."""
     user_id = str(request.user.pk)
-    workspaces = workspaces_of(user_id)
+    among = reachable_organizations(request.session, user_id)
+    workspaces = workspaces_of(user_id, among=among)
     form, plain = TokenForm(request.POST if request.POST.get("action") == "create" else None), None
     if request.POST.get("action") == "revoke":
-        _revoke(user_id, request.POST.get("token", ""))
+        _revoke(user_id, request.POST.get("token", ""), among)
         return redirect("tokens")
     if form.is_bound and form.is_valid():
         plain = _create(request, form.cleaned_data, workspaces)
         form = TokenForm()
     context = {
-        "tokens": [_row(token) for token in _tokens_of(user_id)],
+        "tokens": [_row(token) for token in _tokens_of(user_id, among)],
         "new_token": plain,
         "form": form,
         "workspaces": workspaces,
@@ -60,8 +63,14 @@ def tokens(request: HttpRequest) -> HttpResponse:
     return response
 
 
-def _tokens_of(user_id: str) -> list[ApiToken]:
-    return list(ApiToken.objects.filter(user_id=user_id).order_by("-created_at")[:100])
+def _tokens_of(user_id: str, among: frozenset[str] | None) -> list[ApiToken]:
+    return list(_own(user_id, among).order_by("-created_at")[:100])
+
+
+def _own(user_id: str, among: frozenset[str] | None) -> QuerySet[ApiToken]:
+    """Those of the organizations that the session may enter."""
+    tokens = ApiToken.objects.filter(user_id=user_id)
+    return tokens if among is None else tokens.filter(organization_id__in=among)
 
 
 def _row(token: ApiToken) -> dict[str, Any]:
@@ -87,8 +96,8 @@ def _create(request: HttpRequest, values: dict[str, Any], workspaces: list[Works
     return plain
 
 
-def _revoke(user_id: str, token_id: str) -> None:
-    token = ApiToken.objects.filter(pk=token_id, user_id=user_id).first()
+def _revoke(user_id: str, token_id: str, among: frozenset[str] | None) -> None:
+    token = _own(user_id, among).filter(pk=token_id).first()
     if token is None:
         raise NotFoundError(noun="token")
     actor = find_actor(user_id, token.organization_id)

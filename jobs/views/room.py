@@ -8,6 +8,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_POST, require_safe
 
 from accounts.http import has_session, signed_in, takes_large_body
+from accounts.policy import reachable_organizations
 from accounts.roles import Permission
 from gpuagent.protocol.recipe import Recipe
 from jobs import access
@@ -39,7 +40,9 @@ def _email(request: HttpRequest) -> str:
 @signed_in
 def home(request: HttpRequest) -> HttpResponse:
     """On to the first workspace the person can reach."""
-    workspaces = workspaces_of(str(request.user.pk))
+    user_id = str(request.user.pk)
+    among = reachable_organizations(request.session, user_id)
+    workspaces = workspaces_of(user_id, among=among)
     if workspaces:
         return HttpResponseRedirect(f"/w/{workspaces[0].pk}/")
     message = "You are in no workspace yet. Ask an admin of your organization to invite you."
