@@ -95,7 +95,7 @@ def _sessions_of(user: User, ways: Ways) -> list[UserSession]:
     """The person's sessions; one that an identity provider opened is shown its own kind alone."""
     rows = UserSession.objects.purge_and_list(user)
     if not ways.is_local:
-        rows = [row for row in rows if _ways_of_row(row, user).provider_ids == ways.provider_ids]
+        rows = [row for row in rows if _ways_of_row(row, user) == ways]
     return sorted(rows, key=lambda row: (not row.is_current(), -row.last_seen_at.timestamp()))
 
 

@@ -26,6 +26,8 @@ from library.models import ModelFile
 from studio.asgi import application
 from studio.core.scoping import system_scope
 from tests import factories
+from tests.accounts.identity_providers import SamlProvider
+from tests.accounts.signing_on import make_saml
 from tests.factories import AgentHandle
 from workspaces.models import Workspace
 
@@ -71,6 +73,7 @@ UNKNOWN = {
     "artifact_id": "art_00000000000000000000000000",
     "attempt_id": "att_00000000000000000000000000",
     "organization_id": "org_00000000000000000000000000",
+    "provider_id": "idp_00000000000000000000000000",
     "sha256": "0" * 64,
 }
 
@@ -128,6 +131,7 @@ def ids(output: Output, agent: AgentHandle) -> dict[str, str]:
         "output_id": output.pk,
         "artifact_id": output.picture_id,
         "attempt_id": output.attempt_id,
+        "provider_id": make_saml(output.organization, SamlProvider()).pk,
         "sha256": file.sha256,
     }
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import logging
 import time
 from dataclasses import asdict
 from typing import Any
@@ -34,6 +35,7 @@ from accounts.sign_on.providers import SUBJECT_MAX, Claims, SamlConfig, address_
 from gpuagent.protocol.sealing import SealBrokenError
 from studio.core.errors import SignOnFailedError
 
+logger = logging.getLogger(__name__)
 CLOCK_SECONDS = 60
 TICKET = "sign_on_ticket"
 TICKET_SECONDS = 120
@@ -75,7 +77,9 @@ def receive(request: HttpRequest, row: IdentityProvider, response: HttpResponse)
     try:
         answer = StrictResponse(_settings(row), request.POST.get("SAMLResponse", ""))
         request_id, claims = answer.prove(row)
-    except (OneLogin_Saml2_Error, OneLogin_Saml2_ValidationError, etree.XMLSyntaxError, ValueError):
+    except _FAILURES as error:
+        # The code alone: sentences of python3-saml quote what they were sent.
+        logger.info("%s: an answer was refused (%s)", row.pk, getattr(error, "code", "no XML"))
         raise SignOnFailedError(why=_NOT_PROVED) from None
     ticket = {"at": time.time(), "request": request_id, "claims": asdict(claims)}
     sealed = seal_for(row.organization, json.dumps(ticket).encode(), kind=TICKET, object_id=row.pk)
@@ -114,6 +118,14 @@ def metadata(row: IdentityProvider) -> str:
     return text.decode() if isinstance(text, bytes) else text
 
 
+class AnswerError(ValueError):
+    """An answer that does not do; `code` says why, in words of ours."""
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+        super().__init__(code)
+
+
 class StrictResponse(OneLogin_Saml2_Response):  # type: ignore[misc]  # python3-saml ships no types
     """A response of which only what is signed, for us and for this request counts."""
 
@@ -121,10 +133,10 @@ class StrictResponse(OneLogin_Saml2_Response):  # type: ignore[misc]  # python3-
         """The id of our request, and who the provider says it was.
 
         Raises:
-            OneLogin_Saml2_ValidationError: anything is wrong.
+            AnswerError, OneLogin_Saml2_Error, OneLogin_Saml2_ValidationError: anything is wrong.
         """
         if self.encrypted:
-            raise _wrong("an encrypted assertion: there is no key of ours")
+            raise AnswerError("an encrypted assertion: there is no key of ours")
         target = urlsplit(address_of("sign-on-acs", row.pk))
         here = {
             "https": "on" if target.scheme == "https" else "off",
@@ -133,9 +145,9 @@ class StrictResponse(OneLogin_Saml2_Response):  # type: ignore[misc]  # python3-
         }
         self.is_valid(here, raise_exceptions=True)
         if not self.get_audiences():
-            raise _wrong("no audience")
+            raise AnswerError("no audience")
         if len(self.get_issuers()) != 1:
-            raise _wrong("no issuer")
+            raise AnswerError("no issuer")
         request_id = self._confirmed_request(address_of("sign-on-acs", row.pk))
         self._take_once(row)
         return request_id, self._claims(row.role_claim)
@@ -146,9 +158,9 @@ class StrictResponse(OneLogin_Saml2_Response):  # type: ignore[misc]  # python3-
         for node in self._query_assertion("/saml:Conditions"):
             starts, ends = node.get("NotBefore"), node.get("NotOnOrAfter")
             if starts and _seconds(starts) > now + CLOCK_SECONDS:
-                raise _wrong("not yet valid")
+                raise AnswerError("not yet valid")
             if not ends or not now - CLOCK_SECONDS < _seconds(ends) < now + _LIFE_MAX:
-                raise _wrong("expired")
+                raise AnswerError("expired")
         return True
 
     def _confirmed_request(self, recipient: str) -> str:
@@ -161,20 +173,20 @@ class StrictResponse(OneLogin_Saml2_Response):  # type: ignore[misc]  # python3-
                 if self.get_in_response_to() != request_id:
                     break
                 return str(request_id)
-        raise _wrong("no confirmation of the subject for this request and address")
+        raise AnswerError("no confirmation of the subject for this request and address")
 
     def _take_once(self, row: IdentityProvider) -> None:
         (node,) = self._query_assertion("")
         digest = hashlib.sha256(f"{row.pk} {node.get('ID')}".encode()).hexdigest()
         if not cache.add(f"sign_on:{digest}", 1, timeout=int(_LIFE_MAX) + 2 * CLOCK_SECONDS):
-            raise _wrong("a response that came before")
+            raise AnswerError("a response that came before")
 
     def _claims(self, role_claim: str) -> Claims:
         subject = self.get_nameid()
         if not isinstance(subject, str) or not 1 <= len(subject) <= SUBJECT_MAX:
-            raise _wrong("no name, or too long a one")
+            raise AnswerError("no name, or too long a one")
         if self.get_nameid_format() == TRANSIENT:
-            raise _wrong("a name for this once")
+            raise AnswerError("a name for this once")
         found: dict[str, list[Any]] = {
             **self.get_friendlyname_attributes(),
             **self.get_attributes(),
@@ -185,6 +197,12 @@ class StrictResponse(OneLogin_Saml2_Response):  # type: ignore[misc]  # python3-
 
 
 _LIFE_MAX = ASSERTION_HOURS_MAX * 3_600.0
+_FAILURES = (
+    OneLogin_Saml2_Error,
+    OneLogin_Saml2_ValidationError,
+    etree.XMLSyntaxError,
+    ValueError,
+)
 
 
 def _config(row: IdentityProvider) -> SamlConfig:
@@ -222,10 +240,6 @@ def _settings(row: IdentityProvider) -> OneLogin_Saml2_Settings:
             },
         }
     )
-
-
-def _wrong(what: str) -> OneLogin_Saml2_ValidationError:
-    return OneLogin_Saml2_ValidationError(what, OneLogin_Saml2_ValidationError.INVALID_XML_FORMAT)
 
 
 def _seconds(text: str) -> float:

@@ -200,6 +200,7 @@ class SamlProvider:
     issuer: str = ""
     audience: str = ""
     recipient: str = ""
+    destination: str = ""
     in_response_to: str | None = None
     not_on_or_after: float = 300
     not_before: float = -5
@@ -252,7 +253,7 @@ class SamlProvider:
             if values
         )
         return f"""<samlp:Response xmlns:samlp="{SAMLP}" xmlns:saml="{SAML}" ID="_{uuid4().hex}"
- Version="2.0" IssueInstant="{_time(0)}" Destination="{recipient}" {answers}>
+ Version="2.0" IssueInstant="{_time(0)}" Destination="{self.destination or acs}" {answers}>
 <saml:Issuer>{issuer}</saml:Issuer><samlp:Status><samlp:StatusCode
  Value="urn:oasis:names:tc:SAML:2.0:status:Success"/></samlp:Status>
 <saml:Assertion ID="_{uuid4().hex}" Version="2.0" IssueInstant="{_time(0)}">
@@ -283,7 +284,6 @@ def _sign(element: Any, name: str) -> None:  # noqa: ANN401  # lxml has no types
     )
     xmlsec.template.add_transform(reference, xmlsec.Transform.ENVELOPED)
     xmlsec.template.add_transform(reference, xmlsec.Transform.EXCL_C14N)
-    xmlsec.template.add_x509_data(xmlsec.template.ensure_key_info(signature))
     xmlsec.tree.add_ids(element, ["ID"])
     context = xmlsec.SignatureContext()
     pem = key_named(name).private_bytes(
