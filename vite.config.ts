@@ -26,7 +26,8 @@ export default defineConfig({
     modulePreload: false,
     // The content security policy allows no data: URLs.
     assetsInlineLimit: 0,
-    rollupOptions: { input: "frontend/main.ts" },
+    // Pages behind share links load little, and nothing of the room.
+    rollupOptions: { input: ["frontend/main.ts", "frontend/share.ts"] },
   },
   test: {
     environment: "happy-dom",

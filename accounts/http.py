@@ -188,7 +188,8 @@ def _note_bypass(request: HttpRequest, organization: Organization) -> None:
         return
     request.session[BYPASSED_SESSION_KEY] = [*noted, organization.pk]
     actor = Actor.of(user_id, organization.pk, Role.OWNER, address=client_address(request))
-    record_event(actor, "sign_on.bypassed", organization.pk)
+    with organization_scope(organization.pk):
+        record_event(actor, "sign_on.bypassed", organization.pk)
 
 
 def signed_in(view: View) -> View:

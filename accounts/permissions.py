@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from rest_framework.exceptions import MethodNotAllowed
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from rest_framework.views import APIView
 
 
+# Declared instead of a permission where every live token is let in: it learns of itself alone.
+ANY_TOKEN = None
+
+
 class DeclaredPermission(BasePermission):
     """API views name one permission per method in `permissions`; no name, no entry."""
 
@@ -28,13 +33,17 @@ class DeclaredPermission(BasePermission):
             UnauthenticatedError: no token.
             ForbiddenError: neither its role nor a grant carries the permission.
         """
-        permission: Permission | None = getattr(view, "permissions", {}).get(request.method)
-        if permission is None:
-            if request.method == "OPTIONS":
+        permissions: Mapping[str, Permission | None] = getattr(view, "permissions", {})
+        method = request.method or ""
+        if method not in permissions:
+            if method == "OPTIONS":
                 return True
-            raise MethodNotAllowed(request.method or "")
+            raise MethodNotAllowed(method)
         if not isinstance(request.auth, Actor):
             raise UnauthenticatedError
+        permission = permissions[method]
+        if permission is ANY_TOKEN:
+            return True
         may_somewhere = getattr(view, "may_somewhere", None)
         if not request.auth.can(permission) and not (may_somewhere and may_somewhere(permission)):
             raise ForbiddenError(permission=permission.value)

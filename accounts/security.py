@@ -17,11 +17,13 @@ from django.shortcuts import redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_http_methods
 
+from accounts.addresses import client_address
 from accounts.devices import describe_device, is_phone
 from accounts.http import AFTER_SESSION_KEY, signed_in
 from accounts.models import Organization, User
 from accounts.policy import Ways, reachable_organizations, requires_second_factor, ways_of
 from accounts.second_factor import can_use_passkeys, has_second_factor
+from accounts.services.audit import record_person
 from studio.core.errors import NotFoundError
 
 
@@ -67,6 +69,7 @@ def _end(request: HttpRequest, user: User, ways: Ways) -> HttpResponse:
         else:
             others = [row for row in _sessions_of(user, ways) if not row.is_current()]
             end_sessions(request, others)
+        record_person(user.pk, "session.closed", address=client_address(request))
         messages.success(request, "All other sessions have ended.")
         return redirect("security")
     chosen = request.POST.get("session", "")
@@ -74,6 +77,7 @@ def _end(request: HttpRequest, user: User, ways: Ways) -> HttpResponse:
     if row is None:
         raise NotFoundError(noun="session")
     end_sessions(request, [row])
+    record_person(user.pk, "session.closed", address=client_address(request))
     messages.success(request, "That session has ended.")
     return redirect("security")
 

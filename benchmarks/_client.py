@@ -21,6 +21,13 @@ from gpuagent.protocol.frames import PreviewFrame
 
 T = TypeVar("T")
 _TOKEN = re.compile(r"stu_[A-Za-z0-9_-]{20,}")
+_TOKEN_FORM = {
+    "action": "create",
+    "name": "benchmark",
+    "scope_set": "everything",
+    "reach": "all",
+    "expires": "30",
+}
 
 
 @dataclass(slots=True)
@@ -115,7 +122,7 @@ def signed_in(studio: Studio) -> Iterator[Artist]:
         _post_form(
             web, "/accounts/login/", login=studio.login.email, password=studio.login.password
         )
-        shown = _post_form(web, "/settings/tokens", action="create", name="benchmark").text
+        shown = _post_form(web, "/settings/tokens", **_TOKEN_FORM).text
         token = _TOKEN.search(shown)
         if token is None:
             raise RuntimeError("The page of tokens shows no new token.")

@@ -14,6 +14,7 @@ _OUTPUT_RELATED = (
     "workspace",
     "picture__workspace",
     "thumbnail",
+    "project",
     "job__created_by",
     "attempt__agent",
 )

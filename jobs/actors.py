@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dramatiq
 
+from jobs.services.deletion import stop_jobs_of_deleted
+from jobs.services.destruction import destroy_due
 from jobs.services.inputs import sweep_inputs
 from jobs.services.outputs import purge_trash
 from studio.core import mail
@@ -17,13 +19,19 @@ web_broker = broker(WEB_NAMESPACE)
 
 @dramatiq.actor(broker=web_broker, queue_name=DEFAULT_QUEUE, max_retries=3)
 def sweep() -> None:
-    """Remove what lay in the trash or unused for too long, and bytes that nobody committed."""
+    """Remove what lay in the trash or unused for too long, and bytes that nobody committed.
+
+    Deleted workspaces come last: destroying a large one takes its time.
+    """
     with system_scope():
         purge_trash()
         sweep_inputs()
         sweep_expected()
         retire_keys()
+        stop_jobs_of_deleted()
     mail.resend_waiting()
+    with system_scope():
+        destroy_due()
 
 
 @dramatiq.actor(broker=web_broker, queue_name=DEFAULT_QUEUE, max_retries=len(mail.WAITS))

@@ -15,12 +15,12 @@ from gpuagent.protocol.frames import FrameInvalidError, PreviewFrame
 from gpuagent.protocol.messages import AttemptCancel, AttemptProgress, AttemptStarted
 from gpuagent.protocol.wire import MessageInvalidError, from_wire
 from jobs.agent_api import agent_from_header
-from jobs.announcements import workspace_group
 from jobs.models import Agent, JobAttempt
 from jobs.progress import put_preview, put_progress
 from jobs.services.leasing import OPEN
 from jobs.services.reporting import note_started
 from studio.core.scoping import system_scope
+from workspaces.announcements import workspace_group
 
 ATTEMPTS_KEPT = 64
 CLOSE_UNAUTHENTICATED = 4401

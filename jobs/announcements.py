@@ -7,14 +7,10 @@ from django.db import connection
 from jobs.lifecycle import JobStatus
 from jobs.models import Agent, Job, Output
 from studio.core.doorbell import ring_on_commit
+from workspaces.announcements import workspace_group
 
 DISPATCH_CHANNEL = "studio_dispatch"
 AGENTS_GROUP = "agents.all"
-
-
-def workspace_group(workspace_id: str) -> str:
-    """The channel-layer group of everyone who looks at a workspace."""
-    return f"workspace.{workspace_id}"
 
 
 def announce_job(job: Job, status: JobStatus) -> None:

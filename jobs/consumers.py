@@ -21,7 +21,7 @@ from accounts.policy import check_session
 from accounts.roles import Permission
 from gpuagent.protocol.frames import PreviewFrame
 from gpuagent.protocol.sealing import Context, SealBrokenError, open_sealed
-from jobs.announcements import AGENTS_GROUP, workspace_group
+from jobs.announcements import AGENTS_GROUP
 from jobs.lifecycle import JOB_OPEN
 from jobs.models import Job, JobAttempt
 from jobs.progress import get_preview, get_progress
@@ -29,6 +29,7 @@ from jobs.selectors import count_agents, visible_warm_digests
 from studio.core.errors import SessionExpiredError, StudioError, UnauthenticatedError
 from studio.core.scoping import organization_scope
 from workspaces.access import actor_within, get_workspace
+from workspaces.announcements import workspace_group
 from workspaces.http import actor_in
 from workspaces.services.keys import data_key
 
@@ -168,6 +169,11 @@ class WorkspaceConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channe
             return
         message = {"type": "restored", "output_id": event["output_id"], "id": event["job_id"]}
         await self._send(message)
+
+    async def access_changed(self, event: dict[str, Any]) -> None:
+        """Who may look may be others now: ask at once, not with the next check of membership."""
+        self.checked_at = 0.0
+        await self._may_stay()
 
     async def agents_changed(self, event: dict[str, Any]) -> None:
         """How many agents are there and warm, and which models they hold."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.urls import reverse
@@ -20,12 +21,15 @@ from jobs.messages import failure_sentence
 from jobs.models import Job, Output
 from jobs.recipes import open_manifest, open_recipe
 from jobs.selectors import (
+    EVERYTHING,
+    Filters,
     count_agents,
     count_outputs,
     gallery_page,
     made_counts,
     open_jobs,
     outputs_of,
+    projects_of,
     queue_positions,
     recent_failures,
     warm_digests,
@@ -34,8 +38,9 @@ from jobs.services.outputs import compare_with_original
 from library.models import ModelVersion
 from library.presets import Preset, describe_recipe, usable_presets
 from library.selectors import usable_versions
-from workspaces.models import Workspace
+from workspaces.models import Project, Workspace
 from workspaces.selectors import who_reaches
+from workspaces.services.projects import project_name
 from workspaces.signing import media_url
 
 LIMITS = {
@@ -63,6 +68,7 @@ def output_tile(output: Output, *, width: int, height: int) -> dict[str, Any]:
         "seed": output.seed,
         "width": width,
         "height": height,
+        "project_id": output.project_id,
         "output_id": output.pk,
         "thumb_url": media_url(output.thumbnail),
         "picture_url": media_url(output.picture),
@@ -83,6 +89,7 @@ def _unmade_tile(job: Job, index: int, *, can_cancel: bool) -> dict[str, Any]:
         "seed": None,
         "width": job.width,
         "height": job.height,
+        "project_id": job.project_id,
         "output_id": None,
         "error_message": failure_sentence(job.error_code, job.error_data) if failed else None,
         "can_cancel": can_cancel and job.status in JOB_OPEN,
@@ -103,17 +110,49 @@ def job_tiles(job: Job, actor: Actor) -> list[dict[str, Any]]:
     return tiles
 
 
-def gallery_context(workspace: Workspace, *, before: str | None, is_trash: bool) -> dict[str, Any]:
+def gallery_context(
+    workspace: Workspace, *, before: str | None, is_trash: bool, filters: Filters = EVERYTHING
+) -> dict[str, Any]:
     """A page of the gallery or of the trash."""
-    outputs, next_before = gallery_page(workspace, before=before, is_trash=is_trash)
-    address = reverse("gallery", args=[workspace.pk])
-    query = f"?before={next_before}" + ("&trash=1" if is_trash else "")
+    outputs, next_before = gallery_page(
+        workspace, before=before, is_trash=is_trash, filters=filters
+    )
+    address, project = reverse("gallery", args=[workspace.pk]), filters.project
+    where = {"before": next_before, "trash": "1" if is_trash else ""}
+    where["project"] = project.pk if project else ""
+    query = urlencode({name: value for name, value in where.items() if value})
+    is_search = bool(filters.query.strip())
+    following = address if is_search else f"{address}?{query}"
     return {
         "tiles": [output_tile(o, width=o.job.width, height=o.job.height) for o in outputs],
-        "next_url": address + query if next_before else None,
+        "next_url": following if next_before else None,
+        # Words of prompts are posted, not put into an address.
+        "next_values": json.dumps({**where, "q": filters.query}) if is_search else None,
         "is_trash": is_trash,
-        "total": count_outputs(workspace, is_trash=is_trash),
-        "trash_total": count_outputs(workspace, is_trash=True),
+        "is_search": is_search,
+        "total": count_outputs(workspace, is_trash=is_trash, filters=filters),
+        "trash_total": count_outputs(workspace, is_trash=True, filters=filters),
+    }
+
+
+def project_choices(workspace: Workspace) -> list[dict[str, Any]]:
+    """Open projects of the workspace by name."""
+    return sorted(
+        (project_row(project) for project in projects_of(workspace)),
+        key=lambda row: row["name"].casefold(),
+    )
+
+
+def project_row(project: Project) -> dict[str, Any]:
+    """A project for pages."""
+    return {
+        "id": project.pk,
+        "name": project_name(project),
+        "color": project.color,
+        "is_archived": project.archived_at is not None,
+        "pictures": getattr(project, "pictures", 0),
+        "change_url": reverse("project-change", args=[project.workspace_id, project.pk]),
+        "share_url": reverse("share-new", args=[project.workspace_id]) + f"?project={project.pk}",
     }
 
 
@@ -211,6 +250,9 @@ def room_urls(workspace: Workspace) -> dict[str, str]:
         "gallery": gallery,
         "trash": f"{gallery}?trash=1",
         "upload": reverse("upload", args=[workspace.pk]),
+        "projects": reverse("projects", args=[workspace.pk]),
+        "shares": reverse("shares", args=[workspace.pk]),
+        "share_new": reverse("share-new", args=[workspace.pk]),
         "upload_from_address": (
             reverse("upload-from-address", args=[workspace.pk]) if settings.FETCH_PORTS else ""
         ),
@@ -246,6 +288,9 @@ def room_context(workspace: Workspace, actor: Actor, email: str) -> dict[str, An
         "example_prompts": prompts[:12],
         "limits": LIMITS,
         "gallery": gallery_context(workspace, before=None, is_trash=False),
+        "projects": project_choices(workspace),
+        "can_manage_projects": actor.can(Permission.PROJECT_MANAGE),
+        "can_share": actor.can(Permission.SHARE_MANAGE),
         "queue": queue_context(workspace, actor),
     }
 
@@ -266,10 +311,11 @@ def _neighbours(output: Output) -> dict[str, str]:
 
 def output_urls(output: Output) -> dict[str, str]:
     """What can be done with a picture."""
-    names = ("rerun", "parameters", "download", "trash", "restore")
+    names = ("rerun", "parameters", "download", "trash", "restore", "project")
     arguments = [output.workspace_id, output.pk]
     urls = {name: reverse(f"output-{name}", args=arguments) for name in names}
-    return {**urls, **_neighbours(output)}
+    share = reverse("share-new", args=[output.workspace_id]) + f"?output={output.pk}"
+    return {**urls, "share": share, **_neighbours(output)}
 
 
 def verdict_context(output: Output) -> dict[str, str] | None:
@@ -285,7 +331,7 @@ def verdict_context(output: Output) -> dict[str, str] | None:
     }
 
 
-def output_context(output: Output) -> dict[str, Any]:
+def output_context(output: Output, actor: Actor) -> dict[str, Any]:
     """The viewer of one picture."""
     manifest = open_manifest(output)
     recipe = open_recipe(output.job).only(output.index)
@@ -310,6 +356,10 @@ def output_context(output: Output) -> dict[str, Any]:
         "verdict": verdict_context(output),
         "urls": output_urls(output),
         "author_email": output.job.created_by.email,
+        "project": project_row(output.project) if output.project else None,
+        "projects": project_choices(output.workspace),
+        "can_manage_projects": actor.can(Permission.PROJECT_MANAGE),
+        "can_share": actor.can(Permission.SHARE_MANAGE),
     }
 
 

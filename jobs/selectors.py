@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from dataclasses import dataclass
 from datetime import timedelta
 
 from django.conf import settings
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
 from jobs.lifecycle import JOB_OPEN, JobStatus
 from jobs.models import Agent, Job, Output
+from jobs.search import query_terms
 from library.models import ModelVersion
 from studio.core.scoping import system_scope
-from workspaces.models import Workspace
+from workspaces.models import Project, Workspace
 
 PAGE_SIZE = 60
 QUEUE_ROWS = 60
@@ -22,20 +24,25 @@ FAILURES_SHOWN_FOR = timedelta(hours=1)
 
 
 def live_agents() -> QuerySet[Agent]:
-    """Agents that were heard of within a lease's time."""
+    """Agents that were heard of within a lease's time, also those that take nothing more."""
     limit = timezone.now() - timedelta(seconds=settings.LEASE_SECONDS)
     return Agent.objects.filter(last_seen_at__gt=limit)
 
 
+def accepting_agents() -> QuerySet[Agent]:
+    """Live agents that take work."""
+    return live_agents().filter(is_draining=False)
+
+
 def count_agents() -> tuple[int, int]:
-    """How many agents are connected, and how many of them are warm."""
-    ready = list(live_agents().values_list("is_ready", flat=True))
+    """How many agents take work, and how many of them are warm."""
+    ready = list(accepting_agents().values_list("is_ready", flat=True))
     return len(ready), sum(ready)
 
 
 def warm_digests() -> set[str]:
-    """Models that some live agent holds."""
-    return {digest for warm in live_agents().values_list("warm", flat=True) for digest in warm}
+    """Models that some agent holds which takes work."""
+    return {digest for warm in accepting_agents().values_list("warm", flat=True) for digest in warm}
 
 
 def visible_warm_digests() -> set[str]:
@@ -44,11 +51,51 @@ def visible_warm_digests() -> set[str]:
     return set(visible.values_list("digest", flat=True))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """What of a gallery is wanted: of a project, and with all words of the query in its prompt."""
+
+    project: Project | None = None
+    query: str = ""
+
+
+EVERYTHING = Filters()
+
+
+def matching_jobs(workspace: Workspace, filters: Filters) -> QuerySet[Job]:
+    """Jobs of the workspace that the filters let through."""
+    jobs = Job.objects.filter(workspace=workspace)
+    if filters.project is not None:
+        jobs = jobs.filter(project=filters.project)
+    if filters.query.strip():
+        terms = query_terms(workspace, filters.query)
+        jobs = jobs.filter(search_terms__contains=terms) if terms else jobs.none()
+    return jobs
+
+
+def matching_outputs(
+    workspace: Workspace, filters: Filters, *, is_trash: bool = False
+) -> QuerySet[Output]:
+    """Pictures of the gallery or the trash that the filters let through."""
+    outputs = Output.objects.filter(workspace=workspace, trashed_at__isnull=not is_trash)
+    if filters.project is not None:
+        outputs = outputs.filter(project=filters.project)
+    if filters.query.strip():
+        terms = query_terms(workspace, filters.query)
+        outputs = outputs.filter(job__search_terms__contains=terms) if terms else outputs.none()
+    return outputs
+
+
 def gallery_page(
-    workspace: Workspace, *, before: str | None, is_trash: bool, size: int = PAGE_SIZE
+    workspace: Workspace,
+    *,
+    before: str | None,
+    is_trash: bool,
+    filters: Filters = EVERYTHING,
+    size: int = PAGE_SIZE,
 ) -> tuple[list[Output], str | None]:
     """Newest pictures first, and the key the next page starts before (None at the end)."""
-    outputs = Output.objects.filter(workspace=workspace, trashed_at__isnull=not is_trash)
+    outputs = matching_outputs(workspace, filters, is_trash=is_trash)
     if before:
         outputs = outputs.filter(id__lt=before)
     page = list(outputs.select_related("picture", "thumbnail", "job").order_by("-id")[: size + 1])
@@ -69,9 +116,18 @@ def outputs_of(job: Job) -> dict[int, Output]:
     return {output.index: output for output in outputs}
 
 
-def count_outputs(workspace: Workspace, *, is_trash: bool) -> int:
+def count_outputs(workspace: Workspace, *, is_trash: bool, filters: Filters = EVERYTHING) -> int:
     """How many pictures the gallery (or the trash) holds."""
-    return Output.objects.filter(workspace=workspace, trashed_at__isnull=not is_trash).count()
+    return matching_outputs(workspace, filters, is_trash=is_trash).count()
+
+
+def projects_of(workspace: Workspace, *, with_archived: bool = False) -> list[Project]:
+    """Projects of the workspace, the newest first, each with how many `pictures` are in it."""
+    projects = Project.objects.select_related("workspace").filter(workspace=workspace)
+    if not with_archived:
+        projects = projects.filter(archived_at=None)
+    counted = projects.annotate(pictures=Count("outputs", filter=Q(outputs__trashed_at=None)))
+    return list(counted.order_by("-id"))
 
 
 def recent_failures(workspace: Workspace, user_id: str) -> list[Job]:
@@ -101,3 +157,9 @@ def made_counts(jobs: list[Job]) -> dict[str, int]:
     """How many pictures each job has so far."""
     made = Output.objects.filter(job__in=jobs).values_list("job_id").annotate(made=Count("id"))
     return dict(made)
+
+
+def picture_counts(workspaces: list[Workspace]) -> dict[str, int]:
+    """How many pictures each workspace has, those in the trash too."""
+    outputs = Output.objects.filter(workspace__in=workspaces).values_list("workspace_id")
+    return dict(outputs.annotate(total=Count("id")))

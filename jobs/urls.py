@@ -1,13 +1,27 @@
-"""Addresses of the room and of the agents' API."""
+"""Addresses of the room, of leaving an organization and of the agents' API."""
 
 from django.urls import path
 
+from accounts.urls import MEMBER, ORGANIZATION
 from jobs import agent_api
-from jobs.views import outputs, room
+from jobs.views import (
+    access,
+    export,
+    leaving,
+    outputs,
+    projects,
+    room,
+    shared,
+    shares,
+    workspaces,
+)
 
 WORKSPACE = "w/<str:workspace_id>/"
 JOB = WORKSPACE + "jobs/<str:job_id>/"
 OUTPUT = WORKSPACE + "outputs/<str:output_id>"
+PROJECTS = WORKSPACE + "projects"
+SHARES = WORKSPACE + "shares"
+SHARED = "s/<str:token>"
 ATTEMPT = "agent/v1/attempts/<str:attempt_id>/"
 
 urlpatterns = [
@@ -21,12 +35,37 @@ urlpatterns = [
     path(WORKSPACE + "gallery", room.gallery, name="gallery"),
     path(WORKSPACE + "uploads", room.upload, name="upload"),
     path(WORKSPACE + "uploads/from-address", room.upload_from_address, name="upload-from-address"),
+    path(WORKSPACE + "access", access.access, name="access"),
+    path(WORKSPACE + "access/settings", access.workspace_change, name="workspace-change"),
+    path(WORKSPACE + "access/grants", access.access_grant, name="access-grant"),
+    path(WORKSPACE + "access/grants/<str:grant_id>", access.grant, name="grant"),
+    path(WORKSPACE + "delete", access.workspace_delete, name="workspace-delete"),
+    path(ORGANIZATION + "workspaces", workspaces.workspaces, name="workspaces"),
+    path(
+        ORGANIZATION + "workspaces/<str:workspace_id>/restore",
+        workspaces.workspace_restore,
+        name="workspace-restore",
+    ),
+    path(ORGANIZATION + "export", export.organization_export, name="organization-export"),
     path(OUTPUT, outputs.output_view, name="output"),
     path(OUTPUT + "/parameters", outputs.output_parameters, name="output-parameters"),
     path(OUTPUT + "/download", outputs.output_download, name="output-download"),
     path(OUTPUT + "/rerun", outputs.output_rerun, name="output-rerun"),
     path(OUTPUT + "/trash", outputs.output_trash, name="output-trash"),
     path(OUTPUT + "/restore", outputs.output_restore, name="output-restore"),
+    path(OUTPUT + "/project", outputs.output_project, name="output-project"),
+    path(PROJECTS, projects.projects, name="projects"),
+    path(PROJECTS + "/<str:project_id>", projects.project_change, name="project-change"),
+    path(SHARES, shares.shares, name="shares"),
+    path(SHARES + "/new", shares.share_new, name="share-new"),
+    path(SHARES + "/<str:share_id>/revoke", shares.share_revoke, name="share-revoke"),
+    path(SHARED, shared.shared, name="shared"),
+    path(SHARED + "/<str:output_id>", shared.shared_picture_page, name="shared-page"),
+    path(SHARED + "/pictures/<str:output_id>", shared.shared_picture, name="shared-picture"),
+    path(SHARED + "/thumbnails/<str:output_id>", shared.shared_thumbnail, name="shared-thumbnail"),
+    path("s/<path:rest>", shared.nowhere, name="shared-nowhere"),
+    path(MEMBER + "/remove", leaving.member_remove, name="member-remove"),
+    path(ORGANIZATION + "leave", leaving.leave, name="leave"),
     path("agent/v1/register", agent_api.register, name="agent-register"),
     path("agent/v1/heartbeat", agent_api.heartbeat, name="agent-heartbeat"),
     path(ATTEMPT + "claim", agent_api.claim, name="agent-claim"),

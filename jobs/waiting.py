@@ -10,12 +10,12 @@ from contextlib import aclosing
 from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
 
-from jobs.announcements import workspace_group
 from jobs.lifecycle import JOB_TERMINAL, JobStatus
 from jobs.models import Job, Output
 from jobs.progress import get_progress
 from studio.core.scoping import organization_scope
 from studio.core.stopping import is_stopping
+from workspaces.announcements import workspace_group
 
 RECHECK_SECONDS = 2.0
 KEEP_ALIVE_SECONDS = 15.0

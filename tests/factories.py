@@ -16,21 +16,23 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.utils import timezone
 from PIL import Image
 
 from accounts.actors import Actor
-from accounts.models import Membership, Organization, Team, TeamMember, User
+from accounts.models import Invitation, Membership, Organization, Team, TeamMember, User
 from accounts.roles import Role, WorkspaceRole
 from accounts.selectors import find_actor
+from accounts.services.invitations import Offer, invite
 from accounts.services.tokens import create_token
 from accounts.token_limits import NO_LIMITS, Limits
 from gpuagent.protocol.manifest import build_manifest
 from gpuagent.protocol.messages import AttemptFinish, Heartbeat, OutputCommit, StoredFile
 from gpuagent.protocol.recipe import parse_recipe
-from gpuagent.protocol.sealing import seal
+from gpuagent.protocol.sealing import Context, seal
 from gpuagent.protocol.taxonomy import FileKind
 from jobs.models import Agent, Job, JobAttempt, Output
 from jobs.recipes import open_recipe
@@ -39,14 +41,25 @@ from jobs.services.claiming import claim_attempt
 from jobs.services.fleet import create_agent
 from jobs.services.leasing import lease_attempt
 from jobs.services.reporting import commit_output, finish_attempt
+from jobs.services.sharing import Terms, create_share
 from jobs.services.submission import submit_job
 from library.models import ModelVersion
 from library.services.registration import Description, register_model
 from studio.core import storage
+from studio.core.keys import open_with_master
+from studio.core.models import OutgoingMail
 from studio.core.scoping import organization_scope, system_scope
-from workspaces.models import Artifact, ArtifactKind, Workspace, WorkspaceGrant
+from workspaces.models import (
+    Artifact,
+    ArtifactKind,
+    Project,
+    ShareLink,
+    Workspace,
+    WorkspaceGrant,
+)
 from workspaces.services.artifacts import artifact_context, store_bytes
 from workspaces.services.keys import data_key
+from workspaces.services.projects import create_project
 
 GIB = 1024**3
 PASSWORD = "a long and quiet password"
@@ -363,6 +376,31 @@ def make_input(workspace: Workspace, content: bytes | None = None) -> Artifact:
         )
 
 
+def make_project(actor: Actor, workspace: Workspace, name: str = "Spring campaign") -> Project:
+    """An open project."""
+    with organization_scope(actor.organization_id):
+        return create_project(actor=actor, workspace=workspace, name=name)
+
+
+def make_share(
+    actor: Actor,
+    workspace: Workspace,
+    *,
+    project: Project | None = None,
+    outputs: Sequence[Output] = (),
+    **terms: Any,  # noqa: ANN401  # the fields of Terms
+) -> tuple[ShareLink, str]:
+    """A link and the secret of its address."""
+    with organization_scope(actor.organization_id):
+        return create_share(
+            actor=actor,
+            workspace=workspace,
+            terms=Terms(**terms),
+            project=project,
+            output_ids=[output.pk for output in outputs],
+        )
+
+
 def stored_recipe(job: Job) -> dict[str, object]:
     """What the job's sealed column says."""
     return parse_recipe(open_recipe(job).to_wire()).to_wire()
@@ -380,3 +418,34 @@ def long_unclaimed(attempt: JobAttempt) -> None:
     past = timezone.now() - timedelta(seconds=settings.UNCLAIMED_RESEND_SECONDS + 1)
     with system_scope():
         JobAttempt.objects.filter(pk=attempt.pk).update(sent_at=past)
+
+
+def make_invitation(
+    actor: Actor, email: str = "new@example.org", role: Role = Role.ARTIST, *, team_id: str = ""
+) -> tuple[Invitation, str]:
+    """An open invitation and the key of its link, as the letter says it."""
+    with organization_scope(actor.organization_id):
+        offer = Offer(role=role.value, team_id=team_id)
+        [invitation] = invite(actor=actor, emails=[email], offer=offer)
+    return invitation, read_letter(invitation).key
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A mail on its way."""
+
+    to: str
+    subject: str
+    body: str
+
+    @property
+    def key(self) -> str:
+        """The secret part of the link."""
+        return self.body.partition("/join?key=")[2].split()[0]
+
+
+def read_letter(invitation: Invitation) -> Letter:
+    """What the mail of an invitation says, before it is sent."""
+    row = OutgoingMail.objects.get(pk=invitation.mail_id)
+    context = Context(organization="", object_id=row.pk, kind="mail")
+    return Letter(**json.loads(open_with_master(row.sealed, context=context)))

@@ -73,7 +73,7 @@ def test_no_service_imports_an_actor(room: str) -> None:
 def test_edges_touch_no_managers() -> None:
     """Pages, API and agent calls ask `access`, selectors and services; the named ones may read."""
     known = {
-        # The API's list of jobs and of workspaces: two queries inside the token's scope.
+        # The API's list of jobs: a query inside the token's scope.
         "jobs/api/views.py",
         # The agents' own calls run in the system scope and have no actor to ask `access` with.
         "jobs/agent_api.py",

@@ -8,23 +8,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from allauth.mfa.models import Authenticator
+from django.db import transaction
 from django.http import HttpResponseBase
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from accounts.actors import Actor
 from accounts.http import Access
-from accounts.models import Organization, User
-from accounts.roles import Permission, Role, is_allowed
+from accounts.models import ApiToken, Organization, User
+from accounts.permissions import ANY_TOKEN
+from accounts.roles import Permission, Role, WorkspaceRole, is_allowed
+from accounts.services.invitations import Offer, invite
+from accounts.services.service_accounts import create_service_account
 from jobs.models import Output
 from library.models import ModelFile
 from studio.asgi import application
-from studio.core.scoping import system_scope
+from studio.core.scoping import organization_scope, system_scope
 from tests import factories
 from tests.accounts.identity_providers import SamlProvider
 from tests.accounts.signing_on import make_saml
@@ -74,6 +78,14 @@ UNKNOWN = {
     "attempt_id": "att_00000000000000000000000000",
     "organization_id": "org_00000000000000000000000000",
     "provider_id": "idp_00000000000000000000000000",
+    "project_id": "prj_00000000000000000000000000",
+    "share_id": "shr_00000000000000000000000000",
+    "token_id": "tok_00000000000000000000000000",
+    "user_id": "usr_00000000000000000000000000",
+    "service_id": "usr_00000000000000000000000001",
+    "invitation_id": "inv_00000000000000000000000000",
+    "team_id": "tea_00000000000000000000000000",
+    "grant_id": "grt_00000000000000000000000000",
     "sha256": "0" * 64,
 }
 
@@ -95,7 +107,7 @@ class Route:
         return getattr(self.view, "declared_access", None)
 
     @property
-    def api_permissions(self) -> Mapping[str, Permission] | None:
+    def api_permissions(self) -> Mapping[str, Permission | None] | None:
         return getattr(getattr(self.view, "cls", None), "permissions", None)
 
     @property
@@ -119,12 +131,36 @@ OURS = [route for route in ROUTES if not route.is_allauth]
 
 
 @pytest.fixture
-def ids(output: Output, agent: AgentHandle) -> dict[str, str]:
+def people_ids(alice_in_a: Actor, organization_a: Organization) -> dict[str, str]:
+    """A member, a service account, a team and a letter of organization A."""
+    mia = factories.make_member(organization_a, email="mia@alpha.example")
+    with organization_scope(organization_a.pk):
+        offer = Offer(role=Role.ARTIST.value)
+        [letter] = invite(actor=alice_in_a, emails=["new@example.org"], offer=offer)
+        service = create_service_account(actor=alice_in_a, name="Farm", role=Role.ARTIST.value)
+    token = token_of(service, organization_a)
+    return {
+        "user_id": mia.pk,
+        "service_id": service.pk,
+        "token_id": token.pk,
+        "invitation_id": letter.pk,
+        "team_id": factories.make_team(organization_a, mia).pk,
+    }
+
+
+@pytest.fixture
+def ids(
+    output: Output, agent: AgentHandle, people_ids: dict[str, str], bob_in_a: Actor
+) -> dict[str, str]:
     """Ids that exist, in organization A."""
+    project = factories.make_project(bob_in_a, output.workspace)
+    share, _token = factories.make_share(bob_in_a, output.workspace, outputs=[output])
     with system_scope():
         file = ModelFile.objects.order_by("path").first()
     assert file is not None
+    guest = factories.make_member(output.workspace.organization, Role.VIEWER)
     return {
+        **people_ids,
         "workspace_id": output.workspace_id,
         "organization_id": output.organization_id,
         "job_id": output.job_id,
@@ -132,13 +168,30 @@ def ids(output: Output, agent: AgentHandle) -> dict[str, str]:
         "artifact_id": output.picture_id,
         "attempt_id": output.attempt_id,
         "provider_id": make_saml(output.organization, SamlProvider()).pk,
+        "project_id": project.pk,
+        "share_id": share.pk,
+        "grant_id": factories.make_grant(output.workspace, guest, WorkspaceRole.VIEWER).pk,
         "sha256": file.sha256,
     }
+
+
+def token_of(user: User, organization: Organization) -> ApiToken:
+    """A token that the user has beside the one they use."""
+    factories.make_token(user, organization, name="another")
+    return ApiToken.objects.filter(user=user, name="another").latest("id")
 
 
 def send(client: Client, method: str, address: str) -> HttpResponseBase:
     headers = {"Accept": "*/*"}
     return client.generic(method, address, b"{}", "application/json", headers=headers)
+
+
+def try_out(client: Client, method: str, address: str) -> HttpResponseBase:
+    """The answer, with all that the call did undone: the next one finds everything as it was."""
+    with transaction.atomic():
+        response = send(client, method, address)
+        transaction.set_rollback(True)
+    return response
 
 
 def gist(response: HttpResponseBase, ids: Mapping[str, str]) -> str:
@@ -194,10 +247,15 @@ class House:
     outsider: Client
     others: Mapping[str, Client]
     """Clients whose credential is of another kind: they are nobody here."""
+    own: Mapping[Role, Mapping[str, str]] = field(default_factory=dict)
+    """Ids of what is each one's own; nobody else's is to be had, whatever the role."""
 
 
 def check(
-    route: Route, ids: Mapping[str, str], house: House, allowed: Mapping[str, Permission]
+    route: Route,
+    ids: Mapping[str, str],
+    house: House,
+    allowed: Mapping[str, Permission | None],
 ) -> int:
     """Call the route as everybody; how many calls that were."""
     calls = 0
@@ -215,9 +273,10 @@ def check(
             assert foreign.status_code == 404, (method, foreign)
             assert gist(foreign, ids) == gist(unknown, ids)
         for role, client in house.roles.items():
-            response = send(client, method, address)
+            own = route.address({**ids, **house.own.get(role, {})})
+            response = try_out(client, method, own)
             calls += 1
-            if is_allowed(role, permission):
+            if permission is ANY_TOKEN or is_allowed(role, permission):
                 assert response.status_code not in (401, 403, 404), (role, method, response)
             else:
                 assert response.status_code == 403, (role, method, response)
@@ -296,6 +355,7 @@ def test_the_api_opens_to_its_roles_alone(
         roles={role: api_of(user, organization_a) for role, user in users.items()},
         outsider=api_of(charlie, organization_b),
         others={"nobody": Client(), "a session": client_of(bob), "an agent": agent_client},
+        own={r: {"token_id": token_of(user, organization_a).pk} for r, user in users.items()},
     )
     permissions = route.api_permissions
     assert permissions
@@ -316,7 +376,8 @@ def test_lists_of_another_organization_hold_nothing_of_ours(
     ours = {value for name, value in ids.items() if name != "sha256"}
     for route in API:
         if not route.parameters and "GET" in (route.api_permissions or {}):
-            text = send(api, "GET", route.address({})).content.decode()  # type: ignore[attr-defined]  # none streams
+            response = send(api, "GET", route.address({}))
+            text = str(b"".join(response))
             assert not [value for value in ours if value in text], route.name
 
 

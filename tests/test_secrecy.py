@@ -36,6 +36,10 @@ pytestmark = [
 ]
 PROMPT = "CANARYPROMPT7Q"
 NEGATIVE = "CANARYNEGATIVE7Q"
+PROJECT = "CANARYPROJECT7Q"
+TITLE = "CANARYTITLE7Q"
+WATERMARK = "CANARYWATERMARK7Q"
+PASSWORD = "CANARYPASSWORD7Q"
 
 
 class Everything(logging.Handler):
@@ -115,6 +119,22 @@ def test_the_canaries_are_nowhere(
     second, also_given = make(agent, agent_client, "blue")
     assert (given.recipe["prompt"], also_given.recipe["prompt"]) == (PROMPT, PROMPT)
 
+    # And: a project with a link to it, which somebody opens; a search.
+    room = f"/w/{workspace.pk}"
+    project = api.post("/api/v1/projects", {"name": PROJECT}, "application/json").json()["id"]
+    placing = {"add": [first.pk, second.pk]}
+    api.post(f"/api/v1/projects/{project}/outputs", placing, "application/json")
+    terms = {"title": TITLE, "password": PASSWORD}
+    terms |= {"watermark_text": WATERMARK}
+    body = {"project": project, "has_watermark": True, **terms}
+    address = api.post("/api/v1/shares", body, "application/json").json()["url"]
+    path = "/s/" + address.rpartition("/s/")[2]
+    visitor = Client()
+    assert visitor.post(path, {"password": PASSWORD}).status_code == 302
+    assert TITLE in visitor.get(path).content.decode()
+    assert visitor.get(f"{path}/pictures/{first.pk}").status_code == 200
+    assert first.pk in page.post(f"{room}/gallery", {"q": PROMPT}).content.decode()
+
     # And: requests that go wrong, with the canary in them.
     problems = [
         api.post("/api/v1/jobs", {"prompt": PROMPT, "width": 3}, "application/json"),
@@ -122,6 +142,9 @@ def test_the_canaries_are_nowhere(
         api.post("/api/v1/jobs", f'{{"prompt": "{PROMPT}"', "application/json"),
         api.post("/api/v1/jobs", {"prompt": f"{PROMPT}\x00"}, "application/json"),
         page.post(f"/w/{workspace.pk}/jobs", {"prompt": PROMPT, "width": "3"}),
+        page.post(f"{room}/projects/{project}x", {"name": PROJECT}),
+        api.post("/api/v1/shares", {**terms, "days": 0}, "application/json"),
+        visitor.get(f"{path}/pictures/{project}"),
         agent_client.post("/agent/v1/register", f'{{"x": "{PROMPT}"}}', "application/json"),
     ]
 
@@ -131,7 +154,8 @@ def test_the_canaries_are_nowhere(
         for assignment in (given, also_given)
         for key in (assignment.preview_key, *(t.data_key for t in assignment.targets))
     }
-    secrets = {PROMPT, NEGATIVE, token, agent.token, *keys}
+    secrets = {PROMPT, NEGATIVE, PROJECT, TITLE, WATERMARK, PASSWORD, token, agent.token, *keys}
+    secrets.add(path.removeprefix("/s/"))
     secrets |= {base64.b64decode(key).hex() for key in keys}
     elsewhere = {
         "logs": logs.text,

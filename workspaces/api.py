@@ -21,7 +21,7 @@ from workspaces.access import can_somewhere
 class OrganizationView(APIView):
     """An API view that runs inside the scope of its token's organization."""
 
-    permissions: dict[str, Permission] = {}
+    permissions: dict[str, Permission | None] = {}
     throttle_classes = []  # requests are counted below: those that are refused, too
 
     @property

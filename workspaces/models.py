@@ -90,7 +90,7 @@ class ShareLink(models.Model):
     """An address at which anybody who has it sees a project, or the pictures of `output_ids`.
 
     View only. Only the hash of the address is stored. It ends at `expires_at` or when revoked;
-    `opens` counts visits, not pictures.
+    `opens` counts visits, not pictures. `sealed_title` holds the text of the watermark, too.
     """
 
     id = IdField(prefix="shr")

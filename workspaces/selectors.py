@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from accounts.models import Membership, TeamMember, User
+from django.db.models import Sum
+from django.utils import timezone
+
+from accounts.models import Membership, Organization, Team, TeamMember, User
 from accounts.roles import (
     GRANTED,
     IN_WORKSPACE,
@@ -18,7 +22,7 @@ from accounts.roles import (
 from accounts.selectors import active_members, find_actor, organizations_of
 from studio.core.scoping import organization_scope, system_scope
 from workspaces.access import visible_workspaces
-from workspaces.models import Workspace, WorkspaceGrant
+from workspaces.models import Artifact, Workspace, WorkspaceGrant
 
 
 def organization_of(workspace_id: str) -> str | None:
@@ -46,6 +50,29 @@ def workspaces_of(user_id: str, *, among: frozenset[str] | None = None) -> list[
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rooms:
+    """What a person finds of one of their organizations: workspaces, oldest first."""
+
+    organization: Organization
+    workspaces: tuple[Workspace, ...]
+    can_manage: bool
+
+
+def rooms_of(user_id: str, *, among: frozenset[str] | None = None) -> list[Rooms]:
+    """All that the person can go to, organization by organization (`among` these)."""
+    found = []
+    mine = organizations_of(user_id, among=among)
+    for organization in Organization.objects.in_bulk(mine).values():
+        actor = find_actor(user_id, organization.pk)
+        if actor is not None:
+            with organization_scope(organization.pk):
+                rooms = tuple(visible_workspaces(actor))
+            can_manage = actor.can(Permission.WORKSPACE_CREATE)
+            found.append(Rooms(organization=organization, workspaces=rooms, can_manage=can_manage))
+    return sorted(found, key=lambda rooms: rooms.organization.name.casefold())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reach:
     """Somebody who gets into a workspace: as what, and what lets them in."""
 
@@ -58,16 +85,46 @@ class Reach:
 
 def who_reaches(workspace: Workspace) -> list[Reach]:
     """Every active member who can look into the workspace, by name."""
-    grants = list(workspace.grants.select_related("team", "membership__user"))
+    return reaches_of([workspace])[workspace.pk]
+
+
+def reaches_of(workspaces: list[Workspace]) -> dict[str, list[Reach]]:
+    """The same for several workspaces of one organization, with as few queries."""
+    if not workspaces:
+        return {}
+    grants = list(
+        WorkspaceGrant.objects.filter(workspace__in=workspaces)
+        .select_related("team", "membership__user")
+        .order_by("id")
+    )
     teams: dict[int, set[str]] = {}
-    members = TeamMember.objects.filter(team_id__in=[g.team_id for g in grants if g.team_id])
+    members = TeamMember.objects.filter(team_id__in={g.team_id for g in grants if g.team_id})
     for membership_id, team_id in members.values_list("membership_id", "team_id"):
         teams.setdefault(membership_id, set()).add(team_id)
-    found = (
-        _reach(workspace, membership, grants, teams.get(membership.pk, set()))
-        for membership in active_members(workspace.organization_id)
-    )
-    return [reach for reach in found if Permission.OUTPUT_VIEW in reach.rights]
+    everybody = active_members(workspaces[0].organization_id)
+    return {
+        workspace.pk: [
+            reach
+            for member in everybody
+            if Permission.OUTPUT_VIEW
+            in (reach := _reach(workspace, member, grants, teams.get(member.pk, set()))).rights
+        ]
+        for workspace in workspaces
+    }
+
+
+def reaches_of_member(
+    member: Membership, workspaces: Sequence[Workspace]
+) -> list[tuple[Workspace, Reach]]:
+    """Which of the workspaces the member can look into, and what lets them in."""
+    if not member.user.is_active:
+        return []
+    teams = set(TeamMember.objects.filter(membership=member).values_list("team_id", flat=True))
+    grants: dict[str, list[WorkspaceGrant]] = {}
+    for grant in WorkspaceGrant.objects.filter(workspace__in=workspaces).select_related("team"):
+        grants.setdefault(grant.workspace_id, []).append(grant)
+    found = [(w, _reach(w, member, grants.get(w.pk, []), teams)) for w in workspaces]
+    return [(w, reach) for w, reach in found if Permission.OUTPUT_VIEW in reach.rights]
 
 
 def _reach(
@@ -75,9 +132,59 @@ def _reach(
 ) -> Reach:
     role = Role(member.role)
     is_in = role in REACH_ALL or not workspace.is_restricted
-    mine = tuple(g for g in grants if g.membership_id == member.pk or g.team_id in teams)
+    mine = tuple(
+        grant
+        for grant in grants
+        if grant.workspace_id == workspace.pk
+        and (grant.membership_id == member.pk or grant.team_id in teams)
+    )
     rights = ROLE_PERMISSIONS[role] if is_in else ROLE_PERMISSIONS[role] - IN_WORKSPACE
     if role not in REACH_ALL:
         rights = rights.union(*(GRANTED[WorkspaceRole(grant.role)] for grant in mine))
     by_role = is_in and Permission.OUTPUT_VIEW in ROLE_PERMISSIONS[role]
     return Reach(user=member.user, role=role, by_role=by_role, grants=mine, rights=rights)
+
+
+def grants_in(workspace: Workspace) -> list[WorkspaceGrant]:
+    """Who was let in, teams first, then members by name."""
+    grants = workspace.grants.select_related("team", "membership__user")
+    return sorted(grants, key=lambda g: (g.team is None, _grantee_name(g).casefold()))
+
+
+def _grantee_name(grant: WorkspaceGrant) -> str:
+    if grant.team is not None:
+        return grant.team.name
+    return grant.membership.user.shown_name if grant.membership else ""
+
+
+def open_workspaces(organization_id: str) -> list[Workspace]:
+    """All workspaces of the organization but the deleted, oldest first: for those who lead it."""
+    rooms = Workspace.objects.filter(organization_id=organization_id, deleted_at=None)
+    return list(rooms.select_related("organization").order_by("id"))
+
+
+def deleted_workspaces(organization_id: str) -> list[Workspace]:
+    """Those that can still be brought back, the last deleted first."""
+    deleted = Workspace.objects.filter(
+        organization_id=organization_id, destroy_at__gt=timezone.now()
+    )
+    # An emptied key is one that is being destroyed.
+    return [w for w in deleted.order_by("-deleted_at") if w.wrapped_key]
+
+
+def bytes_in(workspaces: list[Workspace]) -> dict[str, int]:
+    """What each workspace's stored objects take, in bytes."""
+    stored = Artifact.objects.filter(workspace__in=workspaces).values_list("workspace_id")
+    return dict(stored.annotate(total=Sum("sealed_bytes")))
+
+
+def who_can_be_let_in(workspace: Workspace) -> tuple[list[Membership], list[Team]]:
+    """Members and teams of the organization that have no grant there yet, by name."""
+    grants = WorkspaceGrant.objects.filter(workspace=workspace)
+    members = set(grants.exclude(membership=None).values_list("membership_id", flat=True))
+    teams = grants.exclude(team=None).values_list("team_id", flat=True)
+    others = Team.objects.filter(organization_id=workspace.organization_id).exclude(pk__in=teams)
+    return (
+        [m for m in active_members(workspace.organization_id) if m.pk not in members],
+        sorted(others, key=lambda team: team.name.casefold()),
+    )

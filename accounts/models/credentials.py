@@ -47,7 +47,8 @@ class ApiToken(models.Model):
 class Invitation(models.Model):
     """A letter to somebody who is not a member yet. Its link holds once, until `expires_at`.
 
-    Sending it again makes a new link, and the one before holds no more.
+    Sending it again makes a new link, and the one before holds no more. `mail_id` is the last
+    letter's, empty for a link that was passed on by hand.
     """
 
     id = IdField(prefix="inv")
@@ -57,6 +58,7 @@ class Invitation(models.Model):
     team = models.ForeignKey(Team, null=True, on_delete=models.SET_NULL, related_name="+")
     token_hash = models.CharField(max_length=64, unique=True)
     invited_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    mail_id = models.CharField(max_length=30, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     sent_at = models.DateTimeField()
     expires_at = models.DateTimeField()

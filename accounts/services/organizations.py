@@ -44,7 +44,7 @@ def create_organization(*, user_id: str, name: str, address: str = "") -> Organi
     """
     if not may_create_organization(user_id):
         raise ForbiddenError(permission=Permission.ORGANIZATION_MANAGE.value)
-    organization = Organization.objects.create(name=_checked_name(name))
+    organization = Organization.objects.create(name=checked_name(name))
     Membership.objects.create(user_id=user_id, organization=organization, role=Role.OWNER.value)
     owner = Actor.of(user_id, organization.pk, Role.OWNER, address=address)
     with organization_scope(organization.pk):
@@ -62,7 +62,7 @@ def change_organization(
         InvalidInputError: the name or the length of a session cannot be.
     """
     actor.require(Permission.ORGANIZATION_MANAGE)
-    name = _checked_name(name)
+    name = checked_name(name)
     _check_hours(rules.session_hours)
     wanted = {
         "name": name,
@@ -80,7 +80,12 @@ def change_organization(
     return True
 
 
-def _checked_name(name: str) -> str:
+def checked_name(name: str) -> str:
+    """The name as it is stored.
+
+    Raises:
+        InvalidInputError: it is empty or too long.
+    """
     name = name.strip()
     if 1 <= len(name) <= NAME_MAX:
         return name

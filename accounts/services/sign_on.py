@@ -93,7 +93,8 @@ def switch_provider(*, actor: Actor, row: IdentityProvider, is_active: bool) -> 
         return
     row.is_active = is_active
     row.save(update_fields=["is_active"])
-    record_event(actor, f"sign_on.switched_{'on' if is_active else 'off'}", row.pk)
+    action = "sign_on.switched_on" if is_active else "sign_on.switched_off"
+    record_event(actor, action, row.pk)
     _drop_demand(actor, row.organization)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -11,15 +10,15 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from accounts.actors import Actor
-from accounts.models import ApiToken, Membership
+from accounts.models import ApiToken, Membership, User
 from accounts.roles import Permission, Role, may_give
 from accounts.services.audit import record_event
 from accounts.token_limits import NO_LIMITS, Limits, find_problems
+from accounts.token_text import can_be_token, new_text
 from studio.core.errors import ConflictError, InvalidInputError, NotFoundError
 
-# Secret scanners find a leaked token by this and by its length.
-PREFIX = "stu_"
 SHOWN = 10
+TOKENS_LISTED = 100
 OVERLAP = timedelta(hours=24)
 _LAST_USED_EVERY = timedelta(minutes=1)
 
@@ -27,11 +26,6 @@ _LAST_USED_EVERY = timedelta(minutes=1)
 def hash_token(token: str) -> str:
     """A token has 256 random bits, so one fast hash is enough; there is nothing to guess."""
     return hashlib.sha256(token.encode()).hexdigest()
-
-
-def new_text() -> str:
-    """The text of a new token: 256 random bits."""
-    return PREFIX + secrets.token_urlsafe(32)
 
 
 @transaction.atomic
@@ -63,7 +57,7 @@ def create_token(
         requests_per_minute=limits.requests_per_minute,
         expires_at=limits.expires_at,
     )
-    record_event(actor, "token.created", token.pk)
+    record_event(actor, "token.created", token.pk, _codes(token, actor))
     return token, plain
 
 
@@ -76,6 +70,7 @@ def rotate_token(
     Raises:
         NotFoundError: it is not theirs to rotate, or no longer live.
         ConflictError: it has a successor already.
+        InvalidInputError: it may do more than the token through which they ask.
     """
     old = _manageable(actor).select_for_update().filter(pk=token_id, revoked_at=None).first()
     now = timezone.now()
@@ -83,6 +78,10 @@ def rotate_token(
         raise NotFoundError(noun="token")
     if old.successor_id is not None:
         raise ConflictError(what="This token was replaced already. Rotate its successor.")
+    if actor.token_id:  # it is told the successor's text, so it would take what it was not given
+        problems = find_problems(old.name, limits_of(old), actor=actor, now=now)
+        if problems:
+            raise InvalidInputError(problems)
     plain = new_text()
     fresh = ApiToken.objects.create(
         user_id=old.user_id,
@@ -116,24 +115,67 @@ def revoke_token(*, actor: Actor, token_id: str) -> None:
         record_event(actor, "token.revoked", token_id)
 
 
+def limits_of(token: ApiToken) -> Limits:
+    """What a token was limited to; its end is not among it, since a successor has its own."""
+    return Limits(
+        scopes=None if token.scopes is None else frozenset(token.scopes),
+        workspace_ids=frozenset(token.workspace_ids),
+        requests_per_minute=token.requests_per_minute,
+    )
+
+
+def _codes(token: ApiToken, actor: Actor) -> dict[str, object]:
+    """What the audit log keeps of a new token: whose it is, and its limits."""
+    codes: dict[str, object] = {"scopes": token.scopes or "all"}
+    if token.user_id != actor.user_id:
+        codes["user"] = token.user_id
+    if token.workspace_ids:
+        codes["workspaces"] = token.workspace_ids
+    if token.requests_per_minute:
+        codes["requests_per_minute"] = token.requests_per_minute
+    if token.expires_at:
+        codes["expires_at"] = token.expires_at.isoformat(timespec="seconds")
+    return codes
+
+
+def get_service_account(actor: Actor, user_id: str) -> User:
+    """A service account whose tokens the actor may make.
+
+    Raises:
+        ForbiddenError: they manage none.
+        NotFoundError: there is none of that id, or its role is higher than they may give.
+    """
+    actor.require(Permission.SERVICE_ACCOUNT_MANAGE)
+    service = (
+        Membership.objects.select_related("user")
+        .filter(user_id=user_id, organization_id=actor.organization_id, user__is_service=True)
+        .first()
+    )
+    # Its token would be a way to a higher role than the actor's own.
+    if service is None or not may_give(actor.role, Role(service.role)):
+        raise NotFoundError(noun="service account")
+    return service.user
+
+
+def tokens_of(user_id: str, organization_id: str) -> list[ApiToken]:
+    """A user's tokens in an organization: those that work first, then the newest."""
+    now = timezone.now()
+    tokens = ApiToken.objects.filter(user_id=user_id, organization_id=organization_id)
+    newest = list(tokens.order_by("-id")[:TOKENS_LISTED])
+    return sorted(newest, key=lambda token: not is_live(token, now))
+
+
 def _owner(actor: Actor, user_id: str) -> str:
     if user_id in ("", actor.user_id):
         actor.require(Permission.TOKEN_MANAGE_OWN)
         return actor.user_id
-    actor.require(Permission.SERVICE_ACCOUNT_MANAGE)
-    service = Membership.objects.filter(
-        user_id=user_id, organization_id=actor.organization_id, user__is_service=True
-    ).first()
-    # Its token would be a way to a higher role than the actor's own.
-    if service is None or not may_give(actor.role, Role(service.role)):
-        raise NotFoundError(noun="service account")
-    return user_id
+    return get_service_account(actor, user_id).pk
 
 
 def _manageable(actor: Actor) -> QuerySet[ApiToken]:
     """The actor's own tokens and, if they manage those, service accounts'."""
     tokens = ApiToken.objects.filter(organization_id=actor.organization_id)
-    whose = Q(user_id=actor.user_id)
+    whose = Q(user_id=actor.user_id if actor.can(Permission.TOKEN_MANAGE_OWN) else "")
     if actor.can(Permission.SERVICE_ACCOUNT_MANAGE):
         given = [role.value for role in Role if may_give(actor.role, role)]
         theirs = Membership.objects.filter(
@@ -148,12 +190,19 @@ def is_expired(token: ApiToken, now: datetime) -> bool:
     return token.expires_at is not None and token.expires_at <= now
 
 
+def is_live(token: ApiToken, now: datetime) -> bool:
+    """Whether it still opens anything."""
+    return token.revoked_at is None and not is_expired(token, now)
+
+
 def find_token(plain: str) -> ApiToken | None:
     """The live token with this text. Notes its use, at most once a minute."""
+    if not can_be_token(plain):
+        return None
     now = timezone.now()
-    live = ApiToken.objects.filter(token_hash=hash_token(plain), revoked_at=None)
-    token = live.select_related("user", "organization").first()
-    if token is None or is_expired(token, now):
+    found = ApiToken.objects.filter(token_hash=hash_token(plain))
+    token = found.select_related("user", "organization").first()
+    if token is None or not is_live(token, now):
         return None
     if token.last_used_at is None or now - token.last_used_at > _LAST_USED_EVERY:
         ApiToken.objects.filter(pk=token.pk).update(last_used_at=now)

@@ -4,7 +4,7 @@ vi.mock("htmx.org", () => ({ default: { process: vi.fn() } })); // needs more of
 
 import "./gallery-panel";
 import { emit } from "../lib/dom";
-import { mount, playServer, press, roomHtml, settle, tileHtml } from "../test/pages";
+import { mount, playServer, press, record, roomHtml, settle, tileHtml } from "../test/pages";
 
 const FACTS = (total: number, trash: number): string => `<div data-gallery-facts data-total="${total}" data-trash="0" data-trash-total="${trash}"></div>`;
 const text = (name: string): string => document.querySelector(`[data-part="${name}"]`)?.textContent ?? "";
@@ -95,4 +95,71 @@ test("arrow keys walk; there is one stop in the tab order", () => {
   expect(frame("a").tabIndex).toBe(0);
   expect(frame("c").tabIndex).toBe(-1);
   expect(press("ArrowRight", frame("a")).defaultPrevented).toBe(false);
+});
+
+const FILTERS = `<select id="gallery-project" data-part="project"><option value="">All pictures</option><option value="prj_1">Spring</option></select>
+  <a data-part="share" href="/w/w/shares/new">Share</a><input type="search" data-part="search">`;
+const tiles = (html: string, attributes: string): string => html.replace("<job-tile ", `<job-tile ${attributes} `);
+
+/** The gallery again, with its chooser and its search box. */
+function mountFiltered(): void {
+  localStorage.clear();
+  mount(roomHtml("").replace(
+    '<div id="gallery" data-trash="0"></div>',
+    `<gallery-panel data-url="/gallery" data-trash-url="/gallery?trash=1">${FILTERS}<span data-part="total"></span>
+     <div id="gallery" data-trash="0">${tileHtml({ job: "a", status: "succeeded" })}${FACTS(1, 0)}</div><p data-part="empty"></p></gallery-panel>`,
+  ));
+}
+
+function choose(value: string): void {
+  const select = document.querySelector('[data-part="project"]') as HTMLSelectElement;
+  select.value = value;
+  select.dispatchEvent(new Event("change", { bubbles: true }));
+}
+
+test("a chosen project is told to the page, remembered by its id, and filters what messages bring", async () => {
+  mountFiltered();
+  const heard = record<{ id: string; name: string }>("studio:project");
+  const log = playServer(() => ({ body: tiles(tileHtml({ job: "in", status: "succeeded" }), 'data-project="prj_1"') + FACTS(1, 0) }));
+  choose("prj_1");
+  await settle();
+  expect(heard).toEqual([{ id: "prj_1", name: "Spring" }]);
+  expect(new URLSearchParams(log[0]?.body).get("project")).toBe("prj_1");
+  expect(visible()).toEqual(["in"]);
+  expect(JSON.stringify({ ...localStorage })).not.toContain("Spring");
+  expect((document.querySelector('[data-part="share"]') as HTMLAnchorElement).search).toBe("?project=prj_1");
+  document.getElementById("gallery")?.insertAdjacentHTML("afterbegin", tileHtml({ job: "other" }) + tiles(tileHtml({ job: "new" }), 'data-project="prj_1"'));
+  await settle();
+  expect(visible()).toEqual(["new", "in"]);
+  choose("");
+  await settle();
+  expect(log.at(-1)).toMatchObject({ method: "GET", url: "/gallery" });
+});
+
+test("a search is posted, never put into an address, and keeps to what was found", async () => {
+  mountFiltered();
+  const log = playServer(() => ({ body: tiles(tileHtml({ job: "found", status: "succeeded" }), "data-found") + FACTS(1, 0) }));
+  const search = document.querySelector('[data-part="search"]') as HTMLInputElement;
+  search.value = "secret words";
+  press("Enter", search);
+  await settle();
+  expect(log[0]).toMatchObject({ method: "POST", url: "/gallery" });
+  expect(new URLSearchParams(log[0]?.body).get("q")).toBe("secret words");
+  document.getElementById("gallery")?.insertAdjacentHTML("afterbegin", tileHtml({ job: "stranger" }));
+  await settle();
+  expect(visible()).toEqual(["found"]);
+  expect(document.getElementById("live")?.textContent).toBe("1 picture found.");
+});
+
+test("a picture that was put elsewhere leaves the project that is shown", async () => {
+  mountFiltered();
+  let body = tiles(tileHtml({ job: "in", status: "succeeded" }), 'data-project="prj_1"');
+  playServer(() => ({ body }));
+  choose("prj_1");
+  await settle();
+  body = "";
+  emit("studio:output-placed", { output: "out_in_0", project: "" });
+  await settle();
+  expect(visible()).toEqual([]);
+  expect(text("empty")).toBe("Nothing is in this project yet.");
 });

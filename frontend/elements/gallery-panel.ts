@@ -2,10 +2,14 @@
 
 import htmx from "htmx.org";
 
-import { emit, listen, parseFragment, part } from "../lib/dom";
+import { announce, emit, listen, parseFragment, part, plural } from "../lib/dom";
 import { type Answer, ask } from "../lib/http";
+import { chosenProject, recallProject, rememberProject } from "../lib/project";
+import { roomAddresses } from "../lib/room";
 import { board } from "../lib/tile-board";
 import { JobTile } from "./job-tile";
+
+const TYPING_PAUSE = 300;
 
 export class GalleryPanel extends HTMLElement {
   /** Pictures that left while this page is open: a restored one comes back at once. */
@@ -15,6 +19,7 @@ export class GalleryPanel extends HTMLElement {
   private total: number | null = null;
   private inTrash: number | null = null;
   private observer: MutationObserver | null = null;
+  private typing: ReturnType<typeof setTimeout> | undefined;
   private stop: (() => void)[] = [];
 
   connectedCallback(): void {
@@ -27,11 +32,10 @@ export class GalleryPanel extends HTMLElement {
     this.stop = [
       listen("studio:output-gone", ({ output }) => this.moved(output, true)),
       listen("studio:output-restored", ({ output }) => this.moved(output, false)),
-      listen("studio:output-made", () => {
-        if (this.total !== null) this.total += 1;
-        this.changed();
-      }),
+      listen("studio:output-placed", ({ output, project }) => this.placed(output, project)),
+      listen("studio:output-made", ({ output }) => this.made(output)),
     ];
+    this.startFilters();
     this.observer = new MutationObserver(() => this.changed());
     this.observer.observe(this.grid, { childList: true, subtree: true });
     this.changed();
@@ -40,6 +44,45 @@ export class GalleryPanel extends HTMLElement {
   disconnectedCallback(): void {
     this.observer?.disconnect();
     for (const stop of this.stop) stop();
+    clearTimeout(this.typing);
+  }
+
+  private startFilters(): void {
+    const { workspace } = roomAddresses();
+    part(this, "project")?.addEventListener("change", () => {
+      rememberProject(workspace, this.project);
+      this.choose();
+    });
+    const search = part<HTMLInputElement>(this, "search");
+    search?.addEventListener("input", () => {
+      clearTimeout(this.typing);
+      this.typing = setTimeout(() => void this.show(this.isTrash), TYPING_PAUSE);
+    });
+    search?.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter") return;
+      clearTimeout(this.typing);
+      void this.show(this.isTrash);
+    });
+    if (recallProject(workspace)) this.choose();
+  }
+
+  private choose(): void {
+    emit("studio:project", chosenProject());
+    const share = part<HTMLAnchorElement>(this, "share");
+    if (share) share.search = this.project ? `?project=${encodeURIComponent(this.project)}` : "";
+    void this.show(this.isTrash);
+  }
+
+  private get project(): string {
+    return part<HTMLSelectElement>(this, "project")?.value ?? "";
+  }
+
+  private get query(): string {
+    return part<HTMLInputElement>(this, "search")?.value.trim() ?? "";
+  }
+
+  private get isFiltered(): boolean {
+    return this.project !== "" || this.query !== "";
   }
 
   get isTrash(): boolean {
@@ -64,7 +107,7 @@ export class GalleryPanel extends HTMLElement {
     let answer: Answer;
     do {
       mine.isStale = false;
-      answer = await ask((trash ? this.dataset.trashUrl : this.dataset.url) ?? "");
+      answer = await this.fetch(trash);
     } while (mine.isStale);
     if (this.showing !== mine) return; // another press came after this one
     this.showing = null;
@@ -80,6 +123,37 @@ export class GalleryPanel extends HTMLElement {
     this.querySelector('[data-action="toggle-trash"]')?.setAttribute("aria-pressed", String(trash));
     this.readFacts();
     this.changed();
+    if (this.query) announce(`${plural((trash ? this.inTrash : this.total) ?? 0, "picture")} found.`);
+  }
+
+  /** Words of prompts are posted: they belong in no address. */
+  private fetch(trash: boolean): Promise<Answer> {
+    if (!this.isFiltered) return ask((trash ? this.dataset.trashUrl : this.dataset.url) ?? "");
+    const body = new URLSearchParams({ q: this.query, project: this.project, trash: trash ? "1" : "" });
+    return ask(this.dataset.url ?? "", { method: "POST", body });
+  }
+
+  private made(output: string): void {
+    const tile = this.tiles.find((other) => other.output === output);
+    const counts = !this.isFiltered || (tile !== undefined && !this.isStranger(tile));
+    if (counts && this.total !== null) this.total += 1;
+    this.changed();
+  }
+
+  /** A picture was put into another project: it leaves what does not show that one. */
+  private placed(output: string, project: string): void {
+    const tile = this.tiles.find((other) => other.output === output);
+    if (!this.project || this.isTrash) {
+      if (tile) tile.dataset.project = project;
+      return;
+    }
+    void this.show(false);
+  }
+
+  /** What a message brings may not be what is looked for here. */
+  private isStranger(tile: JobTile): boolean {
+    if (this.query && tile.dataset.found === undefined) return true;
+    return this.project !== "" && tile.dataset.project !== this.project;
   }
 
   /** A picture went to the trash or came back, here or in another tab. */
@@ -142,7 +216,7 @@ export class GalleryPanel extends HTMLElement {
     const seen = new Set<string>();
     for (const tile of this.grid.querySelectorAll<JobTile>("job-tile")) {
       const name = `${tile.job}/${tile.index}`;
-      if (seen.has(name)) tile.remove();
+      if (seen.has(name) || (!this.showing && this.isStranger(tile))) tile.remove();
       seen.add(name);
     }
   }
@@ -153,7 +227,7 @@ export class GalleryPanel extends HTMLElement {
     const empty = part(this, "empty");
     if (empty) {
       empty.hidden = tiles.length > 0;
-      empty.textContent = this.isTrash ? "The trash is empty." : "Pictures land here, newest first.";
+      empty.textContent = this.emptySentence();
     }
     const note = part(this, "trash-note");
     if (note) note.hidden = !this.isTrash || tiles.length === 0;
@@ -164,6 +238,12 @@ export class GalleryPanel extends HTMLElement {
     const total = part(this, "total");
     if (total) total.textContent = this.isTrash ? String(this.inTrash || "") : String(this.total || "");
     if (!tiles.some((tile) => tile.querySelector('.tile__frame[tabindex="0"]'))) this.rove(tiles[0] ?? null);
+  }
+
+  private emptySentence(): string {
+    if (this.query) return "No picture was made with all of these words. Whole words are compared.";
+    if (this.project) return this.isTrash ? "Nothing of this project is in the trash." : "Nothing is in this project yet.";
+    return this.isTrash ? "The trash is empty." : "Pictures land here, newest first.";
   }
 
   /** One stop in the tab order; arrow keys do the rest. */

@@ -8,7 +8,7 @@ import { jobAddress } from "../lib/room";
 
 /** How long a preview waits for its picture to load before it gives way. */
 const HANDOVER_MS = 4_000;
-const KEPT = new Set(["class", "style", "data-large"]);
+const KEPT = new Set(["data-found", "class", "style", "data-large"]);
 
 export class JobTile extends HTMLElement {
   private preview: HTMLImageElement | null = null;

@@ -87,3 +87,24 @@ test("keys are free again when the picture is closed", () => {
   viewer().remove();
   expect(press("z").defaultPrevented).toBe(false);
 });
+
+test("a picture is put into a project; what is refused is taken back", async () => {
+  const host = document.getElementById("viewer") as HTMLElement;
+  host.innerHTML = HTML.replace('data-trash="/trash"', 'data-trash="/trash" data-place="/place"').replace(
+    "<p data-part", '<select data-part="project"><option value="">None</option><option value="prj_1">Spring</option></select><p data-part',
+  );
+  const placed = record<{ output: string; project: string }>("studio:output-placed");
+  const select = host.querySelector("select") as HTMLSelectElement;
+  const choose = async (value: string): Promise<void> => {
+    select.value = value;
+    select.dispatchEvent(new Event("change", { bubbles: true }));
+    await settle();
+  };
+  await choose("prj_1");
+  expect(log.at(-1)).toMatchObject({ url: "/place", method: "POST", body: "project=prj_1" });
+  expect(placed).toEqual([{ output: "out_1", project: "prj_1" }]);
+  playServer(() => ({ status: 404 }));
+  await choose("");
+  expect(select.value).toBe("prj_1");
+  expect(host.querySelector('[data-part="error"]')?.textContent).toContain("no longer there");
+});

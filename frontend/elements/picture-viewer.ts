@@ -11,7 +11,11 @@ export class PictureViewer extends HTMLElement {
   private isActual = false;
   private stop: (() => void)[] = [];
   private observer: ResizeObserver | null = null;
+  private placed: string | null = null;
   private readonly clickedListener = (event: Event): void => this.clicked(event);
+  private readonly changedListener = (event: Event): void => {
+    if (event.target instanceof HTMLSelectElement) void this.place(event.target);
+  };
 
   connectedCallback(): void {
     // Enlarged, the focused picture is scrolled by the arrow keys.
@@ -40,6 +44,7 @@ export class PictureViewer extends HTMLElement {
       }),
     ];
     this.addEventListener("click", this.clickedListener);
+    this.addEventListener("change", this.changedListener);
     this.applySurround(String(readSetting("surround") ?? "room"));
     this.applyInfo(readSetting("viewer-info") !== false);
     this.applyZoom();
@@ -54,6 +59,7 @@ export class PictureViewer extends HTMLElement {
     for (const stop of this.stop) stop();
     this.observer?.disconnect();
     this.removeEventListener("click", this.clickedListener);
+    this.removeEventListener("change", this.changedListener);
   }
 
   private get inRoom(): boolean {
@@ -113,6 +119,23 @@ export class PictureViewer extends HTMLElement {
         void this.trashOrRestore();
         break;
     }
+  }
+
+  /** Put the picture into the chosen project; what the server refuses is taken back. */
+  private async place(select: HTMLSelectElement): Promise<void> {
+    const project = select.value;
+    const before = this.placed ?? [...select.options].find((option) => option.defaultSelected)?.value ?? "";
+    const name = select.selectedOptions[0]?.textContent?.trim() ?? "";
+    this.say("");
+    const answer = await ask(this.dataset.place ?? "", { method: "POST", body: new URLSearchParams({ project }) });
+    if (answer.kind === "ok") {
+      this.placed = project;
+      announce(project ? `The picture is in ${name}.` : "The picture is in no project.");
+      emit("studio:output-placed", { output: this.dataset.output ?? "", project });
+      return;
+    }
+    select.value = before;
+    this.say(answer.kind === "failed" ? answer.message : answer.problems.map((problem) => problem.message).join(" "));
   }
 
   private async use(which: ParameterPart): Promise<void> {

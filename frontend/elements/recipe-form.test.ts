@@ -128,3 +128,17 @@ test("the second press of a double click is ignored", () => {
   button.dispatchEvent(second);
   expect(second.defaultPrevented).toBe(true);
 });
+
+test("the form says into which project it makes, and sends it; a draft does not keep it", async () => {
+  mount(roomHtml("", FORM.replace('<div data-part="problems">', '<input type="hidden" name="project"><p data-part="into" hidden><b data-part="into-name"></b></p><div data-part="problems">')
+    + '<select id="gallery-project"><option value="">All</option><option value="prj_1">Spring</option></select>'));
+  const into = document.querySelector('[data-part="into"]') as HTMLElement;
+  expect(into.hidden).toBe(true);
+  (document.getElementById("gallery-project") as HTMLSelectElement).value = "prj_1";
+  emit("studio:project", { id: "prj_1", name: "Spring" });
+  expect([into.hidden, text("into-name")]).toEqual([false, "Spring"]);
+  await form().send();
+  const sent = log.filter((asked) => asked.method === "POST").at(-1);
+  expect(new URLSearchParams(sent?.body).get("project")).toBe("prj_1");
+  expect(recallRecipe("w", "job_new")).not.toHaveProperty("project");
+});

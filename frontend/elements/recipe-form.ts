@@ -4,6 +4,7 @@ import { announce, emit, isMac, listen, type ParameterPart, type Parameters, par
 import { formValues, loadDraft, recallRecipe, rememberRecipe, saveDraft } from "../lib/drafts";
 import { ask, type FieldProblem } from "../lib/http";
 import { bindKeys } from "../lib/keys";
+import { chosenProject } from "../lib/project";
 import { fetchParameters } from "../lib/outputs";
 import { randomUuid } from "../lib/random";
 import { jobAddress, roomAddresses } from "../lib/room";
@@ -59,6 +60,7 @@ export class RecipeForm extends HTMLElement {
         if (submit) void this.send();
         else emit("studio:view", { view: "recipe" });
       }),
+      listen("studio:project", () => this.showProject()),
       listen("studio:use-job", ({ job, submit }) => void this.useJob(job, submit)),
       listen("studio:agents", ({ warm, connected, digests }) => {
         this.dataset.warm = String(warm);
@@ -69,6 +71,7 @@ export class RecipeForm extends HTMLElement {
     ];
     const shortcut = part(this, "shortcut");
     if (shortcut) shortcut.textContent = isMac ? "⌘ ↵" : "Ctrl ↵";
+    this.showProject();
     const draft = loadDraft(workspace);
     if (draft) this.fill(draft);
     const pending = readPrivate("tab", "pending") as { values: Parameters; part: ParameterPart } | null;
@@ -87,14 +90,31 @@ export class RecipeForm extends HTMLElement {
     return form;
   }
 
+  private get project(): string {
+    return this.form.querySelector<HTMLInputElement>('input[name="project"]')?.value ?? "";
+  }
+
+  /** Say where new pictures go. */
+  private showProject(): void {
+    const { id, name } = chosenProject();
+    const field = this.form.querySelector<HTMLInputElement>('input[name="project"]');
+    if (field) field.value = id;
+    const into = part(this, "into");
+    const shown = part(this, "into-name");
+    if (into) into.hidden = !id;
+    if (shown) shown.textContent = name;
+  }
+
   /** Send the form; the server's answer decides what becomes of it, and nothing typed is ever lost. */
   async send(): Promise<void> {
     if (this.isSending) return;
     const values = formValues(this.form);
-    const asText = JSON.stringify(values);
+    const project = this.project;
+    const asText = JSON.stringify([values, project]);
     const key = this.unanswered?.values === asText ? this.unanswered.key : randomUuid();
     const body = new URLSearchParams(Object.entries(values).map(([name, value]) => [name, String(value ?? "")]));
     body.set("idempotency_key", key);
+    if (project) body.set("project", project);
     this.busy(true);
     clearProblems(this);
     const answer = await ask(this.form.action, { method: "POST", body });

@@ -8,6 +8,8 @@ export interface StudioEvents {
   "studio:job-finished": { job: string; outputs: string[] };
   "studio:output-made": { output: string };
   "studio:output-gone": { output: string };
+  "studio:output-placed": { output: string; project: string };
+  "studio:project": { id: string; name: string };
   "studio:output-restored": { output: string };
   "studio:show-job": { job: string; byUser: boolean };
   "studio:submitted": { job: string; rerun: boolean };

@@ -12,7 +12,6 @@ import random
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import allauth
@@ -56,6 +55,9 @@ settings.configure(
 django.setup()
 
 from django.template import engines  # noqa: E402 - needs the settings above
+
+from accounts.roles import ROLE_PERMISSIONS, Role  # noqa: E402 - see above
+from accounts.token_forms import TokenForm  # noqa: E402 - see above
 
 EXAMPLES = [
     "A lighthouse at dusk, long exposure",
@@ -294,26 +296,25 @@ class LoginForm(forms.Form):
 def tokens_context() -> dict[str, Any]:
     """The page of API tokens."""
     now = datetime.now(UTC)
-    shared = {"last_used_at": None, "expires_at": None, "is_revoked": False, "created_at": now}
+    shared = {"last_used_at": None, "expires_at": None, "requests_per_minute": None}
+    farm = {**shared, "id": "tok_1", "name": "Render farm script", "prefix": "stu_01JD8"}
+    old = {**shared, "id": "tok_2", "name": "Old notebook", "prefix": "stu_01JA2"}
+    workspaces = [("wsp_1", "Title sequences")]
     return {
         "user_email": "alice@northlight.example",
-        "new_token": "stu_01JD8ZK5W3N4Q7R2T9V6XMHYBC_c2VjcmV0LXZhbHVl",
+        "chosen": "org_1",
+        "organizations": [],
+        "here": "/settings/tokens",
+        "is_own": True,
+        "reveal": {"plain": "stu_01JD8ZK5W3N4Q7R2T9V6XMHYBC_c2VjcmV0LXZhbHVl"},
         "tokens": [
             {
-                **shared,
-                "id": "tok_1",
-                "name": "Render farm script",
-                "prefix": "stu_01JD8",
-                "last_used_at": now - timedelta(hours=3),
+                "token": {**farm, "created_at": now, "last_used_at": now - timedelta(hours=3)},
+                "is_live": True,
+                "scopes": "Make pictures",
+                "workspaces": ["Title sequences"],
             },
-            {
-                **shared,
-                "id": "tok_2",
-                "name": "Old notebook",
-                "prefix": "stu_01JA2",
-                "is_revoked": True,
-            },
+            {"token": {**old, "created_at": now}, "is_live": False, "is_revoked": True},
         ],
-        "form": SimpleNamespace(errors={}),
-        "workspaces": [{"id": "wsp_1", "name": "Title sequences"}],
+        "form": TokenForm(rights=ROLE_PERMISSIONS[Role.ARTIST], workspaces=workspaces),
     }

@@ -11,6 +11,8 @@ from typing import ClassVar
 
 from gpuagent.protocol.taxonomy import Architecture, AssetKind, FileKind
 
+LEASE_SECONDS = 15.0
+
 
 class Message:
     """Base of tagged messages."""
@@ -77,6 +79,7 @@ class Assignment(Message):
 
     `recipe` is what `parse_recipe` reads. `done` lists picture indexes that an earlier attempt
     already stored. `preview_key` seals previews (context kind `preview`, object = attempt id).
+    `lease_seconds` is how long the attempt is the agent's after each heartbeat that names it.
     """
 
     type: ClassVar[str] = "assignment"
@@ -90,6 +93,7 @@ class Assignment(Message):
     preview_key: str
     inputs: tuple[InputRef, ...] = ()
     done: tuple[int, ...] = ()
+    lease_seconds: float = LEASE_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +204,7 @@ class HeldAttempt:
 class Heartbeat(Message):
     """Every few seconds: I live, these models are warm, these attempts are mine.
 
-    `ready` is true once the first warm-up has finished.
+    `ready` is true once the first warm-up has finished; `leaving` once nothing more is taken.
     """
 
     type: ClassVar[str] = "agent.heartbeat"
@@ -208,6 +212,7 @@ class Heartbeat(Message):
     ready: bool
     warm: tuple[str, ...]
     attempts: tuple[HeldAttempt, ...]
+    leaving: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,9 +52,10 @@ class Agent:
         )
         self._client = StudioClient(places, self._http)
         self._engine = self._detect(settings)
-        self._held = HeldAttempts(lease_seconds=settings.lease_seconds)
+        self._held = HeldAttempts()
         self._compute = Compute()
         self._is_ready = False
+        self._is_leaving = False
         sources = Sources(places, self._http)
         self._models = Models(
             FileCache(settings.cache, sources), self._engine, self._compute, on_change=self._poke
@@ -69,7 +70,7 @@ class Agent:
             self._held,
             boot_id=self.boot_id,
             seconds=settings.heartbeat_seconds,
-            condition=lambda: Condition(is_ready=self._is_ready, warm=self._models.warm),
+            condition=self._condition,
             on_unknown=self._register,
             on_preload=self._preloader.want,
         )
@@ -106,6 +107,8 @@ class Agent:
         """Finish pictures in hand if that goes quickly; hand back the rest; leave."""
         began = time.monotonic()
         self._preloader.close()
+        self._is_leaving = True
+        self._heartbeat.poke()
         is_done = self._held.drain(self._settings.drain_seconds)
         if not is_done:
             is_done = self._held.stop_all(_HAND_BACK_SECONDS)
@@ -116,6 +119,11 @@ class Agent:
         self._compute.close()
         self._http.close()
         log_event("agent.left", clean=is_done, seconds=time.monotonic() - began)
+
+    def _condition(self) -> Condition:
+        return Condition(
+            is_ready=self._is_ready, warm=self._models.warm, is_leaving=self._is_leaving
+        )
 
     def _detect(self, settings: Settings) -> Engine:
         return detect_engine(

@@ -124,8 +124,7 @@ class AttemptRunner:
         except MessageInvalidError as error:
             self._tell_finish(held, "failed", attempt_error(error), timings)
             return None
-        held.renew(sent_at)
-        held.is_claimed = True
+        held.lease(sent_at, assignment.lease_seconds)
         timings.measure("claim", sent_at)
         return assignment
 

@@ -20,6 +20,7 @@ class Condition:
 
     is_ready: bool
     warm: tuple[str, ...]
+    is_leaving: bool = False
 
 
 class HeartbeatThread:
@@ -81,6 +82,7 @@ class HeartbeatThread:
                     ready=condition.is_ready,
                     warm=condition.warm,
                     attempts=attempts,
+                    leaving=condition.is_leaving,
                 )
             )
         except (StudioUnreachableError, StaleError, MessageInvalidError) as error:

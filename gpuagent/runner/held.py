@@ -8,8 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from enum import IntEnum
 
-from gpuagent.protocol.messages import HeldAttempt
-from gpuagent.runner.settings import LEASE_SECONDS
+from gpuagent.protocol.messages import LEASE_SECONDS, HeldAttempt
 
 _REMEMBERED = 256
 
@@ -38,13 +37,12 @@ class Held:
         attempt_id: str,
         fence: int,
         *,
-        lease_seconds: float = LEASE_SECONDS,
         now: float | None = None,
     ) -> None:
         self.attempt_id = attempt_id
         self.fence = fence
         self.is_claimed = False
-        self._lease_seconds = lease_seconds
+        self._lease_seconds = LEASE_SECONDS
         self._leased_at = time.monotonic() if now is None else now
         self._reason: Stop | None = None
         self._no_more_pictures = False
@@ -65,6 +63,12 @@ class Held:
     def stop_after_picture(self) -> None:
         """Let the picture in hand be finished, and begin no other."""
         self._no_more_pictures = True
+
+    def lease(self, sent_at: float, seconds: float) -> None:
+        """The studio gave the attempt for `seconds`, in answer to something sent at `sent_at`."""
+        with self._lock:
+            self._leased_at, self._lease_seconds = sent_at, seconds
+        self.is_claimed = True
 
     def renew(self, sent_at: float) -> None:
         """The studio confirmed the lease in answer to something sent at `sent_at`."""
@@ -107,8 +111,7 @@ class Held:
 class HeldAttempts:
     """All held attempts, and the last ones that were: a message may come more than once."""
 
-    def __init__(self, *, lease_seconds: float = LEASE_SECONDS) -> None:
-        self._lease_seconds = lease_seconds
+    def __init__(self) -> None:
         self._held: dict[str, Held] = {}
         self._seen: OrderedDict[tuple[str, int], None] = OrderedDict()
         self._is_draining = False
@@ -122,7 +125,7 @@ class HeldAttempts:
             self._seen[attempt_id, fence] = None
             while len(self._seen) > _REMEMBERED:
                 self._seen.popitem(last=False)
-            held = Held(attempt_id, fence, lease_seconds=self._lease_seconds)
+            held = Held(attempt_id, fence)
             self._held[attempt_id] = held
             return held
 

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-LEASE_SECONDS = 15.0
-
 
 class SettingsInvalidError(ValueError):
     """A variable is missing or cannot be read; names it and says what is accepted."""
@@ -52,7 +50,6 @@ class Settings:
     threads: int | None
     memory_limit_bytes: int | None
     heartbeat_seconds: float
-    lease_seconds: float
     drain_seconds: float
     runtime_image: str
 
@@ -76,7 +73,6 @@ class Settings:
             threads=_integer(environment, "STUDIO_AGENT_THREADS"),
             memory_limit_bytes=_integer(environment, "STUDIO_AGENT_MEMORY_BYTES"),
             heartbeat_seconds=_seconds(environment, "STUDIO_HEARTBEAT_SECONDS", 5.0),
-            lease_seconds=_seconds(environment, "STUDIO_LEASE_SECONDS", LEASE_SECONDS),
             drain_seconds=_seconds(environment, "STUDIO_AGENT_DRAIN_SECONDS", 10.0),
             runtime_image=environment.get("STUDIO_RUNTIME_IMAGE") or "local",
         )

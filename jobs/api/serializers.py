@@ -23,6 +23,9 @@ class JobRequestSerializer(serializers.Serializer[Any]):
     workspace = serializers.CharField(
         required=False, help_text="Default: the first workspace of the token's organization."
     )
+    project = serializers.CharField(
+        required=False, allow_null=True, help_text="What is made goes into this project."
+    )
     prompt = serializers.CharField(max_length=4_000)
     negative_prompt = serializers.CharField(required=False, allow_blank=True)
     model = serializers.CharField(required=False, help_text="Digest from `GET models`.")
@@ -43,6 +46,7 @@ class OutputSerializer(serializers.Serializer[Any]):
 
     id = serializers.CharField()
     job = serializers.CharField()
+    project = serializers.CharField(allow_null=True)
     index = serializers.IntegerField()
     seed = serializers.IntegerField()
     width = serializers.IntegerField()
@@ -83,6 +87,7 @@ class JobSerializer(serializers.Serializer[Any]):
 
     id = serializers.CharField()
     workspace = serializers.CharField()
+    project = serializers.CharField(allow_null=True)
     status = serializers.ChoiceField(choices=[status.value for status in JobStatus])
     recipe = serializers.DictField()
     submitted_at = serializers.DateTimeField()
@@ -145,13 +150,6 @@ class SamplerSerializer(serializers.Serializer[Any]):
     label = serializers.CharField()  # type: ignore[assignment]  # a field of ours, not DRF's option
 
 
-class WorkspaceSerializer(serializers.Serializer[Any]):
-    """A workspace of the token's organization."""
-
-    id = serializers.CharField()
-    name = serializers.CharField()
-
-
 class UploadSerializer(serializers.Serializer[Any]):
     """A stored starting picture; `sha256` goes into a job's `image`."""
 
@@ -189,6 +187,7 @@ def output_json(output: Output) -> dict[str, Any]:
     return {
         "id": output.pk,
         "job": output.job_id,
+        "project": output.project_id,
         "index": output.index,
         "seed": output.seed,
         "width": picture.width,
@@ -224,6 +223,7 @@ def job_json(job: Job) -> dict[str, Any]:
     return {
         "id": job.pk,
         "workspace": job.workspace_id,
+        "project": job.project_id,
         "status": job.status,
         "recipe": open_recipe(job).to_wire(),
         "submitted_at": job.submitted_at,

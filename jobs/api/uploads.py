@@ -13,7 +13,7 @@ from accounts.http import takes_large_body
 from accounts.roles import Permission
 from gpuagent.protocol.recipe import FieldProblem
 from jobs.api import serializers as shapes
-from jobs.api.views import BAD_INPUT, PROBLEM, WORKSPACE, json_object, workspace_of
+from jobs.api.common import BAD_INPUT, PROBLEM, WORKSPACE, json_object, workspace_of
 from studio.core.errors import InvalidInputError
 from workspaces.api import OrganizationView
 from workspaces.models import Artifact

@@ -2,12 +2,24 @@
 
 from django.urls import path
 
-from jobs.api import uploads, views
+from jobs.api import people, projects, shares, uploads, views, workspaces
+
+WORKSPACE = "workspaces/<str:workspace_id>"
 
 urlpatterns = [
     path("models", views.ModelsView.as_view(), name="api-models"),
     path("samplers", views.SamplersView.as_view(), name="api-samplers"),
-    path("workspaces", views.WorkspacesView.as_view(), name="api-workspaces"),
+    path("workspaces", workspaces.WorkspacesView.as_view(), name="api-workspaces"),
+    path(WORKSPACE, workspaces.WorkspaceView.as_view(), name="api-workspace"),
+    path(
+        WORKSPACE + "/restore",
+        workspaces.WorkspaceRestoreView.as_view(),
+        name="api-workspace-restore",
+    ),
+    path(WORKSPACE + "/access", workspaces.WorkspaceAccessView.as_view(), name="api-access"),
+    path(WORKSPACE + "/grants", workspaces.GrantsView.as_view(), name="api-grants"),
+    path(WORKSPACE + "/grants/<str:grant_id>", workspaces.GrantView.as_view(), name="api-grant"),
+    path("organization/export", workspaces.ExportView.as_view(), name="api-export"),
     path("jobs", views.JobsView.as_view(), name="api-jobs"),
     path("jobs/<str:job_id>", views.JobView.as_view(), name="api-job"),
     path("jobs/<str:job_id>/cancel", views.JobCancelView.as_view(), name="api-job-cancel"),
@@ -16,6 +28,31 @@ urlpatterns = [
     path("outputs/<str:output_id>", views.OutputView.as_view(), name="api-output"),
     path("outputs/<str:output_id>/rerun", views.OutputRerunView.as_view(), name="api-rerun"),
     path("outputs/<str:output_id>/restore", views.OutputRestoreView.as_view(), name="api-restore"),
+    path("projects", projects.ProjectsView.as_view(), name="api-projects"),
+    path("projects/<str:project_id>", projects.ProjectView.as_view(), name="api-project"),
+    path(
+        "projects/<str:project_id>/outputs",
+        projects.ProjectOutputsView.as_view(),
+        name="api-project-outputs",
+    ),
+    path("shares", shares.SharesView.as_view(), name="api-shares"),
+    path("shares/<str:share_id>", shares.ShareView.as_view(), name="api-share"),
+    path("members", people.MembersView.as_view(), name="api-members"),
+    path("members/<str:user_id>", people.MemberView.as_view(), name="api-member"),
+    path("invitations", people.InvitationsView.as_view(), name="api-invitations"),
+    path(
+        "invitations/<str:invitation_id>/resend",
+        people.InvitationResendView.as_view(),
+        name="api-invitation-resend",
+    ),
+    path(
+        "invitations/<str:invitation_id>/revoke",
+        people.InvitationRevokeView.as_view(),
+        name="api-invitation-revoke",
+    ),
+    path("teams", people.TeamsView.as_view(), name="api-teams"),
+    path("teams/<str:team_id>", people.TeamView.as_view(), name="api-team"),
+    path("service-accounts", people.ServiceAccountsView.as_view(), name="api-service-accounts"),
     path("uploads", uploads.UploadsView.as_view(), name="api-uploads"),
     path(
         "uploads/from-address",

@@ -9,30 +9,36 @@ from typing import Any
 from asgiref.sync import async_to_sync
 from django.http import HttpResponseBase, StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
-from rest_framework.exceptions import ParseError
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from typing_extensions import override
 
 from accounts.roles import Permission
-from gpuagent.protocol.recipe import FieldProblem
 from gpuagent.protocol.taxonomy import SAMPLERS
 from jobs import access
 from jobs.api import serializers as shapes
+from jobs.api.common import (
+    BAD_INPUT,
+    BEFORE,
+    ERRORS,
+    PROJECT,
+    QUERY,
+    WORKSPACE,
+    chosen_filters,
+    json_object,
+    workspace_of,
+)
 from jobs.models import Job, Output
-from jobs.selectors import gallery_page, warm_digests
+from jobs.selectors import gallery_page, matching_jobs, warm_digests
 from jobs.services.cancellation import cancel_job
 from jobs.services.outputs import rerun_output, restore_output, trash_output
 from jobs.services.submission import submit_job
 from jobs.waiting import stream_events, wait_until_ended
 from library.presets import usable_presets
 from library.selectors import usable_versions
-from studio.core.errors import InvalidInputError, NotFoundError
-from workspaces.access import get_workspace, visible_workspaces
 from workspaces.api import OrganizationView
-from workspaces.models import Workspace
 
 WAIT_MAX_SECONDS = 60
 WAITERS_MAX = 20  # each keeps one of the threads that answer people
@@ -40,9 +46,6 @@ PAGE_SIZE = 50
 _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,4})(?:$|[,;\s])")
 _waiters = threading.BoundedSemaphore(WAITERS_MAX)
 
-PROBLEM = OpenApiResponse(shapes.ProblemSerializer, description="Problem details (RFC 9457)")
-ERRORS: dict[Any, Any] = {401: PROBLEM, 403: PROBLEM, 404: PROBLEM, 429: PROBLEM}
-BAD_INPUT: dict[Any, Any] = {**ERRORS, 400: PROBLEM, 413: PROBLEM, 415: PROBLEM, 422: PROBLEM}
 PREFER = OpenApiParameter(
     "Prefer",
     OpenApiTypes.STR,
@@ -55,33 +58,7 @@ KEY = OpenApiParameter(
     OpenApiParameter.HEADER,
     description="The same key again answers with the same job instead of making another.",
 )
-WORKSPACE = OpenApiParameter("workspace", OpenApiTypes.STR, description="Id of a workspace.")
-BEFORE = OpenApiParameter("before", OpenApiTypes.STR, description="`next` of the page before.")
 TRASH = OpenApiParameter("trash", OpenApiTypes.BOOL, description="List the trash instead.")
-
-
-def workspace_of(
-    view: OrganizationView, workspace_id: str | None, permission: Permission
-) -> Workspace:
-    """The named workspace, or the first that the token can look into."""
-    if workspace_id:
-        return get_workspace(view.actor, str(workspace_id), permission=permission)
-    first = visible_workspaces(view.actor).first()
-    if first is None:
-        raise NotFoundError(noun="workspace")
-    return get_workspace(view.actor, first.pk, permission=permission)
-
-
-def json_object(request: Request) -> dict[str, Any]:
-    """The body, which must be a JSON object."""
-    try:
-        body = request.data
-    except RecursionError as error:
-        raise ParseError("The body is nested too deeply.") from error
-    if isinstance(body, dict):
-        return dict(body)
-    message = "The body must be a JSON object."
-    raise InvalidInputError([FieldProblem(field="body", code="not_an_object", message=message)])
 
 
 def _wait(job: Job, seconds: int) -> tuple[bool, bool]:
@@ -132,18 +109,25 @@ class JobsView(OrganizationView):
         raw = json_object(request)
         workspace = workspace_of(self, raw.pop("workspace", None), Permission.JOB_SUBMIT)
         key = request.headers.get("Idempotency-Key")
-        submitted = submit_job(actor=self.actor, workspace=workspace, raw=raw, idempotency_key=key)
+        submitted = submit_job(
+            actor=self.actor,
+            workspace=workspace,
+            project_id=raw.pop("project", None),
+            raw=raw,
+            idempotency_key=key,
+        )
         return _answer(request, submitted.job, status=201 if submitted.is_new else 200)
 
     @extend_schema(
         operation_id="list_jobs",
-        parameters=[WORKSPACE, BEFORE],
+        parameters=[WORKSPACE, BEFORE, PROJECT, QUERY],
         responses={200: shapes.JobPageSerializer, **ERRORS},
     )
     def get(self, request: Request) -> Response:
         """Jobs of a workspace, newest first."""
         workspace = workspace_of(self, request.GET.get("workspace"), Permission.JOB_VIEW)
-        jobs = Job.objects.select_related("workspace").filter(workspace=workspace).order_by("-id")
+        filters = chosen_filters(self, request, workspace, Permission.JOB_VIEW)
+        jobs = matching_jobs(workspace, filters).select_related("workspace").order_by("-id")
         if before := request.GET.get("before"):
             jobs = jobs.filter(id__lt=before)
         page = list(jobs[: PAGE_SIZE + 1])
@@ -220,7 +204,7 @@ class OutputsView(OrganizationView):
 
     @extend_schema(
         operation_id="list_outputs",
-        parameters=[WORKSPACE, BEFORE, TRASH],
+        parameters=[WORKSPACE, BEFORE, TRASH, PROJECT, QUERY],
         responses={200: shapes.OutputPageSerializer, **ERRORS},
     )
     def get(self, request: Request) -> Response:
@@ -230,6 +214,7 @@ class OutputsView(OrganizationView):
             workspace,
             before=request.GET.get("before"),
             is_trash=request.GET.get("trash", "").lower() in ("1", "true"),
+            filters=chosen_filters(self, request, workspace, Permission.OUTPUT_VIEW),
             size=PAGE_SIZE,
         )
         results = [shapes.output_json(output) for output in outputs]
@@ -341,18 +326,3 @@ class SamplersView(OrganizationView):
     def get(self, request: Request) -> Response:
         """Samplers by the names artists know."""
         return Response([{"id": s.id, "label": s.label} for s in SAMPLERS.values()])
-
-
-class WorkspacesView(OrganizationView):
-    """Workspaces."""
-
-    permissions = {"GET": Permission.WORKSPACE_VIEW}
-
-    @extend_schema(
-        operation_id="list_workspaces",
-        responses={200: shapes.WorkspaceSerializer(many=True), **ERRORS},
-    )
-    def get(self, request: Request) -> Response:
-        """Workspaces that the token can look into."""
-        workspaces = visible_workspaces(self.actor)
-        return Response([{"id": w.pk, "name": w.name} for w in workspaces])

@@ -22,23 +22,30 @@ def cancel_job(*, job: Job, actor: Actor) -> bool:
     Returns False if the job had already ended: that is not an error, the user was just slower.
     """
     require_in(actor, job.workspace, Permission.JOB_CANCEL)
+    done = stop_job(job)
+    if done is None:
+        return Job.objects.filter(pk=job.pk, status=JobStatus.RUNNING.value).exists()
+    record_event(actor, done, job.pk, {"workspace": job.workspace_id})
+    return True
+
+
+def stop_job(job: Job) -> str | None:
+    """Cancel or ask to stop, whoever wants it; what the audit log calls that, None if nothing."""
     now = timezone.now()
     # Locked, so that an attempt that ends meanwhile cannot carry the job past the cancel.
     Job.objects.select_for_update(of=("self",)).get(pk=job.pk)
     if Job.objects.filter(pk=job.pk, status=JobStatus.QUEUED.value).update(
         cancel_requested_at=now
     ) and move_job(job, JobStatus.CANCELED):
-        record_event(actor, "job.canceled", job.pk)
-        return True
+        return "job.canceled"
     asked = Job.objects.filter(
         pk=job.pk, status=JobStatus.RUNNING.value, cancel_requested_at=None
     ).update(cancel_requested_at=now)
     if not asked:
-        return Job.objects.filter(pk=job.pk, status=JobStatus.RUNNING.value).exists()
+        return None
     open_statuses = [status.value for status in ATTEMPT_OPEN]
     attempts = JobAttempt.objects.select_related("agent").filter(job=job, status__in=open_statuses)
     for attempt in attempts:
         announce_cancel(attempt.agent, attempt.pk)
     announce_job(job, JobStatus.RUNNING)
-    record_event(actor, "job.cancel_requested", job.pk)
-    return True
+    return "job.cancel_requested"

@@ -82,6 +82,7 @@ def _assignment(agent: Agent, attempt: JobAttempt) -> Assignment:
         preview_key=_text(data_key(workspace, attempt.wrapped_preview_key)),
         inputs=_inputs(agent, job, workspace, attempt),
         done=done,
+        lease_seconds=settings.LEASE_SECONDS,
     )
 
 

@@ -63,9 +63,14 @@ def hear_heartbeat(agent: Agent, message: Heartbeat) -> HeartbeatReply:
         lost = tuple(item.attempt_id for item in message.attempts)
         return HeartbeatReply(known=False, lost=lost, cancel=())
     warm = list(message.warm)
-    changed = warm != agent.warm or message.ready != agent.is_ready or not is_connected(agent)
+    begins_to_leave = message.leaving and not agent.is_draining
+    is_other = warm != agent.warm or message.ready != agent.is_ready
+    changed = is_other or begins_to_leave or not is_connected(agent)
     Agent.objects.filter(pk=agent.pk, boot_id=message.boot_id).update(
-        warm=warm, is_ready=message.ready, last_seen_at=timezone.now()
+        warm=warm,
+        is_ready=message.ready,
+        is_draining=agent.is_draining or message.leaving,
+        last_seen_at=timezone.now(),
     )
     renewal = renew_leases(agent, message.attempts)
     if changed:

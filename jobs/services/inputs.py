@@ -9,6 +9,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, ProtectedError, QuerySet
 from django.utils import timezone
 
+from accounts.services.audit import record_system
 from jobs.models import Job
 from workspaces.models import Artifact, ArtifactKind, ArtifactStatus
 from workspaces.services.artifacts import remove_artifacts
@@ -43,6 +44,10 @@ def _sweep_one(artifact_id: str, before: datetime) -> int:
     if artifact is None or Job.objects.filter(input_artifact=artifact).exists():
         return 0
     try:
-        return remove_artifacts([artifact])
+        removed = remove_artifacts([artifact])
     except ProtectedError:  # no job, but something else refers to it
         return 0
+    if removed:
+        where = {"workspace": artifact.workspace_id}
+        record_system(artifact.organization_id, "upload.removed", artifact_id, where)
+    return removed

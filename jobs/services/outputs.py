@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from accounts.actors import Actor
 from accounts.roles import Permission
-from accounts.services.audit import record_event
+from accounts.services.audit import record_event, record_system
 from jobs.announcements import announce_output
 from jobs.models import Job, Output
 from jobs.recipes import open_recipe
@@ -28,7 +28,7 @@ def trash_output(*, output: Output, actor: Actor) -> bool:
     now = timezone.now()
     if not Output.objects.filter(pk=output.pk, trashed_at=None).update(trashed_at=now):
         return False
-    record_event(actor, "output.trashed", output.pk)
+    record_event(actor, "output.trashed", output.pk, {"workspace": output.workspace_id})
     announce_output(output, is_trashed=True)
     return True
 
@@ -40,23 +40,25 @@ def restore_output(*, output: Output, actor: Actor) -> bool:
     trashed = Output.objects.filter(pk=output.pk, trashed_at__isnull=False)
     if not trashed.update(trashed_at=None):
         return False
-    record_event(actor, "output.restored", output.pk)
+    record_event(actor, "output.restored", output.pk, {"workspace": output.workspace_id})
     announce_output(output, is_trashed=False)
     return True
 
 
 def rerun_output(*, output: Output, actor: Actor, idempotency_key: str | None = None) -> Submitted:
-    """Make a picture again from its recipe: a new job for that one picture.
+    """Make a picture again from its recipe: a new job for that one picture, in its project.
 
     Raises:
         InvalidInputError: its model or starting picture is gone.
     """
     recipe = open_recipe(output.job).only(output.index)
     raw = {key: value for key, value in recipe.to_wire().items() if value is not None}
+    project = output.project
     return submit_job(
         actor=actor,
         workspace=output.workspace,
         raw=raw,
+        project_id=project.pk if project is not None and project.archived_at is None else None,
         idempotency_key=idempotency_key,
         rerun_of=output,
     )
@@ -125,4 +127,6 @@ def purge_trash(*, limit: int = 200) -> int:
             gone, _rows = Output.objects.filter(pk=output.pk, trashed_at__lt=before).delete()
             if gone:  # else: somebody brought it back this very moment
                 remove_artifacts([output.picture, output.thumbnail])
+                where = {"workspace": output.workspace_id}
+                record_system(output.organization_id, "output.removed", output.pk, where)
     return len(outputs)

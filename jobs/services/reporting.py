@@ -74,6 +74,7 @@ def commit_output(agent: Agent, attempt_id: str, commit: OutputCommit) -> bool:
         workspace=job.workspace,
         job=job,
         attempt=attempt,
+        project_id=job.project_id,
         index=commit.index,
         seed=open_recipe(job).seed_of(commit.index),
         picture=files[FileKind.PICTURE],

@@ -26,12 +26,13 @@ from jobs.lifecycle import JobStatus
 from jobs.models import Agent, Job, Output
 from jobs.recipes import seal_recipe
 from jobs.scheduling import Tier
+from jobs.search import index_terms
 from library.models import ModelVersion
 from library.selectors import find_version, usable_versions
 from studio.core.errors import InvalidInputError
 from studio.core.ids import new_id
 from workspaces.access import find_input, hold_input, require_in
-from workspaces.models import Artifact, Workspace
+from workspaces.models import Artifact, Project, Workspace
 
 IDEMPOTENCY_KEY_MAX = 255
 
@@ -50,6 +51,8 @@ class _Checked:
     version: ModelVersion
     image: Artifact | None
     cost: Cost
+    project: Project | None
+    search_terms: list[int]
 
 
 def submit_job(
@@ -59,8 +62,11 @@ def submit_job(
     raw: Mapping[str, object],
     idempotency_key: str | None = None,
     rerun_of: Output | None = None,
+    project_id: object = None,
 ) -> Submitted:
     """Queue what `raw` asks for. No model means the library's first; no seed a random one.
+
+    What is made goes into the project, if one is named.
 
     Raises:
         InvalidInputError: something about it is wrong; every field is named.
@@ -69,7 +75,8 @@ def submit_job(
     require_in(actor, workspace, Permission.JOB_SUBMIT)
     if idempotency_key and (existing := _find(actor, idempotency_key)):
         return Submitted(job=existing, is_new=False)
-    checked = _check(workspace, raw, idempotency_key)
+    project = _find_project(workspace, project_id)
+    checked = _check(workspace, raw, idempotency_key, project)
     try:
         with transaction.atomic():
             job = _create(actor, workspace, checked, idempotency_key, rerun_of)
@@ -98,7 +105,23 @@ def _with_defaults(raw: Mapping[str, object]) -> dict[str, object]:
     return values
 
 
-def _check(workspace: Workspace, raw: Mapping[str, object], key: str | None) -> _Checked:
+def _find_project(workspace: Workspace, project_id: object) -> Project | None:
+    if project_id in (None, ""):
+        return None
+    known = Project.objects.filter(workspace=workspace)
+    project = known.filter(pk=project_id).first() if isinstance(project_id, str) else None
+    if project is None:
+        message = "That project is not in this workspace. Choose another, or none."
+        raise _invalid("project", "unknown_project", message)
+    if project.archived_at is not None:
+        message = "The project is archived. Bring it back, or choose another."
+        raise _invalid("project", "archived", message)
+    return project
+
+
+def _check(
+    workspace: Workspace, raw: Mapping[str, object], key: str | None, project: Project | None
+) -> _Checked:
     if key is not None and len(key) > IDEMPOTENCY_KEY_MAX:
         message = f"The idempotency key has {len(key)} characters; at most 255 fit."
         raise _invalid("idempotency_key", "too_long", message, len(key), IDEMPOTENCY_KEY_MAX)
@@ -116,7 +139,14 @@ def _check(workspace: Workspace, raw: Mapping[str, object], key: str | None) -> 
             raise _unknown_image()
     cost = estimate_cost(recipe, weights_bytes=version.weights_bytes)
     _refuse_what_fits_nowhere(recipe, version, cost)
-    return _Checked(recipe=recipe, version=version, image=image, cost=cost)
+    return _Checked(
+        recipe=recipe,
+        version=version,
+        image=image,
+        cost=cost,
+        project=project,
+        search_terms=index_terms(workspace, recipe.prompt, recipe.negative_prompt),
+    )
 
 
 def _invalid(
@@ -165,6 +195,8 @@ def _create(
         tier=Tier.FAST.value,
         model_version=checked.version,
         sealed_recipe=seal_recipe(workspace, recipe, job_id=job_id),
+        project=checked.project,
+        search_terms=checked.search_terms,
         input_artifact=checked.image,
         rerun_of=rerun_of,
         idempotency_key=idempotency_key or None,
@@ -175,7 +207,10 @@ def _create(
         memory_bytes=checked.cost.memory_bytes,
         submitted_at=timezone.now(),
     )
-    record_event(actor, "job.submitted", job.pk)
+    codes: dict[str, object] = {"workspace": workspace.pk, "pictures": job.count}
+    if rerun_of is not None:
+        codes["again"] = rerun_of.pk
+    record_event(actor, "job.submitted", job.pk, codes)
     announce_job(job, JobStatus.QUEUED)
     wake_dispatcher()
     return job

@@ -20,6 +20,8 @@ from jobs.presenters import (
 )
 from jobs.recipes import open_recipe
 from jobs.services.outputs import rerun_output, restore_output, trash_output
+from jobs.services.placing import place_outputs
+from workspaces.access import get_project
 from workspaces.http import WorkspaceRequest, workspace_page
 from workspaces.views import deliver
 
@@ -37,7 +39,7 @@ def _output(request: WorkspaceRequest, output_id: str, permission: Permission) -
 def output_view(request: WorkspaceRequest, output_id: str) -> HttpResponse:
     """The viewer: a fragment for the room's scripts, a page for an address typed in."""
     output = _output(request, output_id, Permission.OUTPUT_VIEW)
-    context = output_context(output)
+    context = output_context(output, request.actor)
     if request.headers.get("HX-Request"):
         return render(request, "jobs/partials/output.html", context)
     email = str(getattr(request.user, "email", ""))
@@ -90,6 +92,28 @@ def output_restore(request: WorkspaceRequest, output_id: str) -> HttpResponse:
     """Back from the trash."""
     output = _output(request, output_id, Permission.OUTPUT_TRASH)
     restore_output(output=output, actor=request.actor)
+    return _tile(request, output)
+
+
+@require_POST
+@workspace_page(Permission.PROJECT_MANAGE)
+def output_project(request: WorkspaceRequest, output_id: str) -> HttpResponse:
+    """Into the named project, or out of all."""
+    output = _output(request, output_id, Permission.PROJECT_MANAGE)
+    project_id = request.POST.get("project")
+    project = project_id and get_project(
+        request.actor,
+        project_id,
+        permission=Permission.PROJECT_MANAGE,
+        workspace=request.workspace,
+    )
+    place_outputs(
+        actor=request.actor,
+        workspace=request.workspace,
+        output_ids=[output.pk],
+        project=project or None,
+    )
+    output.refresh_from_db(fields=["project"])
     return _tile(request, output)
 
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_GET, require_POST, require_safe
+from django.views.decorators.http import (
+    require_GET,
+    require_http_methods,
+    require_POST,
+    require_safe,
+)
 
 from accounts.http import has_session, signed_in, takes_large_body
 from accounts.policy import reachable_organizations
@@ -20,12 +25,13 @@ from jobs.presenters import (
     room_context,
 )
 from jobs.recipes import open_recipe
-from jobs.selectors import outputs_of
+from jobs.selectors import Filters, outputs_of
 from jobs.services.cancellation import cancel_job
 from jobs.services.submission import submit_job
+from workspaces.access import get_project
 from workspaces.http import WorkspaceRequest, workspace_page
 from workspaces.models import Artifact
-from workspaces.selectors import workspaces_of
+from workspaces.selectors import rooms_of, workspaces_of
 from workspaces.services.uploads import add_upload, add_upload_from_address, content_of
 from workspaces.signing import media_url
 
@@ -45,6 +51,9 @@ def home(request: HttpRequest) -> HttpResponse:
     workspaces = workspaces_of(user_id, among=among)
     if workspaces:
         return HttpResponseRedirect(f"/w/{workspaces[0].pk}/")
+    for rooms in rooms_of(str(request.user.pk)):
+        if rooms.can_manage:
+            return redirect("workspaces", rooms.organization.pk)
     message = "You are in no workspace yet. Ask an admin of your organization to invite you."
     context = {"title": "No workspace", "message": message, "code": 403}
     return render(request, "error.html", context, status=403)
@@ -67,6 +76,7 @@ def job_submit(request: WorkspaceRequest) -> HttpResponse:
         actor=request.actor,
         workspace=request.workspace,
         raw=raw,
+        project_id=request.POST.get("project"),
         idempotency_key=request.POST.get("idempotency_key") or None,
     )
     if not request.headers.get("HX-Request"):  # pressed before the scripts were there
@@ -118,14 +128,25 @@ def queue(request: WorkspaceRequest) -> HttpResponse:
     return render(request, "jobs/partials/queue.html", context)
 
 
-@require_GET
+@require_http_methods(["GET", "POST"])
 @workspace_page(Permission.OUTPUT_VIEW)
 def gallery(request: WorkspaceRequest) -> HttpResponse:
-    """A page of the gallery, older than `before`."""
+    """A page of the gallery, older than `before`. What is searched for is posted: no address
+    of a page holds words of prompts.
+    """
+    asked = request.POST if request.method == "POST" else request.GET
+    project_id = asked.get("project")
+    project = project_id and get_project(
+        request.actor,
+        project_id,
+        permission=Permission.OUTPUT_VIEW,
+        workspace=request.workspace,
+    )
     context = gallery_context(
         request.workspace,
-        before=request.GET.get("before"),
-        is_trash=request.GET.get("trash") == "1",
+        before=asked.get("before"),
+        is_trash=asked.get("trash") == "1",
+        filters=Filters(project=project or None, query=request.POST.get("q", "")),
     )
     return render(request, "jobs/partials/gallery.html", context)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from django.core.files import File
 from django.db import transaction
 
+from accounts.services.audit import record_system
 from gpuagent.protocol.recipe import FieldProblem
 from gpuagent.protocol.taxonomy import Architecture, AssetKind
 from library.models import ModelAsset, ModelFile, ModelVersion
@@ -213,12 +214,16 @@ def _put_asset(
     anew = {field: value for field, value in said.items() if value}
     if presets is not None:
         anew["presets"] = presets
-    asset, _made = ModelAsset.objects.update_or_create(
-        organization_id=organization_id,
-        name=description.name,
+    owned = {"organization_id": organization_id, "name": description.name}
+    before = ModelAsset.objects.filter(**owned).first()
+    asset, is_new = ModelAsset.objects.update_or_create(
+        **owned,
         defaults=anew,
         create_defaults={**said, "presets": presets or [], "kind": AssetKind.CHECKPOINT.value},
     )
+    changed = sorted(field for field in anew if getattr(before, field, None) != anew[field])
+    if organization_id is not None and not is_new and changed:
+        record_system(organization_id, "model.changed", asset.pk, {"fields": changed})
     return asset
 
 
@@ -243,6 +248,9 @@ def _create_version(
         ModelFile(version=version, path=fact.path, sha256=fact.sha256, size_bytes=fact.size_bytes)
         for fact in facts
     )
+    if asset.organization_id is not None:
+        codes = {"model": asset.pk, "number": version.number}
+        record_system(asset.organization_id, "model.registered", version.pk, codes)
     return version
 
 

@@ -195,3 +195,48 @@ class BusyError(StudioError):
     code = "busy"
     status = 503
     template = "{what} Try again in a moment."
+
+
+class AboveError(StudioError):
+    """An admin reached for an owner."""
+
+    code = "member.above"
+    status = 403
+    template = "Only an owner may make somebody owner, or change or remove an owner."
+
+
+class LastOwnerError(StudioError):
+    """Without this one, nobody could lead the organization."""
+
+    code = "member.last_owner"
+    status = 409
+    template = (
+        "An organization needs an owner, and this is the last. Make somebody else owner first."
+    )
+
+
+class InvitationEndedError(StudioError):
+    """Expired, revoked, used, or never sent: a stranger is not told which."""
+
+    code = "invitation.ended"
+    status = 404
+    template = "This invitation does not hold any more. Ask who invited you for a new one."
+
+
+class SomebodyElseError(StudioError):
+    """The invitation is for another address than that of who is signed in."""
+
+    code = "invitation.somebody_else"
+    status = 403
+    template = "This invitation is for somebody else. Sign out, then open the link again."
+
+
+class LettersTooOftenError(StudioError):
+    """More letters to one address than anybody wants to get."""
+
+    code = "invitation.too_often"
+    status = 429
+    template = (
+        "{sent} invitations went to this address within an hour; {limit} are allowed. "
+        "The next can go in {minutes} minutes."
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.db import models
@@ -39,3 +40,9 @@ class IdField(_CharField):
         """For migrations: the prefix says everything."""
         name, path, args, _options = super().deconstruct()
         return name, path, args, {"prefix": self.prefix}
+
+
+def lowest_id(prefix: str, at: datetime) -> str:
+    """The id that all ids made at that moment or later are above: times as bounds of ids."""
+    milliseconds = max(0, int(at.timestamp() * 1000))
+    return f"{prefix}_{ULID.from_bytes(milliseconds.to_bytes(6, 'big') + bytes(10))}"

@@ -91,6 +91,20 @@ def delete(key: str) -> None:
     store().delete(key)
 
 
+def delete_folder(folder: str) -> int:
+    """Remove the objects that lie right under `folder`, and it with them; how many there were."""
+    place = store()
+    try:
+        _folders, names = place.listdir(folder)
+    except FileNotFoundError:
+        return 0
+    for name in names:
+        place.delete(f"{folder}/{name}")
+    if isinstance(place, FileSystemStorage):
+        place.delete(folder)
+    return len(names)
+
+
 def exists(key: str) -> bool:
     """Whether an object is there."""
     return store().exists(key)

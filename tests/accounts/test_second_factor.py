@@ -222,6 +222,7 @@ def test_organizations_see_it_in_their_audit_log(
                 "recovery_codes.added",
                 "recovery_codes.removed",
                 "recovery_codes.renewed",
+                "session.started",
             ]
 
 

@@ -18,7 +18,7 @@ _numbers = count(1)
 _MAKE = """
 from accounts.models import Membership, Organization, User
 user = User.objects.create_user("{email}", "{password}")
-Membership.objects.create(user=user, organization=Organization.objects.first(), role="artist")
+Membership.objects.create(user=user, organization=Organization.objects.first(), role="{role}")
 """
 
 
@@ -30,10 +30,10 @@ class Person:
     password: str = PASSWORD
 
 
-def make_person(product: Product) -> Person:
-    """A new artist of the demo organization."""
+def make_person(product: Product, *, role: str = "artist") -> Person:
+    """A new member of the demo organization."""
     person = Person(email=f"person{next(_numbers)}@studio.example")
-    code = _MAKE.format(email=person.email, password=person.password)
+    code = _MAKE.format(email=person.email, password=person.password, role=role)
     shell = [sys.executable, "manage.py", "shell", "-c", code]
     # Not as a test: the studio would not know the fast hash of the password.
     plain = {name: value for name, value in os.environ.items() if name != "STUDIO_TEST"}

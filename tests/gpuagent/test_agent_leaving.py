@@ -33,7 +33,12 @@ def test_agent_told_to_leave_finishes_the_picture_and_hands_back_the_rest(
         made = len(running.commits)
         # When the agent is told to leave
         agent.process.send_signal(signal.SIGTERM)
-        # Then it leaves in good order
+        # Then it says so while it still works, so that nothing more is sent to it,
+        wait_until(
+            lambda: studio.heartbeats[-1]["leaving"], seconds=5, what="the word that it goes"
+        )
+        assert agent.process.poll() is None
+        # and leaves in good order
         assert agent.process.wait(40) == 0
         # with the picture in hand stored, and what remains handed back
         assert made <= len(running.commits) <= made + 3

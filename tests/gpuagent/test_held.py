@@ -6,9 +6,8 @@ import threading
 
 import pytest
 
-from gpuagent.protocol.messages import HeldAttempt
+from gpuagent.protocol.messages import LEASE_SECONDS, HeldAttempt
 from gpuagent.runner.held import AttemptStoppedError, Held, HeldAttempts, Stop
-from gpuagent.runner.settings import LEASE_SECONDS
 
 ATTEMPT = "att_1"
 
@@ -53,6 +52,14 @@ def test_lost_outweighs_canceled(order: tuple[Stop, Stop]) -> None:
     with pytest.raises(AttemptStoppedError) as caught:
         held.check()
     assert caught.value.reason is Stop.LOST
+
+
+def test_the_studio_says_how_long_the_lease_is() -> None:
+    held = Held(ATTEMPT, 1, now=100.0)
+    held.lease(110.0, 4.0)
+    assert held.is_claimed
+    assert held.reason(114.0) is None
+    assert held.reason(114.5) is Stop.LOST
 
 
 def test_lease_runs_out_by_the_agents_own_clock() -> None:

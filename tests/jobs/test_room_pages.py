@@ -252,7 +252,11 @@ def test_the_gallery_comes_in_pages(
     agent: AgentHandle,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(selectors.gallery_page, "__kwdefaults__", {"size": 2})
+    monkeypatch.setattr(
+        selectors.gallery_page,
+        "__kwdefaults__",
+        {**(selectors.gallery_page.__kwdefaults__ or {}), "size": 2},
+    )
     made = [factories.make_output(bob_in_a, workspace, agent.row).pk for _ in range(3)]
 
     first = text_of(bobs.get(f"{room}/gallery"))

@@ -6,8 +6,11 @@ import pytest
 from channels.db import database_sync_to_async
 from django.test import Client
 
+from accounts.actors import Actor
 from accounts.models import Membership, User
 from jobs import consumers
+from jobs.services.leaving import remove_member
+from studio.core.scoping import organization_scope
 from tests.accounts.guarding import SECURITY, Policy, add_app, signed_in
 from tests.jobs.sockets import ORIGIN, connect, cookie_of, refusal
 from workspaces.models import Workspace
@@ -95,3 +98,13 @@ async def test_who_is_no_member_any_more_is_told_nothing_of_sessions(
         Membership.objects.all().delete()
 
     assert await ended(browser, workspace, leave) == consumers.CLOSE_NOT_FOUND
+
+
+async def test_who_was_removed_is_out(
+    browser: Client, bob: User, alice_in_a: Actor, workspace: Workspace
+) -> None:
+    def remove() -> None:
+        with organization_scope(alice_in_a.organization_id):
+            remove_member(actor=alice_in_a, user_id=bob.pk)
+
+    assert await ended(browser, workspace, remove) == consumers.CLOSE_NOT_FOUND

@@ -13,7 +13,6 @@ from accounts.models import Membership, User
 from gpuagent.protocol.frames import PreviewFrame
 from gpuagent.protocol.sealing import Context, seal
 from jobs import consumers
-from jobs.announcements import workspace_group
 from jobs.models import Job, JobAttempt
 from jobs.progress import put_preview, put_progress
 from jobs.services.cancellation import cancel_job
@@ -23,6 +22,7 @@ from studio.core.scoping import organization_scope
 from tests import factories
 from tests.factories import AgentHandle
 from tests.jobs.sockets import HOST, ORIGIN, Socket, connect, refusal, session_cookie
+from workspaces.announcements import workspace_group
 from workspaces.models import Workspace
 from workspaces.services.keys import data_key
 

@@ -35,7 +35,14 @@ class Artist:
     def make_token(self) -> str:
         """An API token from the page that makes them."""
         page = self._http.get("/settings/tokens")
-        form = {"name": "Tests", "action": "create", "csrfmiddlewaretoken": _csrf(page.text)}
+        form = {
+            "action": "create",
+            "name": "Tests",
+            "scope_set": "everything",
+            "reach": "all",
+            "expires": "30",
+            "csrfmiddlewaretoken": _csrf(page.text),
+        }
         answer = self._http.post("/settings/tokens", data=form)
         found = re.search(r"data-copy>([^<]+)<", answer.text)
         assert found, answer.text

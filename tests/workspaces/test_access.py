@@ -17,7 +17,13 @@ from jobs.models import Output
 from studio.core.errors import ForbiddenError, NotFoundError
 from studio.core.scoping import organization_scope
 from tests import factories
-from workspaces.access import actor_within, can_somewhere, get_workspace, visible_workspaces
+from workspaces.access import (
+    actor_within,
+    can_somewhere,
+    get_workspace,
+    require_in,
+    visible_workspaces,
+)
 from workspaces.models import Workspace
 from workspaces.selectors import who_reaches
 
@@ -205,6 +211,31 @@ def test_the_actor_of_a_workspace_is_not_looked_up_twice(
         assert actor_within(here, closed) is here
     with pytest.raises(ForbiddenError):
         here.require(Permission.WORKSPACE_MANAGE)
+
+
+def test_who_is_let_in_by_role_costs_no_look_at_grants(
+    workspace: Workspace,
+    bob_in_a: Actor,
+    in_a: None,
+    django_assert_num_queries: Callable[..., Any],
+) -> None:
+    with django_assert_num_queries(0):
+        require_in(bob_in_a, workspace, Permission.JOB_SUBMIT)
+
+
+def test_a_token_that_may_only_submit_finds_the_first_workspace(
+    workspace: Workspace,
+    bob: User,
+    organization_a: Organization,
+    model_version: object,
+    redis: object,
+) -> None:
+    limits = Limits(scopes=frozenset({"job:submit"}))
+    token = factories.make_token(bob, organization_a, limits=limits)
+    api = Client(headers={"Authorization": f"Bearer {token}"})
+    body = {"prompt": factories.PROMPT}
+    assert api.post("/api/v1/jobs", body, "application/json").status_code == 201
+    assert api.get("/api/v1/workspaces").status_code == 403
 
 
 def test_every_role_of_a_grant_is_less_than_an_owner() -> None:

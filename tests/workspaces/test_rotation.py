@@ -85,7 +85,7 @@ def test_a_rotation_moves_every_key_and_loses_nothing(output: Output) -> None:
     (old,) = workspace_keys(workspace)
     stored = Artifact.objects.filter(workspace=workspace).count()
     moved = rotation.rotate_workspace_key(workspace.pk)
-    assert moved == stored + 3  # recipe, manifest, preview key
+    assert moved == stored + 4  # recipe, manifest, preview key, search key
     _opens(output)
     for artifact in Artifact.objects.filter(workspace=workspace):
         with pytest.raises(SealBrokenError):

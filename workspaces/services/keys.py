@@ -16,8 +16,10 @@ def workspace_keys(workspace: Workspace) -> list[bytes]:
     """The workspace's keys: the one that seals, and during a rotation the one before.
 
     Raises:
-        SealBrokenError: the master key is another one.
+        SealBrokenError: the master key is another one, or the workspace's was destroyed.
     """
+    if not workspace.wrapped_key:
+        raise SealBrokenError("the key of this workspace was destroyed")
     wrapped = [workspace.wrapped_key, workspace.retiring_key]
     return [unwrap_with_master(key) for key in wrapped if key]
 
@@ -47,6 +49,16 @@ def new_data_key(workspace: Workspace) -> tuple[bytes, bytes]:
 def data_key(workspace: Workspace, wrapped: bytes | memoryview) -> bytes:
     """The plain data key of an artifact or an attempt's previews."""
     return _with_keys(workspace, lambda keys: unwrap_with_any(wrapped, keys))
+
+
+def search_key(workspace: Workspace) -> bytes:
+    """The key that makes words into what can be searched for; made when first needed, once."""
+    if not workspace.wrapped_search_key:
+        _plain, wrapped = new_data_key(workspace)
+        unset = Workspace.objects.filter(pk=workspace.pk, wrapped_search_key=None)
+        unset.update(wrapped_search_key=wrapped)  # losing this race is fine: the row is read again
+        workspace.refresh_from_db(fields=["wrapped_search_key"])
+    return data_key(workspace, workspace.wrapped_search_key or b"")
 
 
 def _with_keys(workspace: Workspace, attempt: Callable[[list[bytes]], T]) -> T:

@@ -19,6 +19,7 @@ from django.apps import apps
 from django.db import models, transaction
 from django.utils import timezone
 
+from accounts.models import Organization
 from accounts.services.audit import record_system
 from gpuagent.protocol.sealing import SealBrokenError
 from studio.core.keys import Wrapping, new_wrapped_key, rewrap, rewrap_record, rewrap_with_master
@@ -60,6 +61,8 @@ def rotate_workspace_key(workspace_id: str) -> int:
     """
     with transaction.atomic():
         workspace = Workspace.objects.select_for_update().get(pk=workspace_id)
+        if not workspace.wrapped_key:  # destroyed: a new one would open nothing
+            return 0
         if workspace.retiring_key is None:
             workspace.retiring_key, workspace.wrapped_key = workspace.wrapped_key, new_wrapped_key()
             workspace.rotated_at = timezone.now()
@@ -117,7 +120,17 @@ def _rewrap_row(model: type[models.Model], pk: str, columns: tuple[str, ...]) ->
             moved = rewrap_with_master(value) if value else None
             if moved is not None:
                 fields[name] = moved
-        return bool(fields and manager.filter(pk=pk).update(**fields))
+        if not fields or not manager.filter(pk=pk).update(**fields):
+            return False
+        _note_rewrapped(row)
+        return True
+
+
+def _note_rewrapped(row: models.Model) -> None:
+    if isinstance(row, Workspace):
+        record_system(row.organization_id, "workspace.key_rewrapped", row.pk)
+    elif isinstance(row, Organization):
+        record_system(row.pk, "organization.key_rewrapped", row.pk)
 
 
 def _move(workspace: Workspace) -> int:

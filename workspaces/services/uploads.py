@@ -190,7 +190,7 @@ def _add(actor: Actor, workspace: Workspace, content: bytes, *, action: str) -> 
                 width=size[0],
                 height=size[1],
             )
-        record_event(actor, action, known.pk)
+        record_event(actor, action, known.pk, {"workspace": workspace.pk})
     return known
 
 

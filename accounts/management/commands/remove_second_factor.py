@@ -11,6 +11,7 @@ from django.db import transaction
 from typing_extensions import override
 
 from accounts.models import User
+from accounts.services.audit import SYSTEM, record_person
 
 
 class Command(BaseCommand):
@@ -32,4 +33,5 @@ class Command(BaseCommand):
             count, _ = Authenticator.objects.filter(user=user).delete()
             for session in UserSession.objects.filter(user=user):
                 session.end()
+            record_person(user.pk, "second_factor.removed", by=SYSTEM)
         self.stdout.write(f"{count} removed. Their password alone opens the account again.")

@@ -16,8 +16,10 @@ from typing_extensions import override
 
 from accounts.models import Membership, Organization, User
 from accounts.roles import Role
+from accounts.services.audit import record_system
 from jobs.models import Agent
 from jobs.services.fleet import create_agent
+from jobs.services.indexing import index_prompts
 from library.models import ModelAsset
 from library.services.registration import Description, register_model, restore_public
 from studio.core.row_security import is_passed_by
@@ -92,6 +94,8 @@ class Command(BaseCommand):
             register_house_model()
             self.stdout.write("the house model is in the library")
             forget_last_run()
+            if (indexed := index_prompts()[0]) > 0:
+                self.stdout.write(f"{indexed} jobs can now be found by the words of their prompts")
             write_agent_credentials(Path(os.environ["STUDIO_AGENT_CREDENTIALS"]))
         self.stdout.write(json.dumps(login))
 
@@ -117,7 +121,9 @@ def prepare_demo(state: Path) -> dict[str, str]:
         organization = Organization.objects.create(name="Demo studio")
         Membership.objects.create(user=user, organization=organization, role=Role.OWNER.value)
         with organization_scope(organization.pk):
-            Workspace.objects.create(organization=organization, name="First workspace")
+            room = Workspace.objects.create(organization=organization, name="First workspace")
+            record_system(organization.pk, "organization.created", organization.pk)
+            record_system(organization.pk, "workspace.created", room.pk)
     membership = Membership.objects.filter(user=user).order_by("created_at").first()
     organization_id = membership.organization_id if membership else ""
     workspace = Workspace.objects.filter(organization_id=organization_id).order_by("id").first()

@@ -28,9 +28,9 @@ def _manifest() -> dict[str, Any]:
 
 
 @register.simple_tag
-def frontend_assets() -> SafeString:
-    """The built script and styles of the pages."""
-    entry = _manifest().get(ENTRY)
+def frontend_assets(source: str = ENTRY) -> SafeString:
+    """The built script and styles of the pages, or of another entry of the build."""
+    entry = _manifest().get(source)
     if entry is None:
         return SafeString("<!-- the front end is not built: run `npm run build` -->")
     styles = format_html_join(

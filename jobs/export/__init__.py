@@ -1,0 +1,1 @@
+"""Everything of an organization in one ZIP, made while it is sent."""
