@@ -30,7 +30,7 @@ ACTIONS: Mapping[str, str] = MappingProxyType(
         "member.joined_by_sign_on": "came in by single sign-on for the first time",
         "member.left": "left the organization",
         "member.removed": "removed this member",
-        "member.removed_by_sign_on": "lost the membership: the single sign-on gives no role any more",
+        "member.removed_by_sign_on": "lost the membership: single sign-on gives no role any more",
         "member.role_changed": "changed this member's role",
         "member.role_mapped": "got another role from the single sign-on",
         "model.changed": "described a model anew",

@@ -273,8 +273,6 @@ LOGGING = {
         "django.request": {"level": "ERROR"},
         "fido2": {"level": "WARNING"},  # names each passkey that is used
         "httpx": {"level": "WARNING"},
-        "onelogin": {"level": "CRITICAL"},  # quotes what it was sent
-        "oauthlib": {"level": "CRITICAL"},
         "httpcore": {"level": "WARNING"},  # its traces hold the addresses that people typed
     },
 }

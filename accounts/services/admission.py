@@ -22,6 +22,7 @@ from studio.core.scoping import organization_scope
 
 # What allauth's table keeps besides the subject: no claims, only what we made.
 MADE_MEMBER = "made_member"
+EMAIL_MAX = 254
 
 
 def find_identity(provider: IdentityProvider, subject: str) -> SocialAccount | None:
@@ -105,6 +106,8 @@ def _new_user(provider: IdentityProvider, claims: Claims) -> User:
     email = claims.email.strip().lower()
     try:
         validate_email(email)
+        if len(email) > EMAIL_MAX:
+            raise ValidationError("too long")
     except ValidationError:
         raise SignOnFailedError(
             why=f"{provider.name} names no e-mail address of yours. Ask who manages its accounts."

@@ -28,7 +28,10 @@ def remember(response: HttpResponseBase, row: IdentityProvider) -> HttpResponseB
 
 def remembered(request: HttpRequest) -> IdentityProvider | None:
     """The provider, if it is still there and on."""
+    provider_id = request.COOKIES.get(COOKIE, "")
+    if not provider_id:
+        return None
     try:
-        return find_provider(request.COOKIES.get(COOKIE, ""))
+        return find_provider(provider_id)
     except NotFoundError:
         return None

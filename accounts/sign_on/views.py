@@ -17,6 +17,7 @@ from allauth.account.internal.flows.login import (
     record_authentication,
 )
 from allauth.account.utils import perform_login
+from allauth.core.internal.ratelimit import consume_or_429
 from django.contrib import messages
 from django.contrib.auth import logout
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
@@ -38,6 +39,8 @@ from studio.core.errors import NotFoundError, SignOnFailedError, StudioError
 
 PENDING = "sign_on_pending"
 PENDING_SECONDS = 600
+# A whole company may come through one address on a Monday morning.
+RATES = {"sign_on": "600/m/ip"}
 View = Callable[..., HttpResponseBase]
 
 
@@ -45,9 +48,14 @@ def _explained(view: View) -> View:
     """What goes wrong on the way is said on a page of the entrance, with a way to begin again."""
 
     @wraps(view)
-    def wrapper(request: HttpRequest, provider_id: str = "") -> HttpResponseBase:
+    def wrapper(request: HttpRequest, provider_id: str) -> HttpResponseBase:
+        slow_down: HttpResponseBase | None = consume_or_429(
+            request, app="accounts", action="sign_on", config=RATES, limit_get=True
+        )
+        if slow_down is not None:
+            return slow_down
         try:
-            return view(request, provider_id) if provider_id else view(request)
+            return view(request, provider_id)
         except (SignOnFailedError, NotFoundError) as error:
             return _refused(request, error, provider_id)
 
@@ -183,6 +191,8 @@ def _let_in(
     request: HttpRequest, row: IdentityProvider, claims: Claims, next_path: str
 ) -> HttpResponseBase:
     """Sign the person in, or first ask who is signed in here whether this is them."""
+    if "\x00" in claims.subject + claims.email + claims.name:
+        raise SignOnFailedError(why="Your company's sign-on said something that cannot be stored.")
     if _is_local(request) and find_identity(row, claims.subject) is None:
         request.session[PENDING] = {
             "at": time.time(),

@@ -51,7 +51,7 @@ def home(request: HttpRequest) -> HttpResponse:
     workspaces = workspaces_of(user_id, among=among)
     if workspaces:
         return HttpResponseRedirect(f"/w/{workspaces[0].pk}/")
-    for rooms in rooms_of(str(request.user.pk)):
+    for rooms in rooms_of(user_id, among=among):
         if rooms.can_manage:
             return redirect("workspaces", rooms.organization.pk)
     message = "You are in no workspace yet. Ask an admin of your organization to invite you."

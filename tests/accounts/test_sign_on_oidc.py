@@ -13,6 +13,7 @@ from django.conf import LazySettings
 from django.test import Client
 
 from accounts.models import AuditEvent, IdentityProvider, Membership, Organization, User
+from accounts.sign_on import views
 from studio.core.scoping import system_scope
 from tests.accounts.identity_providers import (
     CLIENT_ID,
@@ -215,7 +216,25 @@ def test_what_is_said_of_another_subject_is_not_taken(
     assert not User.objects.exists()
 
 
-@pytest.mark.parametrize("email", [None, "", "no address", "a@b@c"])
+def test_too_many_from_one_address_are_slowed_down(
+    client: Client, row: IdentityProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(views.RATES, "sign_on", "2/m/ip")
+    answers = [client.post(f"/sso/{row.pk}/callback").status_code for _ in range(1)]
+    answers += [client.get(f"/sso/{row.pk}/").status_code for _ in range(3)]
+    assert answers == [405, 302, 302, 429]
+
+
+@pytest.mark.parametrize("said", [{"sub": "a\x00b"}, {"name": "a\x00b"}, {"email": "\x00@a.org"}])
+def test_what_cannot_be_stored_is_refused(
+    client: Client, row: IdentityProvider, there: OpenIdProvider, said: dict[str, str]
+) -> None:
+    there.claims |= said
+    assert come_by_oidc(client, row, there).status_code == 403
+    assert client.get("/sso/idp_%00/").status_code == 404
+
+
+@pytest.mark.parametrize("email", [None, "", "no address", "a@b@c", "a@" + "b" * 60 + ".org" * 60])
 def test_somebody_without_an_address_is_told(
     client: Client, row: IdentityProvider, there: OpenIdProvider, email: str | None
 ) -> None:
