@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -101,6 +102,12 @@ def gallery_page(
     page = list(outputs.select_related("picture", "thumbnail", "job").order_by("-id")[: size + 1])
     is_more = len(page) > size
     return page[:size], page[size - 1].pk if is_more else None
+
+
+def outputs_named(workspace: Workspace, output_ids: Sequence[str]) -> list[Output]:
+    """Those of these pictures that are in the gallery, newest first."""
+    outputs = Output.objects.filter(workspace=workspace, trashed_at=None, pk__in=output_ids)
+    return list(outputs.select_related("picture", "thumbnail", "job").order_by("-id"))
 
 
 def open_jobs(workspace: Workspace) -> list[Job]:

@@ -231,6 +231,12 @@ SPECTACULAR_SETTINGS = {
     "SERVE_PERMISSIONS": [],
     "SERVE_AUTHENTICATION": [],
     "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "ColorEnum": "workspaces.palette.COLORS",
+        "RoleEnum": "jobs.api.people_shapes.ROLE_VALUES",
+        "ServiceRoleEnum": "jobs.api.people_shapes.SERVICE_ROLE_VALUES",
+        "WorkspaceRoleEnum": "jobs.api.workspace_shapes.WORKSPACE_ROLE_VALUES",
+    },
 }
 
 # ------------------------------------------------------------------ language, files, uploads

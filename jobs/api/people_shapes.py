@@ -11,7 +11,8 @@ from accounts.models import Invitation, Membership, Team
 from accounts.roles import Role
 from accounts.services.service_accounts import ROLES
 
-_ROLES = [role.value for role in Role]
+ROLE_VALUES = [role.value for role in Role]
+SERVICE_ROLE_VALUES = [role.value for role in ROLES]
 
 
 class MemberSerializer(serializers.Serializer[Any]):
@@ -20,7 +21,7 @@ class MemberSerializer(serializers.Serializer[Any]):
     id = serializers.CharField(help_text="Of the person, `usr_…`.")
     name = serializers.CharField()
     email = serializers.EmailField()
-    role = serializers.ChoiceField(choices=_ROLES)
+    role = serializers.ChoiceField(choices=ROLE_VALUES)
     teams = serializers.ListField(child=serializers.CharField(), help_text="Names.")
     is_active = serializers.BooleanField()
     created_at = serializers.DateTimeField(help_text="Member since.")
@@ -36,14 +37,14 @@ class MemberPageSerializer(serializers.Serializer[Any]):
 class RoleSerializer(serializers.Serializer[Any]):
     """What a member shall be."""
 
-    role = serializers.ChoiceField(choices=_ROLES)
+    role = serializers.ChoiceField(choices=ROLE_VALUES)
 
 
 class InviteSerializer(serializers.Serializer[Any]):
     """Whom to invite, as what."""
 
     emails = serializers.ListField(child=serializers.EmailField(), help_text="Up to 50.")
-    role = serializers.ChoiceField(choices=_ROLES)
+    role = serializers.ChoiceField(choices=ROLE_VALUES)
     team = serializers.CharField(required=False, help_text="Id of a team to join, too.")
 
 
@@ -52,7 +53,7 @@ class InvitationSerializer(serializers.Serializer[Any]):
 
     id = serializers.CharField()
     email = serializers.EmailField()
-    role = serializers.ChoiceField(choices=_ROLES)
+    role = serializers.ChoiceField(choices=ROLE_VALUES)
     team = serializers.CharField(allow_null=True, help_text="Id.")
     invited_by = serializers.CharField(help_text="Id of the person.")
     sent_at = serializers.DateTimeField()
@@ -104,7 +105,7 @@ class ServiceAccountRequestSerializer(serializers.Serializer[Any]):
     """A service account to be made."""
 
     name = serializers.CharField(max_length=80)
-    role = serializers.ChoiceField(choices=[role.value for role in ROLES])
+    role = serializers.ChoiceField(choices=SERVICE_ROLE_VALUES)
 
 
 class ServiceAccountSerializer(serializers.Serializer[Any]):
@@ -112,7 +113,7 @@ class ServiceAccountSerializer(serializers.Serializer[Any]):
 
     id = serializers.CharField()
     name = serializers.CharField()
-    role = serializers.ChoiceField(choices=_ROLES)
+    role = serializers.ChoiceField(choices=ROLE_VALUES)
     is_active = serializers.BooleanField()
     created_at = serializers.DateTimeField()
 

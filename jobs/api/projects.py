@@ -19,8 +19,9 @@ from studio.core.errors import InvalidInputError
 from workspaces.access import get_project
 from workspaces.api import OrganizationView
 from workspaces.models import Project
+from workspaces.palette import COLORS
 from workspaces.services.projects import (
-    COLORS,
+    COLOR_DEFAULT,
     NAME_MAX,
     ProjectChange,
     change_project,
@@ -116,7 +117,7 @@ class ProjectsView(OrganizationView):
             actor=self.actor,
             workspace=workspace,
             name=body.get("name"),
-            color=body.get("color", COLORS[0]),
+            color=body.get("color", COLOR_DEFAULT),
         )
         return Response(project_json(project), status=201)
 

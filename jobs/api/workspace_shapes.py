@@ -11,7 +11,8 @@ from workspaces.models import Workspace, WorkspaceGrant
 from workspaces.palette import COLORS
 from workspaces.selectors import Reach
 
-ROLES = [role.value for role in WorkspaceRole]
+ROLE_VALUES = [role.value for role in Role]
+WORKSPACE_ROLE_VALUES = [role.value for role in WorkspaceRole]
 
 
 class WorkspaceSerializer(serializers.Serializer[Any]):
@@ -47,7 +48,7 @@ class NewGrantSerializer(serializers.Serializer[Any]):
 
     user = serializers.CharField(required=False)
     team = serializers.CharField(required=False)
-    role = serializers.ChoiceField(choices=ROLES)
+    role = serializers.ChoiceField(choices=WORKSPACE_ROLE_VALUES)
 
 
 class GrantSerializer(serializers.Serializer[Any]):
@@ -56,7 +57,7 @@ class GrantSerializer(serializers.Serializer[Any]):
     id = serializers.CharField()
     user = serializers.CharField(allow_null=True)
     team = serializers.CharField(allow_null=True)
-    role = serializers.ChoiceField(choices=ROLES)
+    role = serializers.ChoiceField(choices=WORKSPACE_ROLE_VALUES)
     created_at = serializers.DateTimeField()
 
 
@@ -65,7 +66,7 @@ class AccessSerializer(serializers.Serializer[Any]):
 
     user = serializers.CharField()
     name = serializers.CharField()
-    role = serializers.ChoiceField(choices=[role.value for role in Role])
+    role = serializers.ChoiceField(choices=ROLE_VALUES)
     by_role = serializers.BooleanField()
     grants = GrantSerializer(many=True)
     can_manage = serializers.BooleanField()

@@ -11,14 +11,13 @@ from accounts.models import AuditEvent, Membership, Organization, Team
 from gpuagent.protocol.sealing import SealBrokenError
 from jobs.models import Job, Output
 from jobs.recipes import open_manifest, open_recipe
+from jobs.services.sharing import ShareText, text_of
 from library.models import ModelAsset
 from workspaces.models import Artifact, ArtifactKind, ArtifactStatus, Project, ShareLink, Workspace
 from workspaces.services.keys import open_in
+from workspaces.services.projects import NAME_KIND
 
 PAGE = 200
-# What the names of projects and links are sealed as.
-PROJECT_NAME = "project"
-LINK_TITLE = "share"
 Row = TypeVar("Row", bound=models.Model)
 Note = Callable[[str], None]
 
@@ -143,7 +142,13 @@ def workspace_record(workspace: Workspace) -> dict[str, Any]:
 def project_records(workspace: Workspace, note: Note) -> Iterator[dict[str, Any]]:
     """Projects with their names."""
     for project in pages(Project.objects.filter(workspace=workspace)):
-        name = _opened(workspace, project.sealed_name, PROJECT_NAME, project.pk, note)
+        sealed = bytes(project.sealed_name)
+        try:
+            opened = open_in(workspace, sealed, kind=NAME_KIND, object_id=project.pk)
+            name: str | None = opened.decode()
+        except SealBrokenError:
+            note(f"{project.pk}: its name does not open")
+            name = None
         yield {
             "id": project.pk,
             "name": name,
@@ -157,9 +162,16 @@ def project_records(workspace: Workspace, note: Note) -> Iterator[dict[str, Any]
 def link_records(workspace: Workspace, note: Note) -> Iterator[dict[str, Any]]:
     """Share links, without what would open them."""
     for link in pages(ShareLink.objects.filter(workspace=workspace)):
+        link.workspace = workspace
+        try:
+            words: ShareText | None = text_of(link)
+        except SealBrokenError:
+            note(f"{link.pk}: its title does not open")
+            words = None
         yield {
             "id": link.pk,
-            "title": _opened(workspace, link.sealed_title, LINK_TITLE, link.pk, note),
+            "title": words and words.title,
+            "watermark": words and words.watermark,
             "project": link.project_id,
             "outputs": link.output_ids,
             "opens": link.opens,
@@ -168,16 +180,6 @@ def link_records(workspace: Workspace, note: Note) -> Iterator[dict[str, Any]]:
             "expires_at": link.expires_at,
             "revoked_at": link.revoked_at,
         }
-
-
-def _opened(
-    workspace: Workspace, sealed: bytes | memoryview, kind: str, row_id: str, note: Note
-) -> str | None:
-    try:
-        return open_in(workspace, bytes(sealed), kind=kind, object_id=row_id).decode()
-    except SealBrokenError:
-        note(f"{row_id}: its sealed name does not open")
-        return None
 
 
 def job_records(workspace: Workspace, note: Note) -> Iterator[dict[str, Any]]:

@@ -25,19 +25,24 @@ def cancel_job(*, job: Job, actor: Actor) -> bool:
     done = stop_job(job)
     if done is None:
         return Job.objects.filter(pk=job.pk, status=JobStatus.RUNNING.value).exists()
-    record_event(actor, done, job.pk, {"workspace": job.workspace_id})
+    is_over = done is JobStatus.CANCELED
+    where = {"workspace": job.workspace_id}
+    record_event(actor, "job.canceled" if is_over else "job.cancel_requested", job.pk, where)
     return True
 
 
-def stop_job(job: Job) -> str | None:
-    """Cancel or ask to stop, whoever wants it; what the audit log calls that, None if nothing."""
+def stop_job(job: Job) -> JobStatus | None:
+    """Cancel it, or ask its agent to stop; how it stands then, None if there was nothing to do.
+
+    Nobody's permission is checked and nothing is audited: that is for the caller.
+    """
     now = timezone.now()
     # Locked, so that an attempt that ends meanwhile cannot carry the job past the cancel.
     Job.objects.select_for_update(of=("self",)).get(pk=job.pk)
     if Job.objects.filter(pk=job.pk, status=JobStatus.QUEUED.value).update(
         cancel_requested_at=now
     ) and move_job(job, JobStatus.CANCELED):
-        return "job.canceled"
+        return JobStatus.CANCELED
     asked = Job.objects.filter(
         pk=job.pk, status=JobStatus.RUNNING.value, cancel_requested_at=None
     ).update(cancel_requested_at=now)
@@ -48,4 +53,4 @@ def stop_job(job: Job) -> str | None:
     for attempt in attempts:
         announce_cancel(attempt.agent, attempt.pk)
     announce_job(job, JobStatus.RUNNING)
-    return "job.cancel_requested"
+    return JobStatus.RUNNING

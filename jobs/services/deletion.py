@@ -16,7 +16,8 @@ from accounts.actors import Actor
 from accounts.roles import Permission
 from accounts.services.audit import record_event
 from gpuagent.protocol.recipe import FieldProblem
-from jobs.lifecycle import JOB_OPEN
+from jobs.announcements import wake_dispatcher
+from jobs.lifecycle import JOB_OPEN, JobStatus
 from jobs.models import Job
 from jobs.services.cancellation import stop_job
 from studio.core.errors import ConflictError, InvalidInputError
@@ -79,8 +80,16 @@ def restore_workspace(*, actor: Actor, workspace: Workspace) -> bool:
 
 
 def stop_jobs(workspace: Workspace) -> int:
-    """Cancel what is queued and running in it; how many jobs. Again is fine."""
-    stopped = 0
+    """Cancel what is queued and running in it; how many jobs. Again is fine.
+
+    However many wait, they go in one statement; nobody is left to be told of each.
+    """
+    now = timezone.now()
+    with transaction.atomic():
+        stopped = Job.objects.filter(workspace=workspace, status=JobStatus.QUEUED.value).update(
+            status=JobStatus.CANCELED.value, cancel_requested_at=now, ended_at=now
+        )
+        wake_dispatcher()
     for job in list(_open_jobs(workspace).filter(cancel_requested_at=None)):
         with transaction.atomic():
             stopped += stop_job(job) is not None

@@ -25,7 +25,6 @@ from workspaces.models import Artifact, Project, ShareLink, Workspace, Workspace
 BATCH = 200
 # A sweep ends before the queue takes it for stuck; the next one goes on.
 SECONDS = 240.0
-KEY_DESTROYED = "workspace.key_destroyed"
 logger = logging.getLogger(__name__)
 
 # Each model and how it names its workspace. In this order no row goes before one that needs it.
@@ -79,7 +78,9 @@ def _destroy_key(workspace_id: str) -> Workspace | None:
     )
     if workspace is None or not workspace.wrapped_key:
         return workspace
-    record_system(workspace.organization_id, KEY_DESTROYED, workspace.pk, _counts(workspace))
+    record_system(
+        workspace.organization_id, "workspace.key_destroyed", workspace.pk, _counts(workspace)
+    )
     workspace.wrapped_key = b""
     workspace.retiring_key = workspace.wrapped_search_key = None
     workspace.save(update_fields=["wrapped_key", "retiring_key", "wrapped_search_key"])
@@ -113,7 +114,7 @@ def _remove_batch(model: type[models.Model], owner: dict[str, Workspace]) -> int
 def _finish(workspace: Workspace) -> bool:
     if not Workspace.objects.filter(pk=workspace.pk).delete()[0]:
         return False  # another sweep was quicker
-    counted = AuditEvent.objects.filter(object_id=workspace.pk, action=KEY_DESTROYED)
+    counted = AuditEvent.objects.filter(object_id=workspace.pk, action="workspace.key_destroyed")
     details = counted.order_by("-id").values_list("details", flat=True).first()
     record_system(workspace.organization_id, "workspace.destroyed", workspace.pk, details)
     return True

@@ -17,7 +17,6 @@ from jobs.export.contents import Guard, write_export
 from studio.core.errors import ForbiddenError
 
 CHECK_SECONDS = 60.0
-ACTION = "organization.exported"
 
 
 @transaction.atomic
@@ -30,14 +29,14 @@ def begin_export(*, actor: Actor) -> Iterator[bytes]:
     """
     _require(actor)
     organization = Organization.objects.get(pk=actor.organization_id)
-    record_event(actor, ACTION, organization.pk)
+    record_event(actor, "organization.exported", organization.pk)
     return gather(write_export(Archive(), organization, _guard(actor)))
 
 
 @transaction.atomic
 def begin_operators_export(archive: Archive, organization: Organization) -> Iterator[bytes]:
     """The same for who runs the installation, who may do anything."""
-    record_system(organization.pk, ACTION, organization.pk)
+    record_system(organization.pk, "organization.exported", organization.pk)
     return gather(write_export(archive, organization, lambda: None))
 
 

@@ -42,7 +42,7 @@ def place_outputs(
     )
     Output.objects.filter(pk__in=moved).update(project=project)
     if moved:
-        details = {"pictures": len(moved), "first": moved[0]}
+        details = {"workspace": workspace.pk, "pictures": len(moved), "first": moved[0]}
         if project is not None:
             record_event(actor, "project.pictures_placed", project.pk, details)
         else:

@@ -117,6 +117,7 @@ def create_share(
         expires_at=timezone.now() + timedelta(days=terms.days),
     )
     details: dict[str, object] = {
+        "workspace": workspace.pk,
         "days": terms.days,
         "has_password": bool(terms.password),
         "has_watermark": terms.has_watermark,
@@ -135,7 +136,8 @@ def revoke_share(*, actor: Actor, link: ShareLink) -> bool:
     if not ShareLink.objects.filter(pk=link.pk, revoked_at=None).update(revoked_at=now):
         return False
     link.revoked_at = now
-    record_event(actor, "share.revoked", link.pk, {"opens": link.opens})
+    details = {"workspace": link.workspace_id, "opens": link.opens}
+    record_event(actor, "share.revoked", link.pk, details)
     return True
 
 

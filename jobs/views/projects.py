@@ -14,8 +14,9 @@ from jobs.selectors import projects_of
 from studio.core.errors import InvalidInputError
 from workspaces.access import get_project
 from workspaces.http import WorkspaceRequest, workspace_page
+from workspaces.palette import COLORS
 from workspaces.services.projects import (
-    COLORS,
+    COLOR_DEFAULT,
     NAME_MAX,
     ProjectChange,
     change_project,
@@ -28,7 +29,7 @@ from workspaces.services.projects import (
 def projects(request: WorkspaceRequest) -> HttpResponse:
     """All projects; a new one."""
     if request.method == "POST":
-        name, color = request.POST.get("name", ""), request.POST.get("color", COLORS[0])
+        name, color = request.POST.get("name", ""), request.POST.get("color", COLOR_DEFAULT)
         try:
             create_project(actor=request.actor, workspace=request.workspace, name=name, color=color)
         except InvalidInputError as error:
@@ -77,7 +78,7 @@ def _page(
         "archived_projects": [row for row in rows if row["is_archived"]],
         "colors": COLORS,
         "name_max": NAME_MAX,
-        "new": new or {"name": "", "color": COLORS[0]},
+        "new": new or {"name": "", "color": COLOR_DEFAULT},
         "wrong": wrong,
         "can_share": request.actor.can(Permission.SHARE_MANAGE),
     }

@@ -13,9 +13,8 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from accounts.roles import Permission
 from jobs.forms import ShareForm, show_problems
-from jobs.models import Output
 from jobs.presenters import base_context, output_tile, project_choices
-from jobs.selectors import Filters, gallery_page
+from jobs.selectors import gallery_page, outputs_named
 from jobs.services.sharing import DAYS_MAX, create_share, revoke_share, title_of
 from jobs.shares import shares_of
 from jobs.watermark import TEXT_MAX
@@ -151,9 +150,8 @@ def _form_page(request: WorkspaceRequest, form: ShareForm, *, status: int = 200)
 
 def _offers(request: WorkspaceRequest, chosen: list[str]) -> list[dict[str, Any]]:
     """The chosen pictures, then the newest ones, to tick."""
-    here = Output.objects.filter(workspace=request.workspace, trashed_at=None, pk__in=chosen)
-    first = list(here.select_related("picture", "thumbnail", "job").order_by("-id"))
-    newest, _next = gallery_page(request.workspace, before=None, is_trash=False, filters=Filters())
+    first = outputs_named(request.workspace, chosen)
+    newest, _next = gallery_page(request.workspace, before=None, is_trash=False)
     known = {output.pk for output in first}
     return [
         {

@@ -115,6 +115,30 @@ def test_pages_that_guard_an_account(page: Page, product: Product) -> None:
     check_all(page)
 
 
+@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+def test_pages_of_workspaces(
+    page: Page, product: Product, scheme: Literal["dark", "light"], width: int
+) -> None:
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    page.set_viewport_size({"width": width, "height": 900})
+    sign_in(page, product)
+    page.locator("room-switcher summary").click()
+    assert violations(page) == []
+    address = page.locator(".switcher__manage").first.get_attribute("href") or ""
+    page.goto(address)
+    assert violations(page) == []
+    page.get_by_role("link", name="Access and settings").first.click()
+    page.get_by_role("heading", name="Who can see").first.wait_for()
+    assert violations(page) == []
+    page.locator("summary", has_text="Who can see").click()
+    assert violations(page) == []
+    overflow = page.evaluate("() => document.documentElement.scrollWidth - innerWidth")
+    assert overflow <= 0, "the page must not scroll sideways"
+    page.goto(address.replace("/workspaces", "/export"))
+    assert violations(page) == []
+
+
 def test_the_tokens_page_and_the_audit_log(room: Page) -> None:
     room.goto("/settings/tokens")
     room.get_by_role("textbox", name="Name").fill("Looked at")

@@ -301,7 +301,16 @@ def test_models_samplers_and_workspaces_are_listed(
 
     assert (model["digest"], model["default_width"]) == (model_version.digest, 128)
     assert {"id": "euler", "label": "Euler"} in samplers
-    assert workspaces == [{"id": workspace.pk, "name": "Room"}]
+    (room,) = workspaces
+    assert room == {
+        "id": workspace.pk,
+        "name": "Room",
+        "color": workspace.color,
+        "is_restricted": False,
+        "created_at": room["created_at"],
+        "deleted_at": None,
+        "destroy_at": None,
+    }
 
 
 def test_an_upload_becomes_a_starting_picture(bob_api: Client, workspace: Workspace) -> None:

@@ -29,15 +29,17 @@ from jobs.models import Job, Output
 from jobs.services import export
 from jobs.services.deletion import delete_workspace
 from jobs.services.export import begin_export
+from jobs.services.sharing import TITLE_KIND
 from library.models import ModelVersion
 from studio.core import storage
 from studio.core.errors import ForbiddenError
 from studio.core.scoping import organization_scope, system_scope
 from tests import factories
 from tests.factories import AgentHandle
-from workspaces.models import Artifact, Project, ShareLink, Workspace
+from workspaces.models import Artifact, ShareLink, Workspace
 from workspaces.services.artifacts import read_all, read_range
 from workspaces.services.keys import seal_in
+from workspaces.services.projects import create_project
 
 pytestmark = pytest.mark.django_db
 
@@ -87,13 +89,10 @@ def full(
         Output.objects.filter(pk=trashed.pk).update(trashed_at=timezone.now())
         Job.objects.filter(pk=trashed.job_id).update(input_artifact=image)
         where = {"organization_id": organization_a.pk, "workspace": workspace, "created_by": alice}
-        project = Project(**where)
-        kind = records.PROJECT_NAME
-        project.sealed_name = seal_in(workspace, b"Launch", kind=kind, object_id=project.pk)
-        project.save()
+        create_project(actor=alice_in_a, workspace=workspace, name="Launch")
         link = ShareLink(token_hash="f00d" * 16, expires_at=timezone.now(), **where)
-        kind = records.LINK_TITLE
-        link.sealed_title = seal_in(workspace, b"For the client", kind=kind, object_id=link.pk)
+        words = b'{"title": "For the client", "watermark": "Draft"}'
+        link.sealed_title = seal_in(workspace, words, kind=TITLE_KIND, object_id=link.pk)
         link.save()
     team = factories.make_team(organization_a, alice, name="Layout")
     factories.make_grant(workspace, team)
@@ -139,14 +138,14 @@ def test_the_records_are_in_it(
     assert room["grants"][0]["team"] == team["id"]
     assert [p["name"] for p in lines(archive, f"{folder}/projects.ndjson")] == ["Launch"]
     (link,) = lines(archive, f"{folder}/share-links.ndjson")
-    assert link["title"] == "For the client"
+    assert (link["title"], link["watermark"]) == ("For the client", "Draft")
     assert "f00d" not in json.dumps(link)
     jobs = lines(archive, f"{folder}/jobs.ndjson")
     assert {job["recipe"]["prompt"] for job in jobs} == {factories.PROMPT}
     assert {job["created_by"] for job in jobs} == {alice.pk, bob.pk}
     log = lines(archive, "audit-log.ndjson")
     assert log[-1]["action"] == "organization.exported"
-    assert len(log) == len({event["id"] for event in log}) == 3
+    assert len(log) == len({event["id"] for event in log}) == 4
     assert organization_a.name in archive.read("README.txt").decode()
 
 

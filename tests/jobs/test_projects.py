@@ -214,7 +214,7 @@ def test_the_page_of_projects_makes_changes_and_loses_no_input(
     bobs: Client, room: str, project: Project
 ) -> None:
     assert bobs.post(f"{room}/projects", {"name": "Winter", "color": "teal"}).status_code == 302
-    taken = bobs.post(f"{room}/projects", {"name": "winter", "color": "gold"})
+    taken = bobs.post(f"{room}/projects", {"name": "winter", "color": "orange"})
     assert taken.status_code == 422
     assert 'value="winter"' in text_of(taken)
     assert "already" in text_of(taken)

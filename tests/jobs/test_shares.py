@@ -64,7 +64,7 @@ def link(bob_in_a: Actor, workspace: Workspace, output: Output) -> tuple[ShareLi
 
 def body(response: Answer) -> bytes:
     if response.streaming:
-        return b"".join(response)  # type: ignore[arg-type]  # the test client reads it synchronously
+        return b"".join(response)
     return bytes(response.content)
 
 
@@ -161,7 +161,7 @@ def test_the_watermark_stands_out_on_every_ground(color: str) -> None:
     other = pixels(make_anew(ground, watermark="Another studio"))
     levels = marked.convert("L").getextrema()
     assert isinstance(levels[0], int)
-    assert levels[1] - levels[0] > 40  # type: ignore[operator]  # one band
+    assert levels[1] - levels[0] > 40
     assert ImageChops.difference(marked, other).getbbox() is not None
 
 
@@ -462,7 +462,7 @@ def test_only_pictures_and_projects_of_the_workspace_can_be_shared(
             {},
         ):
             with pytest.raises(InvalidInputError):
-                create_share(actor=bob_in_a, workspace=workspace, terms=Terms(), **wrong)  # type: ignore[arg-type]  # wrong on purpose
+                create_share(actor=bob_in_a, workspace=workspace, terms=Terms(), **wrong)
         with pytest.raises(ForbiddenError):
             create_share(
                 actor=victor_in_a, workspace=workspace, terms=Terms(), output_ids=[output.pk]
@@ -554,7 +554,7 @@ def test_whoever_waits_gets_their_turn_and_too_many_do_not_wait() -> None:
     waiter = threading.Thread(target=wait)
     with budget.hold(9_000_000):
         waiter.start()
-        while budget._waiting._value:  # type: ignore[attr-defined]  # until it waits
+        while budget._waiting._value:
             inside.wait(0.01)
         with pytest.raises(BusyError), budget.hold(5_000_000):
             pass

@@ -56,6 +56,17 @@ def test_a_workspace_is_made_on_the_page(
     assert client.get(f"/w/{made.pk}/").status_code == 200
 
 
+def test_a_form_sent_twice_makes_one(
+    alice: User, client_of: Sign, list_path: str, organization_a: Organization
+) -> None:
+    values = {"name": "Perfume", "color": "teal"}
+    first, second = (client_of(alice).post(list_path, values) for _ in range(2))
+    assert (first.status_code, second.status_code) == (302, 422)
+    assert "There is a workspace Perfume already" in text_of(second)
+    with system_scope():
+        assert Workspace.objects.filter(organization=organization_a).count() == 1
+
+
 def test_what_was_typed_is_kept_when_it_cannot_be(
     alice: User, client_of: Sign, list_path: str
 ) -> None:

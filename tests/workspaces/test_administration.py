@@ -97,6 +97,20 @@ def test_all_wrong_fields_are_named_at_once(alice_in_a: Actor) -> None:
     assert [problem.field for problem in caught.value.problems] == ["name", "color"]
 
 
+def test_no_two_of_one_name_that_can_be_taken_for_each_other(
+    alice_in_a: Actor, manager: Actor, workspace: Workspace, organization_a: Organization
+) -> None:
+    closed = factories.restrict(factories.make_workspace(organization_a, "Secret launch"))
+    with pytest.raises(InvalidInputError) as caught:
+        create_workspace(actor=alice_in_a, name="ROOM ")
+    assert "ROOM already" in caught.value.message
+    with pytest.raises(InvalidInputError):
+        change_workspace(actor=alice_in_a, workspace=workspace, changes=Changes(name=closed.name))
+    # A manager must not learn what there is behind closed doors.
+    assert change_workspace(actor=manager, workspace=workspace, changes=Changes(name=closed.name))
+    assert change_workspace(actor=manager, workspace=workspace, changes=Changes(name="room"))
+
+
 def test_a_change_says_codes_and_not_the_name(alice_in_a: Actor, workspace: Workspace) -> None:
     changes = Changes(name="The merger", color=COLORS[3])
     assert change_workspace(actor=alice_in_a, workspace=workspace, changes=changes)
@@ -142,12 +156,12 @@ def test_a_manager_lets_a_member_in_changes_it_and_takes_it_back(
     whom = Grantee(user_id=bill.pk)
     grant = grant_access(actor=manager, workspace=workspace, grantee=whom, role="viewer")
     assert list(visible_workspaces(bill_in_a)) == [workspace]
-    assert last_event().details == {"user": bill.pk, "role": "viewer", "grant": grant.pk}
+    where = {"user": bill.pk, "grant": grant.pk, "workspace": workspace.pk}
+    assert last_event().details == {**where, "role": "viewer"}
 
     again = grant_access(actor=manager, workspace=workspace, grantee=whom, role="artist")
     assert again.pk == grant.pk
-    details = {"user": bill.pk, "was": "viewer", "role": "artist", "grant": grant.pk}
-    assert last_event().details == details
+    assert last_event().details == {**where, "was": "viewer", "role": "artist"}
     change_grant(actor=manager, workspace=workspace, grant_id=grant.pk, role="manager")
     assert WorkspaceGrant.objects.get(pk=grant.pk).role == "manager"
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.db import transaction
 
 from accounts.actors import Actor
+from accounts.models import Organization
 from accounts.roles import Permission
 from accounts.services.audit import record_event
 from gpuagent.protocol.recipe import FieldProblem
 from studio.core.errors import ForbiddenError, InvalidInputError
-from workspaces.access import require_in
+from workspaces.access import require_in, visible_workspaces
 from workspaces.announcements import announce_access
 from workspaces.models import Workspace
 from workspaces.palette import COLORS
@@ -42,6 +43,7 @@ def create_workspace(
     if actor.workspace_ids:
         raise ForbiddenError(permission=Permission.WORKSPACE_CREATE.value)
     checked = _checked(Changes(name=name, color=color, is_restricted=is_restricted))
+    _check_free(actor, str(checked["name"]))
     workspace = Workspace.objects.create(organization_id=actor.organization_id, **checked)
     codes = {key: value for key, value in checked.items() if key != "name"}
     record_event(actor, "workspace.created", workspace.pk, codes)
@@ -63,6 +65,8 @@ def change_workspace(*, actor: Actor, workspace: Workspace, changes: Changes) ->
     changed = {key: value for key, value in checked.items() if getattr(workspace, key) != value}
     if not changed:
         return False
+    if "name" in changed:
+        _check_free(actor, str(changed["name"]), but=workspace.pk)
     for key, value in changed.items():
         setattr(workspace, key, value)
     workspace.save(update_fields=sorted(changed))
@@ -88,6 +92,17 @@ def _checked(changes: Changes) -> dict[str, str | bool]:
     if problems:
         raise InvalidInputError(problems)
     return values
+
+
+def _check_free(actor: Actor, name: str, *, but: str = "") -> None:
+    """Two of one name are taken for each other. Only those that the actor sees count."""
+    # The lock makes one of a form that was sent twice.
+    Organization.objects.select_for_update().get(pk=actor.organization_id)
+    seen = visible_workspaces(replace(actor, workspace_id=""))
+    if not seen.filter(name__iexact=name).exclude(pk=but).exists():
+        return
+    message = f"There is a workspace {name} already. Give this one another name."
+    raise InvalidInputError([FieldProblem(field="name", code="taken", message=message, value=name)])
 
 
 def _name_problems(name: str) -> list[FieldProblem]:

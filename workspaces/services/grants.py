@@ -45,7 +45,7 @@ def grant_access(
         grant = WorkspaceGrant.objects.create(
             organization_id=workspace.organization_id, workspace=workspace, role=wanted, **whom
         )
-        _record(actor, "access.granted", grant, role=wanted)
+        _record(actor, grant, action="access.granted", role=wanted)
     else:
         _change(actor, grant, wanted)
     announce_access(workspace.pk)
@@ -78,7 +78,7 @@ def revoke_grant(*, actor: Actor, workspace: Workspace, grant_id: str) -> bool:
     grant = WorkspaceGrant.objects.filter(workspace=workspace, pk=grant_id).first()
     if grant is None or not WorkspaceGrant.objects.filter(pk=grant.pk).delete()[0]:
         return False
-    _record(actor, "access.revoked", grant, was=grant.role)
+    _record(actor, grant, action="access.revoked", was=grant.role)
     announce_access(workspace.pk)
     return True
 
@@ -89,10 +89,10 @@ def _change(actor: Actor, grant: WorkspaceGrant, role: WorkspaceRole) -> None:
     was = grant.role
     grant.role = role.value
     grant.save(update_fields=["role"])
-    _record(actor, "access.changed", grant, role=role, was=was)
+    _record(actor, grant, action="access.changed", role=role, was=was)
 
 
-def _record(actor: Actor, action: str, grant: WorkspaceGrant, **codes: str) -> None:
+def _record(actor: Actor, grant: WorkspaceGrant, *, action: str, **codes: str) -> None:
     whom = {"team": grant.team_id} if grant.team_id else {"user": _user_of(grant)}
     record_event(actor, action, grant.workspace_id, {**whom, **codes, "grant": grant.pk})
 

@@ -16,11 +16,12 @@ from studio.core.errors import InvalidInputError
 from studio.core.ids import new_id
 from workspaces.access import require_in
 from workspaces.models import Project, Workspace
+from workspaces.palette import COLORS
 from workspaces.services.keys import open_in, seal_in
 
 NAME_MAX = 120
 NAME_KIND = "project_name"
-COLORS = ("gray", "crimson", "orange", "gold", "seagreen", "teal", "royalblue", "violet")
+COLOR_DEFAULT = "gray"
 UNREADABLE = "(cannot be opened)"
 
 
@@ -45,7 +46,7 @@ def project_name(project: Project) -> str:
 
 @transaction.atomic
 def create_project(
-    *, actor: Actor, workspace: Workspace, name: object, color: object = COLORS[0]
+    *, actor: Actor, workspace: Workspace, name: object, color: object = COLOR_DEFAULT
 ) -> Project:
     """A new project.
 
@@ -64,7 +65,7 @@ def create_project(
         color=color,
         created_by_id=actor.user_id,
     )
-    record_event(actor, "project.created", project.pk)
+    record_event(actor, "project.created", project.pk, {"workspace": workspace.pk})
     return project
 
 
@@ -92,7 +93,8 @@ def change_project(*, actor: Actor, project: Project, change: ProjectChange) -> 
     if not changed:
         return False
     project.save(update_fields=list(changed.values()))
-    record_event(actor, "project.changed", project.pk, {"fields": sorted(changed)})
+    details = {"workspace": workspace.pk, "fields": sorted(changed)}
+    record_event(actor, "project.changed", project.pk, details)
     return True
 
 
