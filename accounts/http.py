@@ -184,7 +184,7 @@ def _note_bypass(request: HttpRequest, organization: Organization) -> None:
         return
     if policy.came_by_provider(organization, request.session, user_id):
         return
-    if policy.required_provider(organization) is None:
+    if policy.required_provider(organization, user_id) is None:
         return
     request.session[BYPASSED_SESSION_KEY] = [*noted, organization.pk]
     actor = Actor.of(user_id, organization.pk, Role.OWNER, address=client_address(request))

@@ -70,14 +70,18 @@ def reachable_organizations(session: Mapping[str, Any], user_id: str) -> frozens
     ways = ways_of(session, user_id)
     if ways.is_local:
         return None
-    return frozenset(row.organization_id for row in _providers(ways) if row.is_active)
+    return frozenset(row.organization_id for row in _providers(ways, user_id))
 
 
-def _providers(ways: Ways) -> list[IdentityProvider]:
+def _providers(ways: Ways, user_id: str) -> list[IdentityProvider]:
+    """Those that brought the session and still may: switched on, and the person's to this day."""
     if not ways.provider_ids:
         return []
+    theirs = SocialAccount.objects.filter(user_id=user_id, provider__in=ways.provider_ids)
     with system_scope():
-        rows = IdentityProvider.objects.filter(pk__in=ways.provider_ids)
+        rows = IdentityProvider.objects.filter(
+            pk__in=list(theirs.values_list("provider", flat=True)), is_active=True
+        )
         return list(rows.defer("sealed_config"))
 
 
@@ -117,10 +121,10 @@ def session_breach(
 ) -> StudioError | None:
     """What keeps this session out of the organization; None when nothing does."""
     ways = ways_of(session, user_id)
-    theirs = [row for row in _providers(ways) if row.organization_id == organization.pk]
-    through = [row for row in theirs if row.is_active]
+    found = _providers(ways, user_id)
+    through = [row for row in found if row.organization_id == organization.pk]
     if not through:
-        breach = _way_breach(organization, ways, user_id, has_ended=bool(theirs))
+        breach = _way_breach(organization, ways, user_id, has_ended=not found)
         if breach is not None:
             return breach
     hours = session_hours(organization)
@@ -138,11 +142,11 @@ def _way_breach(
     """What is wrong with coming here by none of the organization's own identity providers."""
     if not ways.is_local:
         if has_ended:
-            return SignOnEndedError(organization=organization.name)
+            return SignOnEndedError()
         return SignOnElsewhereError(organization=organization.name)
     if not organization.requires_sign_on or is_owner(organization, user_id):
         return None
-    provider = required_provider(organization)
+    provider = required_provider(organization, user_id)
     if provider is None:
         return None
     return SignOnRequiredError(
@@ -152,15 +156,18 @@ def _way_breach(
 
 def came_by_provider(organization: Organization, session: Mapping[str, Any], user_id: str) -> bool:
     """Whether one of the organization's identity providers, switched on, brought this session."""
-    found = _providers(ways_of(session, user_id))
-    return any(row.is_active and row.organization_id == organization.pk for row in found)
+    found = _providers(ways_of(session, user_id), user_id)
+    return any(row.organization_id == organization.pk for row in found)
 
 
-def required_provider(organization: Organization) -> IdentityProvider | None:
-    """Where people are sent who came in otherwise."""
+def required_provider(organization: Organization, user_id: str) -> IdentityProvider | None:
+    """Where somebody is sent who came in otherwise: to one that knows them, or the first."""
     with system_scope():
         rows = IdentityProvider.objects.filter(organization=organization, is_active=True)
-        return rows.defer("sealed_config").order_by("pk").first()
+        found = list(rows.defer("sealed_config").order_by("pk"))
+    theirs = SocialAccount.objects.filter(user_id=user_id, provider__in=[row.pk for row in found])
+    known = set(theirs.values_list("provider", flat=True))
+    return next((row for row in found if row.pk in known), found[0] if found else None)
 
 
 def is_owner(organization: Organization, user_id: str) -> bool:

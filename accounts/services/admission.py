@@ -16,13 +16,13 @@ from accounts.actors import Actor
 from accounts.models import IdentityProvider, Membership, User
 from accounts.roles import Role
 from accounts.services.audit import record_event
-from accounts.sign_on.providers import Claims, wanted_role
+from accounts.services.members import lock_organization, take_out
+from accounts.sign_on.providers import EMAIL_MAX, Claims, wanted_role
 from studio.core.errors import SignOnFailedError
 from studio.core.scoping import organization_scope
 
 # What allauth's table keeps besides the subject: no claims, only what we made.
 MADE_MEMBER = "made_member"
-EMAIL_MAX = 254
 
 
 def find_identity(provider: IdentityProvider, subject: str) -> SocialAccount | None:
@@ -103,7 +103,7 @@ def _present(membership: Membership | None) -> Role | None:
 
 
 def _new_user(provider: IdentityProvider, claims: Claims) -> User:
-    email = claims.email.strip().lower()
+    email = claims.email.lower()
     try:
         validate_email(email)
         if len(email) > EMAIL_MAX:
@@ -117,7 +117,7 @@ def _new_user(provider: IdentityProvider, claims: Claims) -> User:
             why="There is an account with your e-mail address already, and your company's word is "
             "not enough to open it. Sign in to it first, then come here again to connect the two."
         )
-    user = User.objects.create_user(email, name=claims.name.strip()[:120])
+    user = User.objects.create_user(email, name=claims.name)
     data = {MADE_MEMBER: True}
     SocialAccount.objects.create(
         user=user, provider=provider.pk, uid=claims.subject, extra_data=data
@@ -141,7 +141,7 @@ def _give(
         record_event(actor, "member.joined_by_sign_on", user.pk, details)
         return
     before = membership.role
-    if before == role.value or _is_last_owner(membership):
+    if before in (role.value, Role.OWNER.value):  # owners are made, and unmade, by owners
         return
     membership.role = role.value
     membership.save(update_fields=["role"])
@@ -152,20 +152,11 @@ def _give(
 def _remove(
     provider: IdentityProvider, identity: SocialAccount, membership: Membership, address: str
 ) -> None:
-    """Take back what the provider gave; who was a member before stays one."""
-    if not identity.extra_data.get(MADE_MEMBER) or _is_last_owner(membership):
-        return
+    """Take back what the provider gave; who was a member before, or is an owner, stays one."""
     role = Role(membership.role)
+    if not identity.extra_data.get(MADE_MEMBER) or role is Role.OWNER:
+        return
     actor = Actor.of(identity.user_id, provider.organization_id, role, address=address)
-    membership.delete()
-    details = {"provider": provider.pk, "role": role.value}
+    lock_organization(provider.organization_id)
+    details = {"provider": provider.pk, **take_out(membership)}
     record_event(actor, "member.removed_by_sign_on", identity.user_id, details)
-
-
-def _is_last_owner(membership: Membership) -> bool:
-    if membership.role != Role.OWNER.value:
-        return False
-    owners = Membership.objects.select_for_update().filter(
-        organization_id=membership.organization_id, role=Role.OWNER.value, user__is_active=True
-    )
-    return not [row for row in owners.order_by("pk") if row.pk != membership.pk]

@@ -12,7 +12,14 @@ from accounts.actors import Actor
 from accounts.models import IdentityProvider, IdentityProviderKind, Membership, Organization
 from accounts.roles import Permission, Role
 from accounts.services.audit import record_event
-from accounts.sign_on.providers import Config, OidcConfig, SamlConfig, open_config, seal_config
+from accounts.sign_on.providers import (
+    GIVEN,
+    Config,
+    OidcConfig,
+    SamlConfig,
+    open_config,
+    seal_config,
+)
 from gpuagent.protocol.recipe import FieldProblem
 from studio.core.errors import InvalidInputError, NotFoundError
 
@@ -145,6 +152,8 @@ def _drop_demand(actor: Actor, organization: Organization) -> None:
 
 
 def _set(row: IdentityProvider, config: Config, terms: Terms) -> None:
+    if not {*terms.role_mapping.values(), terms.default_role} <= {*GIVEN, None}:
+        raise _problem("role_claim", "owner", "Owners are made by owners, on the members' page.")
     row.name = terms.name
     row.role_claim = terms.role_claim
     row.role_mapping = {value: role.value for value, role in terms.role_mapping.items()}

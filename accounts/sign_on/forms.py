@@ -16,13 +16,24 @@ from accounts.roles import Role
 from accounts.services.sign_on import Terms
 from accounts.sign_on.oidc import WELL_KNOWN, DiscoveryError, discover
 from accounts.sign_on.outgoing import may_ask, new_session
-from accounts.sign_on.providers import Config, OidcConfig, SamlConfig
+from accounts.sign_on.providers import GIVEN, Config, OidcConfig, SamlConfig
 from accounts.sign_on.saml import parse_metadata
 
-ROLES = [("", "nobody else gets in"), *((role.value, role.value) for role in Role)]
+ROLES = [("", "nobody else gets in"), *((role.value, role.value) for role in GIVEN)]
 MAPPINGS_MAX = 200
 VALUE_MAX = 200
 KEY_BITS_MIN = 2048
+# Anybody can have an account there, so that a role for everybody would be one for the whole world.
+PUBLIC_ISSUERS = frozenset(
+    {
+        "https://accounts.google.com",
+        "https://appleid.apple.com",
+        "https://gitlab.com",
+        "https://login.microsoftonline.com/9188040d-6c67-4c5b-b112-36a304b66dad/v2.0",
+        "https://www.facebook.com",
+        "https://www.linkedin.com/oauth",
+    }
+)
 
 
 class TermsForm(forms.Form):
@@ -51,7 +62,7 @@ class TermsForm(forms.Form):
         """The table: each value once, with a role that there is."""
         values = super().clean() or {}
         named = [value for value, _role in self.mapping]
-        roles = {role.value for role in Role}
+        roles = {role.value for role in GIVEN}
         if len(named) > MAPPINGS_MAX or any(len(value) > VALUE_MAX for value in named):
             self.add_error(
                 "role_claim", f"At most {MAPPINGS_MAX} values of {VALUE_MAX} characters are mapped."
@@ -110,6 +121,12 @@ class OidcForm(TermsForm):
         if not secret and not (present and is_same):
             # A secret of before is not sent to another issuer.
             self.add_error("client_secret", "Give the client secret.")
+        if values.get("default_role") and str(values.get("issuer")).rstrip("/") in PUBLIC_ISSUERS:
+            self.add_error(
+                "default_role",
+                "Anybody can have an account there. Choose “nobody else gets in”, and map a value "
+                "that only your people have, such as your domain in Google's claim hd.",
+            )
         if self.errors:
             return values
         config = OidcConfig(

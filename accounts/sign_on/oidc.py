@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import jwt
 import requests
@@ -28,6 +29,7 @@ from accounts.sign_on.providers import (
     OidcConfig,
     address_of,
     claim_values,
+    make_claims,
     open_config,
 )
 from studio.core.errors import SignOnFailedError
@@ -87,10 +89,9 @@ def begin(request: HttpRequest, row: IdentityProvider, next_path: str) -> str:
     proof["code_challenge"] = proof["code_challenge"].decode()
     client = _client(request, row, config)
     client.state = state_id
-    address: str = client.get_redirect_url(
-        config.authorization_endpoint, SCOPES, {"nonce": nonce, **proof}
-    )
-    return address
+    asked: str = client.get_redirect_url("", SCOPES, {"nonce": nonce, **proof})
+    address = config.authorization_endpoint  # which may have a query of its own
+    return address + ("&" if urlsplit(address).query else "?") + asked.removeprefix("?")
 
 
 def finish(request: HttpRequest, row: IdentityProvider) -> tuple[Claims, str]:
@@ -122,7 +123,7 @@ def finish(request: HttpRequest, row: IdentityProvider) -> tuple[Claims, str]:
         raise SignOnFailedError(why=_NOT_PROVED) from None
     except (OAuth2Error, requests.RequestException, ValueError, KeyError, TypeError):
         raise SignOnFailedError(why=_NO_ANSWER) from None
-    return _claims(claims, row.role_claim), str(state["next"])
+    return _claims(claims, row), str(state["next"])
 
 
 def _config(row: IdentityProvider) -> OidcConfig:
@@ -215,13 +216,14 @@ def _completed(
     return {**more, **token}
 
 
-def _claims(claims: Mapping[str, Any], role_claim: str) -> Claims:
+def _claims(claims: Mapping[str, Any], row: IdentityProvider) -> Claims:
     subject = claims["sub"]
     if not isinstance(subject, str) or not 1 <= len(subject) <= SUBJECT_MAX:
         raise SignOnFailedError(why=_NOT_PROVED)
-    return Claims(
+    return make_claims(
+        row,
         subject=subject,
         email=str(claims.get("email") or claims.get("preferred_username") or ""),
         name=str(claims.get("name") or ""),
-        values=claim_values(claims, role_claim) if role_claim else (),
+        values=claim_values(claims, row.role_claim) if row.role_claim else (),
     )

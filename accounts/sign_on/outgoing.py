@@ -95,7 +95,10 @@ class GuardedTransport(BaseAdapter):
         if not may_ask(address):
             raise NotAllowedError
         try:
-            return _ask(request, httpx.URL(address), listed=is_listed(address))
+            url = httpx.URL(address)
+            if url.raw_host.decode("ascii") != urlsplit(address).hostname:
+                raise NotAllowedError  # two readings of one address: neither is right
+            return _ask(request, url, listed=is_listed(address))
         except (*FAILURES, OSError, ValueError, httpx.InvalidURL):
             raise requests.ConnectionError from None  # the cause may name the host
 

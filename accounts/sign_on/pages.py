@@ -14,11 +14,11 @@ from accounts.forms import add_problems
 from accounts.http import OrganizationRequest, organization_page
 from accounts.models import IdentityProvider, IdentityProviderKind
 from accounts.presenters import organization_context
-from accounts.roles import Permission, Role
+from accounts.roles import Permission
 from accounts.services import sign_on
 from accounts.sign_on.forms import OidcForm, SamlForm, initial_of, read_certificate
 from accounts.sign_on.oidc import DiscoveryError, discover
-from accounts.sign_on.providers import Config, OidcConfig, address_of, open_config
+from accounts.sign_on.providers import GIVEN, Config, OidcConfig, address_of, open_config
 from studio.core.errors import InvalidInputError
 
 ROUTE = "sign-on"
@@ -109,7 +109,7 @@ def _render_form(
         "provider": row,
         "config": config,
         "addresses": _addresses(row) if row else [],
-        "roles": [role.value for role in Role],
+        "roles": [role.value for role in GIVEN],
     }
     status = 422 if form.errors else 200
     return render(request, "accounts/sign_on_edit.html", context, status=status)

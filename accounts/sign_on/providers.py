@@ -18,6 +18,10 @@ from studio.core.scoping import system_scope
 
 CONFIG = "sign_on_config"
 SUBJECT_MAX = 191  # what allauth's table holds
+EMAIL_MAX = 254
+NAME_MAX = 120
+# Owners are made by owners, and keep a way in past the provider: no provider makes one.
+GIVEN = tuple(role for role in Role if role is not Role.OWNER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +52,10 @@ Config = OidcConfig | SamlConfig
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claims:
-    """What a provider says of a person, after it was proved to be the provider who says it."""
+    """What a provider says of a person, after it was proved to be the provider who says it.
+
+    `values` are those of the role claim that make a role here, one for each role.
+    """
 
     subject: str
     email: str = ""
@@ -82,9 +89,8 @@ def find_provider(provider_id: str) -> IdentityProvider:
         NotFoundError: there is none, or it is switched off; the two cannot be told apart.
     """
     row = None
-    if provider_id.replace(
-        "_", ""
-    ).isalnum():  # PostgreSQL takes no NUL, and addresses may hold one
+    # PostgreSQL takes no NUL, and addresses may hold one.
+    if provider_id.replace("_", "").isalnum():
         with system_scope():
             rows = IdentityProvider.objects.select_related("organization")
             row = rows.filter(pk=provider_id, is_active=True).first()
@@ -99,16 +105,29 @@ def address_of(route: str, provider_id: str) -> str:
 
 
 def wanted_role(row: IdentityProvider, values: Iterable[str], present: Role | None) -> Role | None:
-    """What the provider makes of somebody: the first of the matching roles, owners before all.
+    """What the provider makes of somebody: the highest of the matching roles.
 
     Without a mapping roles are given here, and the default is for newcomers only. None: nobody.
     """
     mapping: Mapping[str, str] = row.role_mapping
-    default = Role(row.default_role) if row.default_role else None
+    default = next((role for role in GIVEN if role.value == row.default_role), None)
     if not mapping:
         return present or default
     given = {mapping[value] for value in values if value in mapping}
-    return next((role for role in Role if role.value in given), default)
+    return next((role for role in GIVEN if role.value in given), default)
+
+
+def make_claims(
+    row: IdentityProvider, *, subject: str, email: str, name: str, values: Iterable[str]
+) -> Claims:
+    """Of what was said no more than is used: somebody may be in hundreds of groups."""
+    telling = {row.role_mapping[value]: value for value in values if value in row.role_mapping}
+    return Claims(
+        subject=subject,
+        email=email.strip()[: EMAIL_MAX + 1],  # too long a one stays too long
+        name=name.strip()[:NAME_MAX],
+        values=tuple(telling.values()),
+    )
 
 
 def claim_values(claims: Mapping[str, Any], name: str) -> tuple[str, ...]:

@@ -20,10 +20,8 @@ from allauth.socialaccount.internal import statekit
 from django.conf import settings
 from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse
-from lxml import etree
 from onelogin.saml2.authn_request import OneLogin_Saml2_Authn_Request
 from onelogin.saml2.constants import OneLogin_Saml2_Constants as Names
-from onelogin.saml2.errors import OneLogin_Saml2_Error, OneLogin_Saml2_ValidationError
 from onelogin.saml2.response import OneLogin_Saml2_Response
 from onelogin.saml2.settings import OneLogin_Saml2_Settings
 from onelogin.saml2.utils import OneLogin_Saml2_Utils
@@ -31,7 +29,14 @@ from onelogin.saml2.xml_utils import OneLogin_Saml2_XML
 
 from accounts.models import IdentityProvider
 from accounts.services.organization_keys import open_for, seal_for
-from accounts.sign_on.providers import SUBJECT_MAX, Claims, SamlConfig, address_of, open_config
+from accounts.sign_on.providers import (
+    SUBJECT_MAX,
+    Claims,
+    SamlConfig,
+    address_of,
+    make_claims,
+    open_config,
+)
 from gpuagent.protocol.sealing import SealBrokenError
 from studio.core.errors import SignOnFailedError
 
@@ -53,6 +58,14 @@ NAME_NAMES = (
     "http://schemas.microsoft.com/identity/claims/displayname",
 )
 TRANSIENT = Names.NAMEID_TRANSIENT
+_DS = f"{{{Names.NS_DS}}}"
+_EXCLUSIVE = "http://www.w3.org/2001/10/xml-exc-c14n#"
+# All that SAML lets a signature do to what it signs (core, 5.4.4).
+TRANSFORMS = {
+    "http://www.w3.org/2000/09/xmldsig#enveloped-signature",
+    _EXCLUSIVE,
+    _EXCLUSIVE + "WithComments",
+}
 _NOT_PROVED = "The answer of your company's sign-on could not be proved to be its own. Try again."
 _STALE = "This sign-in was begun elsewhere, or too long ago. Begin again."
 
@@ -74,13 +87,15 @@ def receive(request: HttpRequest, row: IdentityProvider, response: HttpResponse)
     Raises:
         SignOnFailedError: it is not the provider's, not for us, not for now, or came before.
     """
+    strict = _settings(row)
     try:
-        answer = StrictResponse(_settings(row), request.POST.get("SAMLResponse", ""))
+        answer = StrictResponse(strict, request.POST.get("SAMLResponse", ""))
         request_id, claims = answer.prove(row)
-    except _FAILURES as error:
+    except Exception as error:  # python3-saml raises bare ones, too
         # The code alone: sentences of python3-saml quote what they were sent.
-        logger.info("%s: an answer was refused (%s)", row.pk, getattr(error, "code", "no XML"))
-        raise SignOnFailedError(why=_NOT_PROVED) from None
+        raise _refused(row, getattr(error, "code", type(error).__name__)) from None
+    if not _is_first(row, answer):
+        raise _refused(row, "a response that came before")
     ticket = {"at": time.time(), "request": request_id, "claims": asdict(claims)}
     sealed = seal_for(row.organization, json.dumps(ticket).encode(), kind=TICKET, object_id=row.pk)
     response.set_cookie(
@@ -92,6 +107,16 @@ def receive(request: HttpRequest, row: IdentityProvider, response: HttpResponse)
         httponly=True,
         samesite="Lax",
     )
+
+
+def _refused(row: IdentityProvider, code: object) -> SignOnFailedError:
+    logger.info("%s: an answer was refused (%s)", row.pk, code)
+    return SignOnFailedError(why=_NOT_PROVED)
+
+
+def _is_first(row: IdentityProvider, answer: StrictResponse) -> bool:
+    digest = hashlib.sha256(f"{row.pk} {answer.get_assertion_id()}".encode()).hexdigest()
+    return bool(cache.add(f"sign_on:{digest}", 1, timeout=int(_LIFE_MAX) + 2 * CLOCK_SECONDS))
 
 
 def finish(request: HttpRequest, row: IdentityProvider) -> tuple[Claims, str]:
@@ -133,10 +158,11 @@ class StrictResponse(OneLogin_Saml2_Response):  # type: ignore[misc]  # python3-
         """The id of our request, and who the provider says it was.
 
         Raises:
-            AnswerError, OneLogin_Saml2_Error, OneLogin_Saml2_ValidationError: anything is wrong.
+            Exception: anything is wrong; ours are of `AnswerError`.
         """
         if self.encrypted:
             raise AnswerError("an encrypted assertion: there is no key of ours")
+        self._check_references()
         target = urlsplit(address_of("sign-on-acs", row.pk))
         here = {
             "https": "on" if target.scheme == "https" else "off",
@@ -144,13 +170,37 @@ class StrictResponse(OneLogin_Saml2_Response):  # type: ignore[misc]  # python3-
             "script_name": target.path,
         }
         self.is_valid(here, raise_exceptions=True)
-        if not self.get_audiences():
-            raise AnswerError("no audience")
+        self._check_audiences(address_of("sign-on-metadata", row.pk))
         if len(self.get_issuers()) != 1:
             raise AnswerError("no issuer")
         request_id = self._confirmed_request(address_of("sign-on-acs", row.pk))
-        self._take_once(row)
-        return request_id, self._claims(row.role_claim)
+        return request_id, self._claims(row)
+
+    def _check_references(self) -> None:
+        """A signature names the element that it stands in, and nothing else.
+
+        Whatever else it names, a file on this machine or a style sheet, would be read before it
+        turned out that the signature is nobody's.
+        """
+        for signature in self.document.iter(_DS + "Signature"):
+            named = [node for node in signature.iter("*") if node.get("URI") is not None]
+            references = signature.findall(f"{_DS}SignedInfo/{_DS}Reference")
+            own = "#" + signature.getparent().get("ID", "")
+            if len(references) != 1 or named != references or named[0].get("URI") != own:
+                raise AnswerError("a signature of something else")
+            used = {node.get("Algorithm") for node in signature.iter(_DS + "Transform")}
+            if not used <= TRANSFORMS:
+                raise AnswerError("a signature of something made from what was sent")
+
+    def _check_audiences(self, ours: str) -> None:
+        """Each restriction holds, not just one of them."""
+        found = self._query_assertion("/saml:Conditions/saml:AudienceRestriction")
+        for restriction in found:
+            names = {OneLogin_Saml2_XML.element_text(node) for node in restriction}
+            if ours not in names:
+                raise AnswerError("another audience")
+        if not found:
+            raise AnswerError("no audience")
 
     def validate_timestamps(self, **_options: object) -> bool:
         """As python3-saml, with a smaller tolerance, and an end that must be there."""
@@ -165,23 +215,19 @@ class StrictResponse(OneLogin_Saml2_Response):  # type: ignore[misc]  # python3-
 
     def _confirmed_request(self, recipient: str) -> str:
         """The request that the signed part answers: the outer one may be anybody's words."""
-        path = "/saml:Subject/saml:SubjectConfirmation/saml:SubjectConfirmationData"
+        bearer = f"saml:SubjectConfirmation[@Method='{Names.CM_BEARER}']"
+        path = f"/saml:Subject/{bearer}/saml:SubjectConfirmationData"
+        earliest = OneLogin_Saml2_Utils.now() - CLOCK_SECONDS
         for node in self._query_assertion(path):
-            request_id = node.get("InResponseTo")
+            request_id, ends = node.get("InResponseTo"), node.get("NotOnOrAfter")
             is_for_us = node.get("Recipient") == recipient
-            if request_id and is_for_us and node.get("NotOnOrAfter"):
+            if request_id and is_for_us and ends and _seconds(ends) > earliest:
                 if self.get_in_response_to() != request_id:
                     break
                 return str(request_id)
         raise AnswerError("no confirmation of the subject for this request and address")
 
-    def _take_once(self, row: IdentityProvider) -> None:
-        (node,) = self._query_assertion("")
-        digest = hashlib.sha256(f"{row.pk} {node.get('ID')}".encode()).hexdigest()
-        if not cache.add(f"sign_on:{digest}", 1, timeout=int(_LIFE_MAX) + 2 * CLOCK_SECONDS):
-            raise AnswerError("a response that came before")
-
-    def _claims(self, role_claim: str) -> Claims:
+    def _claims(self, row: IdentityProvider) -> Claims:
         subject = self.get_nameid()
         if not isinstance(subject, str) or not 1 <= len(subject) <= SUBJECT_MAX:
             raise AnswerError("no name, or too long a one")
@@ -192,17 +238,12 @@ class StrictResponse(OneLogin_Saml2_Response):  # type: ignore[misc]  # python3-
             **self.get_attributes(),
         }
         email = _first(found, EMAIL_NAMES) or (subject if "@" in subject else "")
-        values = tuple(value for value in found.get(role_claim, []) if isinstance(value, str))
-        return Claims(subject=subject, email=email, name=_first(found, NAME_NAMES), values=values)
+        values = [value for value in found.get(row.role_claim, []) if isinstance(value, str)]
+        name = _first(found, NAME_NAMES)
+        return make_claims(row, subject=subject, email=email, name=name, values=values)
 
 
 _LIFE_MAX = ASSERTION_HOURS_MAX * 3_600.0
-_FAILURES = (
-    OneLogin_Saml2_Error,
-    OneLogin_Saml2_ValidationError,
-    etree.XMLSyntaxError,
-    ValueError,
-)
 
 
 def _config(row: IdentityProvider) -> SamlConfig:

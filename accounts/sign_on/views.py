@@ -14,6 +14,7 @@ from typing import Any
 from allauth.account.adapter import get_adapter
 from allauth.account.internal.flows.login import (
     clear_authentication_records,
+    get_authentication_records,
     record_authentication,
 )
 from allauth.account.utils import perform_login
@@ -27,10 +28,13 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from accounts.adapter import SIGN_ON_CONNECTED
 from accounts.addresses import client_address
+from accounts.confirming import require_confirmed
 from accounts.http import public, signed_in
 from accounts.models import IdentityProvider, IdentityProviderKind, User
 from accounts.policy import SIGN_ON, ways_of
+from accounts.second_factor import has_second_factor
 from accounts.services.admission import admit, connect, find_identity
 from accounts.sign_on import oidc, saml
 from accounts.sign_on.providers import Claims, find_provider
@@ -153,6 +157,7 @@ def connect_account(request: HttpRequest) -> HttpResponseBase:
     is_fresh = time.time() - pending.get("at", 0) <= PENDING_SECONDS
     if not is_fresh or pending.get("user") != user.pk or not _is_local(request):
         return redirect("home")
+    require_confirmed(request)  # it is one more way into the account, as a passkey is
     row = find_provider(pending["provider"])
     claims = Claims(**{**pending["claims"], "values": tuple(pending["claims"]["values"])})
     if request.method == "GET":
@@ -166,6 +171,7 @@ def connect_account(request: HttpRequest) -> HttpResponseBase:
     except SignOnFailedError as error:
         return _refused(request, error, row.pk)
     record_authentication(request, user, SIGN_ON, provider=row.pk, uid=claims.subject)
+    get_adapter(request).send_notification_mail(SIGN_ON_CONNECTED, user)
     messages.success(request, f"From now on {row.name} signs you in to {row.organization.name}.")
     return remember(HttpResponseRedirect(pending["next"]), row)
 
@@ -203,7 +209,7 @@ def _let_in(
         }
         return redirect("sign-on-connect")
     user = admit(row, claims, address=client_address(request))
-    if request.user.is_authenticated and request.user.pk == user.pk:
+    if request.user.is_authenticated and request.user.pk == user.pk and _is_enough(request, row):
         request.session.cycle_key()
         record_authentication(request, user, SIGN_ON, provider=row.pk, uid=claims.subject)
         return remember(HttpResponseRedirect(next_path), row)
@@ -212,6 +218,15 @@ def _let_in(
     clear_authentication_records(request)
     record_authentication(request, user, SIGN_ON, provider=row.pk, uid=claims.subject)
     return remember(_sign_in(request, row, user, next_path), row)
+
+
+def _is_enough(request: HttpRequest, row: IdentityProvider) -> bool:
+    """Whether this session needs no second step for what the provider opens."""
+    assert isinstance(request.user, User)  # noqa: S101  # the caller has looked
+    if row.covers_second_factor or _is_local(request) or not has_second_factor(request.user.pk):
+        return True
+    records = get_authentication_records(request, request.user)
+    return any(record["method"] == "mfa" for record in records)
 
 
 def _sign_in(

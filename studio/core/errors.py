@@ -121,13 +121,11 @@ class SignOnElsewhereError(StudioError):
 
 
 class SignOnEndedError(StudioError):
-    """The single sign-on that opened this session was switched off."""
+    """The single sign-on that opened this session is switched off, removed or another one now."""
 
     code = "sign_on.ended"
     status = 401
-    template = (
-        "{organization} has switched off the single sign-on that you came in by. Sign in again."
-    )
+    template = "The single sign-on that you came in by does not hold any more. Sign in again."
 
 
 class SignOnFailedError(StudioError):

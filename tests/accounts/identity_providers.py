@@ -75,7 +75,7 @@ class OpenIdProvider:
         said = {key: value for key, value in said.items() if value is not None}
         headers = {"kid": self.key_id}
         if self.algorithm == "none":
-            return jwt.encode(said, None, algorithm="none", headers=headers)
+            return jwt.encode(said, "", algorithm="none", headers=headers)
         if self.algorithm == "HS256":  # with the public key as if it were a shared secret
             return _hs256(said, headers, self.public_pem)
         return jwt.encode(said, key_named(self.signs_with), algorithm="RS256", headers=headers)
@@ -214,6 +214,7 @@ class SamlProvider:
     signs_response: bool = False
     signs_with: str = "saml"
     name_format: str = "urn:oasis:names:tc:SAML:2.0:nameid-format:persistent"
+    rewrite: tuple[str, str] = ("", "")
 
     @property
     def metadata(self) -> str:
@@ -236,7 +237,7 @@ class SamlProvider:
     def document(self, address: str) -> bytes:
         asked = parse_qs(urlsplit(address).query)["SAMLRequest"][0]
         request = etree.fromstring(zlib.decompress(base64.b64decode(asked), -15))
-        root = etree.fromstring(self._text(request))
+        root = etree.fromstring(self._text(request).replace(*self.rewrite))
         (assertion,) = root.findall(f"{{{SAML}}}Assertion")
         if self.signs:
             _sign(assertion, self.signs_with)

@@ -91,6 +91,18 @@ def test_what_is_asked_has_state_nonce_and_pkce(
     assert CLIENT_SECRET not in str(asked)
 
 
+def test_an_address_that_has_a_query_keeps_it(
+    client: Client, organization_a: Organization, there: OpenIdProvider
+) -> None:
+    there.discovery = {
+        "authorization_endpoint": f"{there.address}/authorization_endpoint?policy=b2c"
+    }
+    row = make_oidc(organization_a, there)
+    asked = parse_qs(urlsplit(set_off(client, row)).query)
+    assert (asked["policy"], asked["client_id"]) == (["b2c"], [CLIENT_ID])
+    assert come_by_oidc(client, row, there).status_code == 302
+
+
 NOW = int(time.time())
 WRONG: dict[str, dict[str, Any]] = {
     "audience": {"claims": {"aud": "another"}},

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import logging
+import os
+import threading
 from collections.abc import Callable
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -264,3 +267,110 @@ def test_metadata_of_two_providers_is_not_guessed_at(there: SamlProvider) -> Non
     assert parse_metadata(one).entity_id == there.entity_id
     with pytest.raises(ValueError, match="no XML"):
         parse_metadata("<md")
+
+
+DS = "{http://www.w3.org/2000/09/xmldsig#}"
+XSLT = "http://www.w3.org/TR/1999/REC-xslt-19991116"
+
+
+def _second_reference(signature: Any, file: Path) -> None:  # noqa: ANN401  # as above
+    reference = signature.find(f".//{DS}Reference")
+    other = deepcopy(reference)
+    other.set("URI", f"file://{file}")
+    other.remove(other.find(f"{DS}Transforms"))
+    reference.addnext(other)
+
+
+def _only_reference(signature: Any, file: Path) -> None:  # noqa: ANN401  # as above
+    reference = signature.find(f".//{DS}Reference")
+    reference.set("URI", f"file://{file}")
+    reference.remove(reference.find(f"{DS}Transforms"))
+
+
+def _key_elsewhere(signature: Any, file: Path) -> None:  # noqa: ANN401  # as above
+    key = etree.SubElement(signature, f"{DS}KeyInfo")
+    etree.SubElement(key, f"{DS}RetrievalMethod", URI=f"file://{file}")
+
+
+def _style_sheet(signature: Any, file: Path) -> None:  # noqa: ANN401  # as above
+    transform = signature.find(f".//{DS}Transform")
+    transform.set("Algorithm", XSLT)
+    transform.append(
+        etree.XML(
+            '<x:stylesheet xmlns:x="http://www.w3.org/1999/XSL/Transform" version="1.0">'
+            f'<x:template match="/"><x:value-of select="document(\'file://{file}\')"/>'
+            "</x:template></x:stylesheet>"
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    "change", [_second_reference, _only_reference, _key_elsewhere, _style_sheet]
+)
+def test_a_signature_makes_the_studio_read_nothing_else(
+    client: Client,
+    row: IdentityProvider,
+    there: SamlProvider,
+    change: Callable[[Any, Path], None],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Anybody may write a signature: that it is nobody's turns out after its parts were read."""
+    caplog.set_level(logging.INFO)
+    file = tmp_path / "file"
+    os.mkfifo(file)
+    reader = threading.Event()
+
+    def wait() -> None:
+        with file.open("w"):  # goes on when somebody reads
+            reader.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    there.signs_with = "another"
+    root = etree.fromstring(there.document(set_off(client, row)))
+    change(root.find(f".//{DS}Signature"), file)
+    assert refused(client, row, etree.tostring(root))
+    assert not reader.is_set()
+    assert "refused (a signature of something" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code"),
+    [
+        (b'Z" Recipient', b'+00:00" Recipient', "Exception"),
+        (
+            b"</saml:AudienceRestriction>",
+            b"</saml:AudienceRestriction><saml:AudienceRestriction><saml:Audience>other"
+            b"</saml:Audience></saml:AudienceRestriction>",
+            "another audience",
+        ),
+        (b"cm:bearer", b"cm:sender-vouches", "31"),
+    ],
+)
+def test_what_the_provider_itself_has_signed_amiss_lets_nobody_in(
+    client: Client,
+    row: IdentityProvider,
+    there: SamlProvider,
+    caplog: pytest.LogCaptureFixture,
+    old: bytes,
+    new: bytes,
+    code: str,
+) -> None:
+    caplog.set_level(logging.INFO)
+    there.rewrite = (old.decode(), new.decode())
+    assert refused(client, row, there.document(set_off(client, row)))
+    assert caplog.messages[-1] == f"{row.pk}: an answer was refused ({code})" or code == "31"
+    assert "T" not in caplog.messages[-1].split("(", 1)[1], "no words of what was sent"
+
+
+def test_somebody_in_hundreds_of_groups_gets_in(
+    client: Client, organization_a: Organization, there: SamlProvider
+) -> None:
+    """What the browser carries from one page to the next must fit into a cookie."""
+    groups = [f"{number:08d}-4ac5-4bb5-a1b1-3ee2f7e6ff9c" for number in range(300)]
+    mapping = dict.fromkeys(groups[:150], "viewer") | {groups[299]: "admin"}
+    row = make_saml(organization_a, there, role_claim="groups", role_mapping=mapping)
+    there.attributes["groups"] = groups
+    come_by_saml(client, row, there)
+    assert len(client.cookies["sign_on_ticket"].value) < 3_000
+    assert Membership.objects.get(user__email="new@alpha.example").role == "admin"

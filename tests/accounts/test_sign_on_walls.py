@@ -14,7 +14,7 @@ from accounts.models import AuditEvent, IdentityProvider, Membership, Organizati
 from accounts.roles import Role
 from studio.core.scoping import system_scope
 from tests import factories
-from tests.accounts.guarding import Policy, add_app, code_of, signed_in
+from tests.accounts.guarding import Policy, add_app, code_of, confirm, signed_in
 from tests.accounts.identity_providers import OpenIdProvider, open_id_provider
 from tests.accounts.signing_on import come_by_oidc, make_oidc
 from tests.answers import text_of
@@ -56,6 +56,7 @@ def connected(user: User, row: IdentityProvider, there: OpenIdProvider) -> Clien
     client = signed_in(user)
     answer = come_by_oidc(client, row, there)
     assert answer["Location"] == "/sso/connect"
+    confirm(client, "/sso/connect")
     assert client.post("/sso/connect", {"action": "connect"}).status_code == 302
     return client
 
@@ -87,6 +88,8 @@ def test_who_is_signed_in_is_asked_and_then_connected(
     client = signed_in(bob)
     come_by_oidc(client, row, there)
     assert not SocialAccount.objects.exists()
+    assert client.get("/sso/connect")["Location"].startswith("/accounts/confirm/")
+    confirm(client, "/sso/connect")
     page = text_of(client.get("/sso/connect"))
     assert row.name in page
     assert bob.email in page
@@ -104,6 +107,7 @@ def test_who_leaves_the_question_is_not_connected(
 ) -> None:
     client = signed_in(bob)
     come_by_oidc(client, row, there)
+    confirm(client, "/sso/connect")
     client.post("/sso/connect", {"action": "leave"})
     client.post("/sso/connect", {"action": "connect"})
     assert not SocialAccount.objects.exists()
@@ -281,17 +285,20 @@ def test_who_was_a_member_before_is_refused_but_stays_one(
     assert Membership.objects.filter(user=bob).exists()
 
 
-def test_the_last_owner_is_never_touched(
+def test_owners_are_neither_made_nor_unmade(
     row: IdentityProvider, there: OpenIdProvider, alice: User, organization_a: Organization
 ) -> None:
-    connected(alice, row, there)
-    change(row, role_claim="groups", role_mapping=MAPPING)
-    there.claims["groups"] = ["guests"]
-    come_by_oidc(Client(), row, there)
-    assert Membership.objects.get(user=alice).role == "owner"
     factories.make_member(organization_a, Role.OWNER, email="second@alpha.example")
+    connected(alice, row, there)
+    change(row, role_claim="groups", role_mapping={**MAPPING, "kings": "owner"}, default_role="")
+    there.claims["groups"] = ["guests"]
+    assert come_by_oidc(Client(), row, there).status_code == 302
+    there.claims["groups"] = ["kings"]  # as if an earlier version had let it be stored
+    assert come_by_oidc(Client(), row, there).status_code == 403
+    assert Membership.objects.get(user=alice).role == "owner"
+    there.claims |= {"sub": "subject-2", "groups": ["kings", "guests"]}
     come_by_oidc(Client(), row, there)
-    assert Membership.objects.get(user=alice).role == "viewer"
+    assert Membership.objects.get(user__email="new@alpha.example").role == "viewer"
 
 
 def test_somebody_deactivated_does_not_get_in(
@@ -320,6 +327,7 @@ def test_where_it_is_required_a_password_leads_to_the_provider(
     assert script.status_code == 403
 
     come_by_oidc(client, row, there, room)
+    confirm(client, "/sso/connect")
     assert client.post("/sso/connect", {"action": "connect"})["Location"] == room
     assert client.get(room).status_code == 200
 
