@@ -12,7 +12,7 @@ from django.contrib import messages
 from django.contrib.auth import get_user, logout
 from django.contrib.auth.views import redirect_to_login
 from django.contrib.sessions.middleware import SessionMiddleware
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.http import urlencode
@@ -30,6 +30,7 @@ from studio.core.errors import (
     SignOnElsewhereError,
     SignOnEndedError,
     SignOnRequiredError,
+    StudioError,
     UnauthenticatedError,
 )
 from studio.core.problems import wants_json
@@ -62,6 +63,14 @@ def public(reason: str) -> Callable[[View], View]:
     return lambda view: declare(view, Access(kind="public", reason=reason))
 
 
+def find_member(request: HttpRequest, organization_id: str) -> Actor | None:
+    """Who is signed in, as a member of the organization and by what brought the session."""
+    user_id = str(request.user.pk)
+    actor = find_actor(user_id, organization_id, address=client_address(request))
+    is_local = policy.ways_of(request.session, user_id).is_local
+    return actor if actor is None or is_local else actor.by_provider()
+
+
 class OrganizationRequest(HttpRequest):
     """A request whose organization and actor are known and allowed."""
 
@@ -79,8 +88,7 @@ def organization_page(permission: Permission) -> Callable[[Callable[..., Any]], 
         ) -> HttpResponseBase:
             if not request.user.is_authenticated:
                 return sign_in_first(request)
-            address = client_address(request)
-            actor = find_actor(str(request.user.pk), organization_id, address=address)
+            actor = find_member(request, organization_id)
             if actor is None:
                 raise NotFoundError(noun="organization")
             request.organization = Organization.objects.get(pk=organization_id)
@@ -169,11 +177,18 @@ def enforce(request: HttpRequest, organization: Organization) -> HttpResponseBas
     if isinstance(breach, SignOnRequiredError):
         start = reverse("sign-on-start", args=[breach.data["provider_id"]])
         return redirect(f"{start}?{urlencode({'next': address})}")
-    messages.warning(request, breach.message)
     if is_expired:
-        return redirect_to_login(address)
+        return sign_in_again(request, breach)
+    messages.warning(request, breach.message)
     request.session[AFTER_SESSION_KEY] = address
     return redirect("security")
+
+
+def sign_in_again(request: HttpRequest, why: StudioError) -> HttpResponseRedirect:
+    """End a session that opens nothing any more, say so, and come back here."""
+    logout(request)
+    messages.warning(request, why.message)
+    return redirect_to_login(request.get_full_path())
 
 
 def _note_bypass(request: HttpRequest, organization: Organization) -> None:

@@ -9,8 +9,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponseBase
 
 from accounts.actors import Actor
-from accounts.addresses import client_address
-from accounts.http import Access, declare, enforce, sign_in_first
+from accounts.http import Access, declare, enforce, find_member, sign_in_first
 from accounts.roles import Permission
 from accounts.selectors import find_actor
 from studio.core.errors import NotFoundError
@@ -27,14 +26,14 @@ class WorkspaceRequest(HttpRequest):
     workspace: Workspace
 
 
-def actor_in(user_id: str, workspace_id: str, *, address: str = "") -> Actor:
+def actor_in(user_id: str, workspace_id: str) -> Actor:
     """The user as a member of the workspace's organization.
 
     Raises:
         NotFoundError: no such workspace, or it is not theirs; the two cannot be told apart.
     """
     organization_id = organization_of(workspace_id)
-    actor = organization_id and find_actor(user_id, organization_id, address=address)
+    actor = organization_id and find_actor(user_id, organization_id)
     if not actor:
         raise NotFoundError(noun="workspace")
     return actor
@@ -50,8 +49,10 @@ def workspace_page(permission: Permission) -> Callable[[Callable[..., Any]], Cal
         ) -> HttpResponseBase:
             if not request.user.is_authenticated:
                 return sign_in_first(request)
-            address = client_address(request)
-            member = actor_in(request.user.pk, workspace_id, address=address)
+            organization_id = organization_of(workspace_id)
+            member = organization_id and find_member(request, organization_id)
+            if not member:
+                raise NotFoundError(noun="workspace")
             with organization_scope(member.organization_id):
                 request.workspace = get_workspace(member, workspace_id, permission=permission)
                 request.actor = actor_within(member, request.workspace)

@@ -7,8 +7,7 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 
-from accounts.addresses import client_address
-from accounts.http import OrganizationRequest, enforce, organization_page, signed_in
+from accounts.http import OrganizationRequest, enforce, find_member, organization_page, signed_in
 from accounts.models import Organization
 from accounts.policy import reachable_organizations
 from accounts.presenters import organization_context
@@ -34,7 +33,7 @@ def tokens(request: HttpRequest) -> HttpResponseBase:
     if not mine:
         return render(request, "jobs/tokens.html", context)
     chosen = request.GET.get("organization") or mine[0]
-    actor = find_actor(user_id, chosen, address=client_address(request))
+    actor = find_member(request, chosen)
     if actor is None:
         raise NotFoundError(noun="organization")
     desk = Desk(

@@ -8,13 +8,17 @@ from collections.abc import Callable, Iterator
 import pytest
 from django.conf import LazySettings
 from django.core import mail as outbox
-from django.test import Client
+from django.core.management import call_command
+from django.test import Client, RequestFactory
 
 from accounts.actors import Actor
+from accounts.http import find_member
 from accounts.models import ApiToken, IdentityProvider, Membership, Organization, User
-from accounts.roles import Role
+from accounts.roles import OPERATOR_RIGHTS, Permission, Role
 from accounts.services import sign_on
+from accounts.services.tokens import create_token, rotate_token
 from accounts.sign_on.providers import open_config
+from accounts.token_limits import Limits
 from studio.core import mail
 from studio.core.errors import InvalidInputError
 from studio.core.models import OutgoingMail
@@ -69,7 +73,6 @@ def test_removing_it_ends_what_came_by_it(
     come_by_oidc(client, row, there)
     with organization_scope(row.organization_id):
         sign_on.remove_provider(actor=owner, row=row)
-    assert client.get("/").status_code == 403
     answer = client.get(f"/w/{workspace.pk}/")
     assert answer["Location"].startswith("/accounts/login/")
     assert "_auth_user_id" not in client.session
@@ -85,6 +88,16 @@ def test_another_issuer_ends_what_the_one_before_let_in(
         config = open_config(other_row)
         sign_on.change_provider(actor=owner, row=row, config=config, terms=terms_of(row))
     assert client.get(f"/w/{workspace.pk}/")["Location"].startswith("/accounts/login/")
+
+
+def test_the_first_page_says_so_too(
+    client: Client, row: IdentityProvider, there: OpenIdProvider, owner: Actor
+) -> None:
+    come_by_oidc(client, row, there)
+    with organization_scope(row.organization_id):
+        sign_on.switch_provider(actor=owner, row=row, is_active=False)
+    assert client.get("/")["Location"].startswith("/accounts/login/")
+    assert "_auth_user_id" not in client.session
 
 
 @pytest.mark.django_db(transaction=True)
@@ -206,3 +219,37 @@ def test_a_second_step_is_not_spared_by_coming_by_another_provider_first(
     assert fresh.get(f"/w/{workspace.pk}/")["Location"].startswith("/accounts/login/")
     fresh.post("/accounts/login/code/", {"code": code_of(secret)})
     assert fresh.get(f"/w/{workspace.pk}/").status_code == 200
+
+
+def test_a_provider_does_not_speak_for_who_runs_the_installation(
+    row: IdentityProvider, there: OpenIdProvider, bob: User, rf: RequestFactory
+) -> None:
+    call_command("operator", bob.email)
+    browser = signed_in(bob)
+    connect(browser, row, there)
+    fresh = Client()
+    come_by_oidc(fresh, row, there)
+    for client, expected in ((browser, True), (fresh, False)):
+        request = rf.get("/")
+        request.user, request.session = bob, client.session
+        member = find_member(request, row.organization_id)
+        assert member is not None
+        assert member.can(Permission.FLEET_MANAGE) is expected
+        assert member.can(Permission.TOKEN_MANAGE_OWN)
+
+
+def test_nor_does_a_token_that_is_made_or_renewed_there(
+    row: IdentityProvider, there: OpenIdProvider, bob: User
+) -> None:
+    call_command("operator", bob.email)
+    by_provider = factories.make_actor(bob, row.organization).by_provider()
+    assert OPERATOR_RIGHTS.isdisjoint(by_provider.rights)
+    old = factories.make_token(bob, row.organization)
+    with organization_scope(row.organization_id):
+        token_id = ApiToken.objects.get(prefix=old[:10]).pk
+        for limits in (Limits(), Limits(scopes=frozenset({"fleet:manage"}))):
+            with pytest.raises(InvalidInputError):
+                create_token(actor=by_provider, name="x", limits=limits)
+        with pytest.raises(InvalidInputError):
+            rotate_token(actor=by_provider, token_id=token_id)
+        create_token(actor=by_provider, name="x", limits=Limits(scopes=frozenset({"job:view"})))
