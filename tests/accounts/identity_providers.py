@@ -243,7 +243,8 @@ class SamlProvider:
             _sign(assertion, self.signs_with)
         if self.signs_response:
             _sign(root, self.signs_with)
-        return etree.tostring(root)
+        signed: bytes = etree.tostring(root)
+        return signed
 
     def _text(self, request: Any) -> str:  # noqa: ANN401  # lxml has no types
         acs = request.get("AssertionConsumerServiceURL")
