@@ -32,9 +32,9 @@ def actor_in(user_id: str, workspace_id: str) -> Actor:
     Raises:
         NotFoundError: no such workspace, or it is not theirs; the two cannot be told apart.
     """
-    organization_id = organization_of(workspace_id)
-    actor = organization_id and find_actor(user_id, organization_id)
-    if not actor:
+    # Looked up for a workspace that is not there, too: it must cost the same as one of others.
+    actor = find_actor(user_id, organization_of(workspace_id) or "")
+    if actor is None:
         raise NotFoundError(noun="workspace")
     return actor
 
@@ -49,9 +49,9 @@ def workspace_page(permission: Permission) -> Callable[[Callable[..., Any]], Cal
         ) -> HttpResponseBase:
             if not request.user.is_authenticated:
                 return sign_in_first(request)
-            organization_id = organization_of(workspace_id)
-            member = organization_id and find_member(request, organization_id)
-            if not member:
+            # Looked up for a workspace that is not there, too: see `actor_in`.
+            member = find_member(request, organization_of(workspace_id) or "")
+            if member is None:
                 raise NotFoundError(noun="workspace")
             with organization_scope(member.organization_id):
                 request.workspace = get_workspace(member, workspace_id, permission=permission)
