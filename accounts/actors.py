@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from accounts.roles import ROLE_PERMISSIONS, Permission, Permissions, Role
+from accounts.roles import ROLE_PERMISSIONS, WITHIN_WORKSPACES, Permission, Permissions, Role
 from studio.core.errors import ForbiddenError
 
 
@@ -12,7 +12,7 @@ from studio.core.errors import ForbiddenError
 class Actor:
     """A user acting in one organization, in the browser or through a token.
 
-    `rights` are those of the role, less what the token's scopes leave out. In a workspace they
+    `rights` are those of the role, less what the token's limits leave out. In a workspace they
     may be others: `workspaces.access` answers with an actor for just that one (`workspace_id`).
     """
 
@@ -46,20 +46,22 @@ class Actor:
         workspace_ids: frozenset[str],
         requests_per_minute: int | None,
     ) -> Actor:
-        """The same member as a program: scopes only take away. No scopes given: none taken."""
-        return replace(
+        """The same member as a program: limits only take away. No scopes given: none taken.
+
+        Who is limited to some workspaces keeps nothing that would reach beyond them.
+        """
+        program = replace(
             self,
-            rights=self.rights if scopes is None else self.rights & scopes,
             token_id=token_id,
             scopes=scopes,
             workspace_ids=workspace_ids,
             requests_per_minute=requests_per_minute,
         )
+        return replace(program, rights=program._kept(self.rights))
 
     def within(self, workspace_id: str, rights: Permissions) -> Actor:
         """The same actor in one workspace, with the rights there."""
-        kept = rights if self.scopes is None else rights & self.scopes
-        return replace(self, rights=kept, workspace_id=workspace_id)
+        return replace(self, rights=self._kept(rights), workspace_id=workspace_id)
 
     def can(self, permission: Permission) -> bool:
         """Whether the actor has the permission."""
@@ -73,3 +75,9 @@ class Actor:
         """
         if not self.can(permission):
             raise ForbiddenError(permission=permission.value)
+
+    def _kept(self, rights: Permissions) -> Permissions:
+        """What the token's limits leave of the rights."""
+        if self.scopes is not None:
+            rights = rights & self.scopes
+        return rights & WITHIN_WORKSPACES if self.workspace_ids else rights

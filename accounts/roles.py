@@ -91,6 +91,13 @@ GRANTED: Mapping[WorkspaceRole, Permissions] = MappingProxyType(
 )
 # Held or not in each workspace by itself; all others hold in the organization as a whole.
 IN_WORKSPACE: Permissions = GRANTED[WorkspaceRole.MANAGER] | {Permission.WORKSPACE_DELETE}
+# What is left to a token that is limited to some workspaces. Whatever else holds in the
+# organization as a whole leads beyond them: inviting, teams, service accounts, new workspaces.
+WITHIN_WORKSPACES: Permissions = IN_WORKSPACE | {
+    Permission.MEMBER_VIEW,
+    Permission.AUDIT_VIEW,
+    Permission.TOKEN_MANAGE_OWN,
+}
 # Whoever can let anybody in can let themselves in: no workspace is closed to these.
 REACH_ALL = frozenset({Role.OWNER, Role.ADMIN})
 

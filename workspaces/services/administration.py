@@ -11,7 +11,7 @@ from accounts.models import Organization
 from accounts.roles import Permission
 from accounts.services.audit import record_event
 from gpuagent.protocol.recipe import FieldProblem
-from studio.core.errors import ForbiddenError, InvalidInputError
+from studio.core.errors import InvalidInputError
 from workspaces.access import require_in, visible_workspaces
 from workspaces.announcements import announce_access
 from workspaces.models import Workspace
@@ -40,8 +40,6 @@ def create_workspace(
         InvalidInputError: the name or the color cannot be.
     """
     actor.require(Permission.WORKSPACE_CREATE)
-    if actor.workspace_ids:
-        raise ForbiddenError(permission=Permission.WORKSPACE_CREATE.value)
     checked = _checked(Changes(name=name, color=color, is_restricted=is_restricted))
     _check_free(actor, str(checked["name"]))
     workspace = Workspace.objects.create(organization_id=actor.organization_id, **checked)
