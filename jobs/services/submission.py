@@ -29,12 +29,13 @@ from jobs.scheduling import Tier
 from jobs.search import index_terms
 from library.models import ModelVersion
 from library.selectors import find_version, usable_versions
-from studio.core.errors import InvalidInputError
+from studio.core.errors import ConflictError, InvalidInputError
 from studio.core.ids import new_id
 from workspaces.access import find_input, hold_input, require_in
 from workspaces.models import Artifact, Project, Workspace
 
 IDEMPOTENCY_KEY_MAX = 255
+_KEY_ELSEWHERE = "This idempotency key was used in another workspace. Send a new one."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,9 +72,10 @@ def submit_job(
     Raises:
         InvalidInputError: something about it is wrong; every field is named.
         ForbiddenError: the role may not submit.
+        ConflictError: the idempotency key names a job of another workspace.
     """
     require_in(actor, workspace, Permission.JOB_SUBMIT)
-    if idempotency_key and (existing := _find(actor, idempotency_key)):
+    if idempotency_key and (existing := _find(actor, workspace, idempotency_key)):
         return Submitted(job=existing, is_new=False)
     project = _find_project(workspace, project_id)
     checked = _check(workspace, raw, idempotency_key, project)
@@ -82,16 +84,26 @@ def submit_job(
             job = _create(actor, workspace, checked, idempotency_key, rerun_of)
     except IntegrityError:
         # The other half of a double click won the race.
-        existing = _find(actor, idempotency_key or "")
+        existing = _find(actor, workspace, idempotency_key or "")
         if existing is None:
+            if _is_used(actor, idempotency_key):
+                raise ConflictError(what=_KEY_ELSEWHERE) from None
             raise
         return Submitted(job=existing, is_new=False)
     return Submitted(job=job, is_new=True)
 
 
-def _find(actor: Actor, idempotency_key: str) -> Job | None:
+def _find(actor: Actor, workspace: Workspace, idempotency_key: str) -> Job | None:
+    """In this workspace alone: the others may be closed to the actor by now, or to their token."""
     mine = Job.objects.select_related("workspace", "model_version__asset")
-    return mine.filter(created_by_id=actor.user_id, idempotency_key=idempotency_key).first()
+    return mine.filter(
+        workspace=workspace, created_by_id=actor.user_id, idempotency_key=idempotency_key
+    ).first()
+
+
+def _is_used(actor: Actor, idempotency_key: str | None) -> bool:
+    mine = Job.objects.filter(created_by_id=actor.user_id)
+    return bool(idempotency_key) and mine.filter(idempotency_key=idempotency_key).exists()
 
 
 def _with_defaults(raw: Mapping[str, object]) -> dict[str, object]:
