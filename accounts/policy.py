@@ -32,17 +32,6 @@ from studio.core.errors import (
 HOUR = 3_600.0
 
 
-def session_hours(organization: Organization) -> int | None:
-    """How long a session lasts there; None: as long as the browser keeps it."""
-    hours: int | None = getattr(organization, "session_hours", None)
-    return hours
-
-
-def requires_second_factor(organization: Organization) -> bool:
-    """Whether a password alone does not open this organization."""
-    return bool(getattr(organization, "requires_second_factor", False))
-
-
 def signed_in_at(session: Mapping[str, Any], user_id: str) -> float | None:
     """When this person signed in, by allauth's notes; None if that is not written there.
 
@@ -66,7 +55,7 @@ def session_breach(
     organization: Organization, session: Mapping[str, Any], user_id: str, *, now: float
 ) -> StudioError | None:
     """What keeps this session out of the organization; None when nothing does."""
-    hours = session_hours(organization)
+    hours = organization.session_hours
     if is_too_old(signed_in_at(session, user_id), hours=hours, now=now):
         return SessionExpiredError(organization=organization.name, hours=hours)
     return factor_breach(organization, user_id)
@@ -74,7 +63,7 @@ def session_breach(
 
 def factor_breach(organization: Organization, user_id: str) -> StudioError | None:
     """The organization asks for a second factor, and this person has none."""
-    if requires_second_factor(organization) and not has_second_factor(user_id):
+    if organization.requires_second_factor and not has_second_factor(user_id):
         return SecondFactorRequiredError(organization=organization.name)
     return None
 

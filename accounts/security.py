@@ -20,7 +20,6 @@ from accounts.addresses import client_address
 from accounts.devices import describe_device, is_phone
 from accounts.http import AFTER_SESSION_KEY, signed_in
 from accounts.models import Organization, User
-from accounts.policy import requires_second_factor
 from accounts.second_factor import can_use_passkeys, has_second_factor
 from accounts.services.audit import record_person
 from studio.core.errors import NotFoundError
@@ -107,8 +106,8 @@ def _session(row: UserSession) -> Mapping[str, Any]:
 
 
 def _required_by(user: User) -> list[str]:
-    mine = Organization.objects.filter(memberships__user=user).order_by("name")
-    return [row.name for row in mine if requires_second_factor(row)]
+    mine = Organization.objects.filter(memberships__user=user, requires_second_factor=True)
+    return list(mine.order_by("name").values_list("name", flat=True))
 
 
 def _passkey_address() -> str:
