@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from rest_framework.exceptions import ParseError
 from rest_framework.parsers import JSONParser
 from typing_extensions import override
+
+from studio.core.errors import invalid
 
 
 class TextJSONParser(JSONParser):
@@ -20,11 +21,21 @@ class TextJSONParser(JSONParser):
         """The value.
 
         Raises:
-            ParseError: it is not JSON, or holds half of a character.
+            ParseError: it is not JSON.
+            InvalidInputError: it holds half of a character; the field is named.
         """
         value = super().parse(*args, **kwargs)
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError as error:
-            raise ParseError("The body holds half of a character (a lone surrogate).") from error
+        if not _is_text(value):
+            fields = value.items() if isinstance(value, dict) else ()
+            named = (name for name, entry in fields if _is_text(name) and not _is_text(entry))
+            message = "This holds half of a character (a lone surrogate). Send it whole."
+            raise invalid(next(named, "body"), "not_text", message)
         return value
+
+
+def _is_text(value: object) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

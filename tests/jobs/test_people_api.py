@@ -140,6 +140,7 @@ def test_service_accounts(api: Client, organization_a: Organization) -> None:
         ("POST", "jobs", {"prompt": "\ud83d"}),
         ("POST", "tokens", {"name": "x", "scopes": ["\ud800"]}),
         ("POST", "shares", {"\ud800": 1}),
+        ("PATCH", "members/usr_1", {"role": "\ud800"}),
     ],
 )
 def test_half_of_a_character_is_refused_and_breaks_nothing(
@@ -147,7 +148,8 @@ def test_half_of_a_character_is_refused_and_breaks_nothing(
 ) -> None:
     """JSON can spell it, but it can be neither stored nor sent back."""
     answer = api.generic(method, f"/api/v1/{path}", json.dumps(body), JSON)
-    assert answer.status_code == 400
+    assert answer.status_code == 422
     assert "surrogate" in answer.json()["detail"]
+    assert answer.json()["errors"][0]["field"] in ("body", *body)
     whole = json.dumps({"name": "\U0001f600", "color": "violet"})
     assert api.generic("POST", "/api/v1/workspaces", whole, JSON).status_code == 201
