@@ -1,4 +1,4 @@
-"""Base of the API's views."""
+"""What the API's views have in common."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from django.http import HttpResponseBase
+from rest_framework.exceptions import ParseError
 from rest_framework.request import Request
 from rest_framework.views import APIView
 from typing_extensions import override
@@ -13,7 +15,7 @@ from typing_extensions import override
 from accounts.actors import Actor
 from accounts.roles import Permission
 from accounts.throttling import count_request, of_address, of_sender
-from studio.core.errors import UnauthenticatedError
+from studio.core.errors import UnauthenticatedError, invalid
 from studio.core.scoping import organization_scope
 from workspaces.access import can_somewhere
 
@@ -48,12 +50,32 @@ class OrganizationView(APIView):
         count_request(of_sender(request))
 
     @override
+    def finalize_response(
+        self, request: Request, response: HttpResponseBase, *args: Any, **kwargs: Any
+    ) -> HttpResponseBase:
+        """Prompts, signed addresses and texts of tokens are kept by nobody on the way."""
+        answer: HttpResponseBase = super().finalize_response(request, response, *args, **kwargs)
+        answer.headers.setdefault("Cache-Control", "no-store")
+        return answer
+
+    @override
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:  # DRF's signature
         super().initial(request, *args, **kwargs)
         method = (request.method or "").lower()
         handler = getattr(self, method, None)
         if handler is not None and isinstance(request.auth, Actor):
             setattr(self, method, _scoped(handler, request.auth.organization_id))
+
+
+def json_object(request: Request) -> dict[str, Any]:
+    """The body, which must be a JSON object."""
+    try:
+        body = request.data
+    except RecursionError as error:
+        raise ParseError("The body is nested too deeply.") from error
+    if isinstance(body, dict):
+        return dict(body)
+    raise invalid("body", "not_an_object", "The body must be a JSON object.")
 
 
 def _scoped(handler: Callable[..., Any], organization_id: str) -> Callable[..., Any]:

@@ -6,14 +6,12 @@ from typing import Any
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
-from rest_framework.exceptions import ParseError
 from rest_framework.request import Request
 
 from accounts.roles import Permission
-from gpuagent.protocol.recipe import FieldProblem
 from jobs.api import serializers as shapes
 from jobs.selectors import Filters
-from studio.core.errors import InvalidInputError, NotFoundError
+from studio.core.errors import NotFoundError, invalid
 from workspaces.access import get_project, get_workspace, visible_workspaces
 from workspaces.api import OrganizationView
 from workspaces.models import Workspace
@@ -41,18 +39,6 @@ def workspace_of(
     return get_workspace(view.actor, first.pk, permission=permission)
 
 
-def json_object(request: Request) -> dict[str, Any]:
-    """The body, which must be a JSON object."""
-    try:
-        body = request.data
-    except RecursionError as error:
-        raise ParseError("The body is nested too deeply.") from error
-    if isinstance(body, dict):
-        return dict(body)
-    message = "The body must be a JSON object."
-    raise InvalidInputError([FieldProblem(field="body", code="not_an_object", message=message)])
-
-
 def strings_of(body: dict[str, Any], field: str) -> list[str]:
     """A list of strings in the body; none if it is left out.
 
@@ -64,8 +50,7 @@ def strings_of(body: dict[str, Any], field: str) -> list[str]:
         return []
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return value
-    message = f"`{field}` must be a list of ids."
-    raise InvalidInputError([FieldProblem(field=field, code="not_a_list", message=message)])
+    raise invalid(field, "not_a_list", f"`{field}` must be a list of ids.")
 
 
 def chosen_filters(

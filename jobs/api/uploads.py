@@ -13,9 +13,9 @@ from accounts.http import takes_large_body
 from accounts.roles import Permission
 from gpuagent.protocol.recipe import FieldProblem
 from jobs.api import serializers as shapes
-from jobs.api.common import BAD_INPUT, PROBLEM, WORKSPACE, json_object, workspace_of
+from jobs.api.common import BAD_INPUT, PROBLEM, WORKSPACE, workspace_of
 from studio.core.errors import InvalidInputError
-from workspaces.api import OrganizationView
+from workspaces.api import OrganizationView, json_object
 from workspaces.models import Artifact
 from workspaces.services.uploads import add_upload, add_upload_from_address, content_of
 

@@ -28,7 +28,6 @@ from jobs.api.common import (
     QUERY,
     WORKSPACE,
     chosen_filters,
-    json_object,
     workspace_of,
 )
 from jobs.models import Job, Output
@@ -41,7 +40,7 @@ from library.presets import usable_presets
 from library.selectors import usable_versions
 from studio.core.errors import StudioError
 from studio.core.scoping import organization_scope
-from workspaces.api import OrganizationView
+from workspaces.api import OrganizationView, json_object
 
 WAIT_MAX_SECONDS = 60
 WAITERS_MAX = 20  # each keeps one of the threads that answer people
@@ -209,7 +208,6 @@ class JobEventsView(OrganizationView):
         job = access.get_job(self.actor, job_id, permission=Permission.JOB_VIEW)
         stream = stream_events(job, lambda: _still_sees(request, job.pk))
         response = StreamingHttpResponse(stream, content_type="text/event-stream")
-        response["Cache-Control"] = "no-store"
         response["X-Accel-Buffering"] = "no"
         return response
 

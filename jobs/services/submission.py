@@ -15,7 +15,6 @@ from accounts.roles import Permission
 from accounts.services.audit import record_event
 from gpuagent.protocol.recipe import (
     SEED_MAX,
-    FieldProblem,
     Recipe,
     RecipeInvalidError,
     parse_recipe,
@@ -29,7 +28,7 @@ from jobs.scheduling import Tier
 from jobs.search import index_terms
 from library.models import ModelVersion
 from library.selectors import find_version, usable_versions
-from studio.core.errors import ConflictError, InvalidInputError
+from studio.core.errors import ConflictError, InvalidInputError, invalid
 from studio.core.ids import new_id
 from workspaces.access import find_input, hold_input, require_in
 from workspaces.models import Artifact, Project, Workspace
@@ -124,10 +123,10 @@ def _find_project(workspace: Workspace, project_id: object) -> Project | None:
     project = known.filter(pk=project_id).first() if isinstance(project_id, str) else None
     if project is None:
         message = "That project is not in this workspace. Choose another, or none."
-        raise _invalid("project", "unknown_project", message)
+        raise invalid("project", "unknown_project", message)
     if project.archived_at is not None:
         message = "The project is archived. Bring it back, or choose another."
-        raise _invalid("project", "archived", message)
+        raise invalid("project", "archived", message)
     return project
 
 
@@ -136,14 +135,14 @@ def _check(
 ) -> _Checked:
     if key is not None and len(key) > IDEMPOTENCY_KEY_MAX:
         message = f"The idempotency key has {len(key)} characters; at most 255 fit."
-        raise _invalid("idempotency_key", "too_long", message, len(key), IDEMPOTENCY_KEY_MAX)
+        raise invalid("idempotency_key", "too_long", message, len(key), IDEMPOTENCY_KEY_MAX)
     try:
         recipe = parse_recipe(_with_defaults(raw))
     except RecipeInvalidError as error:
         raise InvalidInputError(error.problems) from error
     version = find_version(recipe.model)
     if version is None:
-        raise _invalid("model", "unknown_model", "There is no such model here. Choose another.")
+        raise invalid("model", "unknown_model", "There is no such model here. Choose another.")
     image = None
     if recipe.image is not None:
         image = find_input(workspace, recipe.image)
@@ -161,17 +160,9 @@ def _check(
     )
 
 
-def _invalid(
-    field: str, code: str, message: str, value: object = None, limit: object = None
-) -> InvalidInputError:
-    return InvalidInputError(
-        [FieldProblem(field=field, code=code, message=message, value=value, limit=limit)]
-    )
-
-
 def _unknown_image() -> InvalidInputError:
     message = "That starting picture is not in this workspace; add it again."
-    return _invalid("image", "unknown_image", message)
+    return invalid("image", "unknown_image", message)
 
 
 def _refuse_what_fits_nowhere(recipe: Recipe, version: ModelVersion, cost: Cost) -> None:
@@ -186,7 +177,7 @@ def _refuse_what_fits_nowhere(recipe: Recipe, version: ModelVersion, cost: Cost)
         f"{cost.memory_bytes / 1024**3:.1f} GiB; the largest agent has "
         f"{largest / 1024**3:.1f} GiB. {hint}"
     )
-    raise _invalid("width", "does_not_fit", message, recipe.width * recipe.height, side)
+    raise invalid("width", "does_not_fit", message, recipe.width * recipe.height, side)
 
 
 def _create(
