@@ -58,6 +58,14 @@ class InvalidInputError(StudioError):
         return self._problems
 
 
+def invalid(
+    field: str, code: str, message: str, value: object = None, limit: object = None
+) -> InvalidInputError:
+    """The error of one wrong field."""
+    problem = FieldProblem(field=field, code=code, message=message, value=value, limit=limit)
+    return InvalidInputError([problem])
+
+
 class NotFoundError(StudioError):
     """The object does not exist, or the actor may not know that it does."""
 
