@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from jobs.scheduling.index import AgentClass
+from jobs.scheduling.policy import UNLIMITED, Policy
 from jobs.scheduling.queue import Queue
-from jobs.scheduling.rows import AgentView, Need, Policy, Unplaceable, WaitReason
+from jobs.scheduling.rows import AgentView, Need, Unplaceable, WaitReason
 
 
 def agent_classes(agents: Sequence[AgentView], policy: Policy) -> dict[str, AgentClass]:
     """By agent id, for agents that take work."""
     floor = _floor(agents, policy.floor_agents)
-    unlimited = float("inf")
     return {
         agent.id: AgentClass(
             agent.memory_bytes,
             agent.labels,
-            policy.floor_seconds if agent.id in floor else unlimited,
+            policy.floor_seconds if agent.id in floor else UNLIMITED,
         )
         for agent in agents
         if agent.is_accepting

@@ -1,4 +1,4 @@
-"""The backlog as a tree: tiers, their organizations, their users, each sorted by virtual time."""
+"""The backlog as a tree: tiers, their organizations and users, sorted by virtual time."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from jobs.scheduling.fairness import Flow
+from jobs.scheduling.policy import UNLIMITED, Policy
+from jobs.scheduling.reserves import Reserves
 from jobs.scheduling.rows import FlowPath, WaitingJob
 
 Entry: TypeAlias = tuple[float, float, str]  # virtual, since, key
@@ -20,7 +22,12 @@ class AgentClass:
 
     memory_bytes: int
     labels: frozenset[str]
-    longest_seconds: float = float("inf")
+    longest_seconds: float = UNLIMITED
+
+    @property
+    def name(self) -> str:
+        """To find it again by what is kept with an attempt."""
+        return f"{self.memory_bytes}/{self.longest_seconds}/{','.join(sorted(self.labels))}"
 
     def accepts(self, job: WaitingJob) -> bool:
         return (
@@ -28,6 +35,14 @@ class AgentClass:
             and job.cost_seconds <= self.longest_seconds
             and job.labels <= self.labels
         )
+
+
+@dataclass(slots=True)
+class Demand:
+    """What waits for one model."""
+
+    jobs: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -70,9 +85,13 @@ class Index:
     Insertions and removals are a handful of binary searches: microseconds at 100,000 jobs.
     """
 
-    def __init__(self, agent_class: AgentClass | None = None) -> None:
+    def __init__(self, policy: Policy, agent_class: AgentClass | None = None) -> None:
         self.agent_class = agent_class
+        self.name = agent_class.name if agent_class else ""
         self.root = Node((0.0, 0.0, ""))
+        self.reserves = Reserves(policy)
+        self.demand: dict[str, Demand] = {}
+        """What waits for each model."""
 
     def accepts(self, job: WaitingJob) -> bool:
         return self.agent_class is None or self.agent_class.accepts(job)
@@ -85,6 +104,8 @@ class Index:
 
     def insert(self, job: WaitingJob, flows: Sequence[Flow]) -> None:
         """`flows` are those of the job's path, tier first."""
+        if job.tier not in self.root.children:
+            self.reserves.wake(job.tier)
         node = self.root
         for key, flow in zip(job.path, flows, strict=True):
             child = node.children.get(key)
@@ -94,6 +115,9 @@ class Index:
             child.seconds += job.cost_seconds
             node = child
         insort(node.waiting, (*place_in_line(job), job))
+        demand = self.demand.setdefault(job.model_digest, Demand())
+        demand.jobs += 1
+        demand.seconds += job.cost_seconds
 
     def discard(self, job: WaitingJob, *, served_seconds: float = 0.0) -> None:
         """Take the job out; `served_seconds` above zero if it leaves for an agent."""
@@ -101,9 +125,8 @@ class Index:
         for key in job.path:
             nodes.append(nodes[-1].children[key])
         user = nodes[-1]
-        place = bisect_left(
-            user.waiting, place_in_line(job)
-        )  # a prefix of an entry sorts right before it
+        # A prefix of an entry sorts right before it.
+        place = bisect_left(user.waiting, place_in_line(job))
         del user.waiting[place]
         user.overtaken_seconds = user.overtaken_seconds + served_seconds if place else 0.0
         for depth in (2, 1, 0):
@@ -112,6 +135,15 @@ class Index:
             child.seconds -= job.cost_seconds
             if child.jobs == 0:
                 nodes[depth].drop_child(job.path[depth])
+        demand = self.demand[job.model_digest]
+        demand.jobs -= 1
+        demand.seconds -= job.cost_seconds
+        if demand.jobs == 0:
+            del self.demand[job.model_digest]
+
+    def demand_seconds(self, digest: str) -> float:
+        demand = self.demand.get(digest)
+        return demand.seconds if demand else 0.0
 
     def move(self, path: tuple[str, ...], flows: Sequence[Flow]) -> None:
         """Sort the flows of this path anew after their virtual times changed."""
