@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from accounts.roles import ROLE_PERMISSIONS, Permission, Permissions, Role
+from accounts.roles import (
+    FOR_SOME_WORKSPACES,
+    OPERATOR_RIGHTS,
+    ROLE_PERMISSIONS,
+    Permission,
+    Permissions,
+    Role,
+)
 from studio.core.errors import ForbiddenError
 
 
@@ -12,8 +19,9 @@ from studio.core.errors import ForbiddenError
 class Actor:
     """A user acting in one organization, in the browser or through a token.
 
-    `rights` are those of the role, less what the token's scopes leave out. In a workspace they
-    may be others: `workspaces.access` answers with an actor for just that one (`workspace_id`).
+    `rights` are those of the role, and of an operator those over the fleet, less what the token's
+    scopes and workspaces leave out. In a workspace they may be others: `workspaces.access` answers
+    with an actor for just that one (`workspace_id`).
     """
 
     user_id: str
@@ -28,13 +36,21 @@ class Actor:
     address: str = ""
 
     @classmethod
-    def of(cls, user_id: str, organization_id: str, role: Role, *, address: str = "") -> Actor:
+    def of(
+        cls,
+        user_id: str,
+        organization_id: str,
+        role: Role,
+        *,
+        address: str = "",
+        is_operator: bool = False,
+    ) -> Actor:
         """A member; `address` is where the request comes from, for the audit log."""
         return cls(
             user_id=user_id,
             organization_id=organization_id,
             role=role,
-            rights=ROLE_PERMISSIONS[role],
+            rights=ROLE_PERMISSIONS[role] | (OPERATOR_RIGHTS if is_operator else frozenset()),
             address=address,
         )
 
@@ -46,10 +62,14 @@ class Actor:
         workspace_ids: frozenset[str],
         requests_per_minute: int | None,
     ) -> Actor:
-        """The same member as a program: scopes only take away. No scopes given: none taken."""
+        """The same member as a program: limits only take away. No scopes given: none taken.
+
+        Who is limited to some workspaces can do nothing to the organization as a whole.
+        """
+        rights = self.rights if scopes is None else self.rights & scopes
         return replace(
             self,
-            rights=self.rights if scopes is None else self.rights & scopes,
+            rights=rights & FOR_SOME_WORKSPACES if workspace_ids else rights,
             token_id=token_id,
             scopes=scopes,
             workspace_ids=workspace_ids,

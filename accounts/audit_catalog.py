@@ -32,6 +32,8 @@ ACTIONS: Mapping[str, str] = MappingProxyType(
         "member.role_changed": "changed this member's role",
         "model.changed": "described a model anew",
         "model.registered": "added a version of a model",
+        "operator.added": "was made an operator of the installation",
+        "operator.removed": "is an operator of the installation no more",
         "organization.changed": "changed the organization's name or rules",
         "organization.created": "founded the organization",
         "organization.exported": "exported everything of the organization",

@@ -31,6 +31,8 @@ MEANINGS: Mapping[Permission, str] = MappingProxyType(
         Permission.ORGANIZATION_EXPORT: "export everything of the organization",
         Permission.AUDIT_VIEW: "read and export the audit log",
         Permission.TOKEN_MANAGE_OWN: "make and revoke one's own API tokens",
+        Permission.FLEET_VIEW: "see the machines, the queue of the installation and its waits",
+        Permission.FLEET_MANAGE: "add, drain and label machines, keep models warm, set shares",
     }
 )
 

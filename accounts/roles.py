@@ -32,6 +32,8 @@ class Permission(StrEnum):
     ORGANIZATION_EXPORT = "organization:export"
     AUDIT_VIEW = "audit:view"
     TOKEN_MANAGE_OWN = "token:manage_own"  # noqa: S105  # the name of a permission
+    FLEET_VIEW = "fleet:view"
+    FLEET_MANAGE = "fleet:manage"
 
 
 class Role(StrEnum):
@@ -71,12 +73,14 @@ _MAKE = _LOOK | {
     Permission.SHARE_MANAGE,
 }
 _MEMBER = frozenset({Permission.MEMBER_VIEW, Permission.TOKEN_MANAGE_OWN})
+# Of the installation, not of an organization: no role has them, only who is an operator.
+OPERATOR_RIGHTS = frozenset({Permission.FLEET_VIEW, Permission.FLEET_MANAGE})
 _OWNER_ONLY = frozenset({Permission.WORKSPACE_DELETE, Permission.ORGANIZATION_EXPORT})
 
 ROLE_PERMISSIONS: Mapping[Role, Permissions] = MappingProxyType(
     {
-        Role.OWNER: frozenset(Permission),
-        Role.ADMIN: frozenset(Permission) - _OWNER_ONLY,
+        Role.OWNER: frozenset(Permission) - OPERATOR_RIGHTS,
+        Role.ADMIN: frozenset(Permission) - OPERATOR_RIGHTS - _OWNER_ONLY,
         Role.ARTIST: _MAKE | _MEMBER,
         Role.BILLING: _MEMBER,
         Role.VIEWER: _LOOK | _MEMBER,
@@ -91,6 +95,12 @@ GRANTED: Mapping[WorkspaceRole, Permissions] = MappingProxyType(
 )
 # Held or not in each workspace by itself; all others hold in the organization as a whole.
 IN_WORKSPACE: Permissions = GRANTED[WorkspaceRole.MANAGER] | {Permission.WORKSPACE_DELETE}
+# What a token for some workspaces may still have: nothing of the organization as a whole. Of the
+# audit log it is shown what was done in these.
+FOR_SOME_WORKSPACES: Permissions = IN_WORKSPACE | {
+    Permission.AUDIT_VIEW,
+    Permission.TOKEN_MANAGE_OWN,
+}
 # Whoever can let anybody in can let themselves in: no workspace is closed to these.
 REACH_ALL = frozenset({Role.OWNER, Role.ADMIN})
 

@@ -13,12 +13,19 @@ def find_actor(user_id: str, organization_id: str, *, address: str = "") -> Acto
         Membership.objects.filter(
             user_id=user_id, organization_id=organization_id, user__is_active=True
         )
-        .only("role")
+        .select_related("user")
+        .only("role", "user__is_operator")
         .first()
     )
     if membership is None:
         return None
-    return Actor.of(user_id, organization_id, Role(membership.role), address=address)
+    return Actor.of(
+        user_id,
+        organization_id,
+        Role(membership.role),
+        address=address,
+        is_operator=membership.user.is_operator,
+    )
 
 
 def actor_of_token(token: ApiToken, *, address: str = "") -> Actor | None:

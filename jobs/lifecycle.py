@@ -24,6 +24,16 @@ class JobStatus(StrEnum):
     CANCELED = "canceled"
 
 
+class AgentState(StrEnum):
+    """What operators want of an agent. Draining: finish, take nothing more. Maintenance: stays out
+    until somebody says otherwise, whatever restarts.
+    """
+
+    SERVING = "serving"
+    DRAINING = "draining"
+    MAINTENANCE = "maintenance"
+
+
 class AttemptStatus(StrEnum):
     LEASED = "leased"
     RUNNING = "running"

@@ -33,7 +33,7 @@ class User(AbstractBaseUser):
     """A person, known by e-mail address, who may belong to several organizations.
 
     A service account is one, too: it belongs to one organization, has no password and acts
-    through API tokens alone.
+    through API tokens alone. An operator runs the installation: its machines, for everybody.
     """
 
     id = IdField(prefix="usr")
@@ -41,6 +41,7 @@ class User(AbstractBaseUser):
     name = models.CharField(max_length=120, blank=True)
     is_active = models.BooleanField(default=True)
     is_service = models.BooleanField(default=False)
+    is_operator = models.BooleanField(default=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects: ClassVar[UserManager] = UserManager()

@@ -1,8 +1,32 @@
-"""Job, JobAttempt, Agent, Output, SchedulerState."""
+"""Jobs, their attempts and outputs; agents and how the fleet of them is run."""
 
 from jobs.models.agent import Agent, SchedulerState
 from jobs.models.attempt import JobAttempt
+from jobs.models.fleet import (
+    CostEstimate,
+    FleetEvent,
+    FleetPolicy,
+    FleetSnapshot,
+    JoinToken,
+    ModelPin,
+    OrganizationShare,
+    RunRecord,
+)
 from jobs.models.job import Job
 from jobs.models.output import Output
 
-__all__ = ["Agent", "Job", "JobAttempt", "Output", "SchedulerState"]
+__all__ = [
+    "Agent",
+    "CostEstimate",
+    "FleetEvent",
+    "FleetPolicy",
+    "FleetSnapshot",
+    "Job",
+    "JobAttempt",
+    "JoinToken",
+    "ModelPin",
+    "OrganizationShare",
+    "Output",
+    "RunRecord",
+    "SchedulerState",
+]

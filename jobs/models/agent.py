@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 
+from jobs.lifecycle import AgentState
 from studio.core.ids import IdField
 
 
@@ -12,6 +13,8 @@ class Agent(models.Model):
 
     `boot_id` changes at every start of the process: attempts of an earlier boot are over.
     `warm` lists digests of resident models; `memory_bytes` is for weights and activations.
+    `state` is what operators want of it, `is_draining` what it says of itself, `sick_code` why it
+    took itself out. `telemetry` and `residents` are as its last heartbeat said.
     """
 
     id = IdField(prefix="agt")
@@ -25,6 +28,17 @@ class Agent(models.Model):
     warm = models.JSONField(default=list)
     is_ready = models.BooleanField(default=False)
     is_draining = models.BooleanField(default=False)
+    state = models.CharField(
+        max_length=16,
+        choices=[(s.value, s.value) for s in AgentState],
+        default=AgentState.SERVING.value,
+    )
+    sick_code = models.CharField(max_length=64, blank=True)
+    labels = models.JSONField(default=list)
+    gpu_class = models.CharField(max_length=80, blank=True)
+    telemetry = models.JSONField(default=dict)
+    residents = models.JSONField(default=list)
+    removed_at = models.DateTimeField(null=True)
     registered_at = models.DateTimeField(null=True)
     last_seen_at = models.DateTimeField(null=True)
 

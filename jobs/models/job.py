@@ -56,6 +56,7 @@ class Job(models.Model):
     fence = models.PositiveIntegerField(default=0)
     attempts_counted = models.PositiveIntegerField(default=0)
     position = models.BigIntegerField(default=0)
+    paused_at = models.DateTimeField(null=True)
     error_code = models.CharField(max_length=64, blank=True)
     error_data = models.JSONField(default=dict)
     submitted_at = models.DateTimeField()

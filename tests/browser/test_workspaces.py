@@ -25,7 +25,11 @@ def make(page: Page, *names: str) -> None:
     """Through the form, without looking at it."""
     token = page.locator('meta[name="csrf-token"]').get_attribute("content") or ""
     for name in names:
-        form = {"name": name, "color": "teal", "csrfmiddlewaretoken": token}
+        form: dict[str, str | float | bool] = {
+            "name": name,
+            "color": "teal",
+            "csrfmiddlewaretoken": token,
+        }
         assert page.request.post(list_path(page), form=form).ok
 
 

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from accounts.models import AuditEvent, IdentityProvider, Invitation, Organization, User
 from accounts.roles import Role
+from jobs.models import OrganizationShare, RunRecord
 from library.models import ModelAsset
 from studio.core.row_security import is_passed_by
 from studio.core.scoping import organization_scope, system_scope
@@ -66,6 +67,16 @@ def _make_what_has_no_service_yet(
         Project.objects.create(sealed_name=b"", **where)
         ShareLink.objects.create(
             sealed_title=b"", token_hash=organization.pk, expires_at=now, **where
+        )
+        OrganizationShare.objects.create(organization=organization)
+        RunRecord.objects.create(
+            organization=organization,
+            attempt_id=organization.pk,
+            width=8,
+            height=8,
+            steps=1,
+            pictures=1,
+            ended_at=now,
         )
 
 

@@ -30,7 +30,7 @@ from accounts.models import (
     TeamMember,
     User,
 )
-from jobs.models import Job, JobAttempt, Output
+from jobs.models import Job, JobAttempt, OrganizationShare, Output, RunRecord
 from library.models import ModelAsset, ModelFile, ModelVersion
 from studio.core.scoping import (
     ScopedManager,
@@ -60,6 +60,8 @@ OWNED = [
     Job,
     JobAttempt,
     Output,
+    OrganizationShare,
+    RunRecord,
 ]
 
 

@@ -116,7 +116,7 @@ def prepare_demo(state: Path) -> dict[str, str]:
     user = User.objects.filter(email=DEMO_EMAIL).first()
     if user is None:
         password = secrets.token_urlsafe(12)
-        user = User.objects.create_user(DEMO_EMAIL, password, name="Demo artist")
+        user = User.objects.create_user(DEMO_EMAIL, password, name="Demo artist", is_operator=True)
         _write_private(password_file, password)
         organization = Organization.objects.create(name="Demo studio")
         Membership.objects.create(user=user, organization=organization, role=Role.OWNER.value)
