@@ -57,10 +57,15 @@ class PlainScheduler(ABC):
         return Plan(placements=tuple(placements), unplaceable=())
 
     def settle(self, charge: Charge, seconds: float) -> None:
-        """Nothing to settle unless the policy keeps books."""
+        """Most keep no books."""
+        self.correct(charge, seconds - charge.seconds)
 
     def refund(self, charge: Charge) -> None:
-        """Nothing to give back unless the policy keeps books."""
+        self.correct(charge, -charge.seconds)
+
+    def correct(self, charge: Charge, seconds: float) -> None:
+        """Where books are kept: add what was charged too little."""
+        return
 
     def _swap_seconds(self, agent: AgentView, digest: str) -> float:
         if digest in agent.resident:
@@ -126,9 +131,8 @@ class Weighted(Strict):
         return job
 
     @override
-    def settle(self, charge: Charge, seconds: float) -> None:
-        job_seconds = seconds - charge.seconds
-        self.virtual[charge.tier] += job_seconds / WEIGHTS[charge.tier]
+    def correct(self, charge: Charge, seconds: float) -> None:
+        self.virtual[charge.tier] += seconds / WEIGHTS[charge.tier]
 
 
 class ResidentFirst(PlainScheduler):

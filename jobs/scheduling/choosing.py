@@ -19,7 +19,7 @@ NO_KEY: Key = (float("inf"), 0.0)
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Who may not be given more now: limits that are reached, and users that paused."""
+    """Who may not be given more now, because a limit is reached."""
 
     organizations: Collection[str] = ()
     members: Collection[Member] = ()
@@ -42,7 +42,7 @@ class Haste(IntEnum):
     NOW = 0
     """It needs no loading here, or has waited long enough for a better agent."""
     OPEN = 1
-    """No other agent will hold its model in time, but one may be found that loses less by it."""
+    """No agent that holds its model is free in time, but one may be that loses less by loading."""
     HOPING = 2
     """An agent that holds its model will be free in time."""
 
@@ -60,17 +60,21 @@ class Fit:
 
 @dataclass(slots=True)
 class Chooser:
-    """`swap_seconds` and `worth` ask about a model: to load it here, and how much waits for it;
-    `free_at` when another agent that holds it will be free.
+    """`agents` are there of this one's kind. `swap_seconds` asks how long a model takes to load
+    here, `worth` how much waits for it in a tier, `free_at` when a busy agent that holds it will
+    be free, `is_cheaper_elsewhere` whether by then another loses less by loading it.
     """
 
     index: Index
+    agents: int
     policy: Policy
     held: Held
     now: float
+    resident: Collection[str]
     swap_seconds: Callable[[str], float]
-    worth: Callable[[str], float]
+    worth: Callable[[str, Tier], float]
     free_at: Callable[[str], float | None]
+    is_cheaper_elsewhere: Callable[[float], bool]
 
     def choose(self) -> Choice | None:
         """Tiers behind their reserve first, then by urgency. A job that would have to load its
@@ -81,7 +85,7 @@ class Chooser:
             for tier in TIERS
             if (node := self.index.root.children.get(tier)) and first_free(node, self.held)
         ]
-        due = self.index.reserves.due(waiting)
+        due = self.index.reserves.due(waiting, self.agents)
         for tier in due:
             if (found := self._of_tier(Tier(tier), is_due=True)) is not None:
                 return found[0]
@@ -102,16 +106,21 @@ class Chooser:
         """The tier's best job for this agent: the hastier first, then the least to load, then the
         model for which most waits; at a tie the fairest.
         """
+        users: list[Node] = []
+        eligible = eligible_users(self.index.root.children[tier], self.policy, self.held)
+        for user in islice(eligible, self.policy.scan_limit):
+            job = self._resident_job(user)
+            if job is not None:
+                return Choice(job, 0.0, is_due), Haste.NOW
+            users.append(user)
         best: tuple[Haste, Key] | None = None
         best_job = None
         known: dict[str, Fit] = {}
-        jobs = candidates(self.index.root.children[tier], self.policy, self.held)
+        jobs = (job for user in users for job in next_jobs(user, self.policy))
         for job in islice(jobs, self.policy.scan_limit):
             fit = known.get(job.model_digest)
             if fit is None:
                 fit = known[job.model_digest] = self._fit(job)
-                if fit.key[0] == 0:
-                    return Choice(job, 0.0, is_due), Haste.NOW
             since = job.submitted_at
             if is_due or since <= fit.late_since:
                 haste = Haste.NOW
@@ -123,16 +132,28 @@ class Chooser:
             return None
         return Choice(best_job, best[1][0], is_due), best[0]
 
+    def _resident_job(self, user: Node) -> WaitingJob | None:
+        """The first of the user's jobs that needs no loading here."""
+        if is_overtaken(user, self.policy):
+            head = user.waiting[0][3]
+            return head if head.model_digest in self.resident else None
+        found = None
+        for digest in self.resident:
+            line = user.by_model.get(digest)
+            if line is not None and (found is None or line[0] < found):
+                found = line[0]
+        return found[3] if found else None
+
     def _fit(self, job: WaitingJob) -> Fit:
         digest, policy = job.model_digest, self.policy
         swap = self.swap_seconds(digest)
-        if swap == 0:
-            return Fit((0.0, 0.0), 0.0, 0.0)
         patience, hope = policy.patience(job.tier, swap), policy.hope(job.tier, swap)
         free_at = self.free_at(digest)
         hopeless = self.now if free_at is None else free_at - hope
+        if self.is_cheaper_elsewhere(self.now + hope):
+            patience = hope
         late = max(self.now - hope, min(self.now - patience, hopeless))
-        return Fit((swap, -self.worth(digest)), late, hopeless)
+        return Fit((swap, -self.worth(digest, job.tier)), late, hopeless)
 
 
 def first_free(tier: Node, held: Held) -> Entry | None:
@@ -155,9 +176,9 @@ def first_free_user(organization: Node, organization_id: str, held: Held) -> Ent
     return None
 
 
-def candidates(tier: Node, policy: Policy, held: Held) -> Iterator[WaitingJob]:
-    """The tier's jobs that may go next, the fairest first: by virtual time of organization and
-    user, then the owner's order. All within the window of the least virtual time at their level.
+def eligible_users(tier: Node, policy: Policy, held: Held) -> Iterator[Node]:
+    """The users whose jobs may go next, the fairest first: by virtual time of organization and
+    user. All within the window of the least virtual time at their level.
     """
     window = policy.window_seconds
     least = None
@@ -175,12 +196,18 @@ def candidates(tier: Node, policy: Policy, held: Held) -> Iterator[WaitingJob]:
             if user_virtual > first[0] + window:
                 break
             if (key, user_id) not in held.members:
-                yield from _of_user(organization.children[user_id], policy)
+                yield organization.children[user_id]
 
 
-def _of_user(user: Node, policy: Policy) -> Iterator[WaitingJob]:
-    # The window holds within a user's own line, too, or a job whose model is nowhere
-    # resident would wait forever behind later ones of the same user.
-    is_overdue = user.overtaken_seconds >= policy.window_seconds
-    for entry in user.waiting[: 1 if is_overdue else policy.lookahead]:
-        yield entry[3]
+def next_jobs(user: Node, policy: Policy) -> list[WaitingJob]:
+    """The user's first job for each model, in the owner's order."""
+    if is_overtaken(user, policy) or len(user.by_model) == 1:
+        return [user.waiting[0][3]]
+    return [entry[3] for entry in sorted(line[0] for line in user.by_model.values())]
+
+
+def is_overtaken(user: Node, policy: Policy) -> bool:
+    """The window holds within a user's own line, too, or a job whose model is nowhere resident
+    would wait forever behind later ones of the same user: now it is the first one's turn.
+    """
+    return user.overtaken_seconds >= policy.window_seconds

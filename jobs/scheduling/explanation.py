@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import ceil, floor
 
 from jobs.scheduling.choosing import Member
@@ -23,7 +23,6 @@ def explain(
     now: float,
     in_flight: Mapping[str, int] = NOTHING_IN_FLIGHT,
     members_in_flight: Mapping[Member, int] = NO_MEMBERS_IN_FLIGHT,
-    paused: Collection[Member] = (),
 ) -> Explanation | None:
     """None if the job does not wait in this queue.
 
@@ -34,7 +33,7 @@ def explain(
     if job is None:
         return None
     own, others, seconds = _ahead(queue, job)
-    limit = _limit(queue, job, in_flight, members_in_flight, paused)
+    limit = _limit(queue, job, in_flight, members_in_flight)
     reason, data = limit or _reason(job, agents, now, own, others)
     return Explanation(
         job_id=job_id,
@@ -51,18 +50,15 @@ def _limit(
     job: WaitingJob,
     in_flight: Mapping[str, int],
     members_in_flight: Mapping[Member, int],
-    paused: Collection[Member],
 ) -> tuple[WaitReason, Mapping[str, int | float | str]] | None:
     """What of its owner's own making holds it back."""
     member = (job.organization_id, job.user_id)
-    if member in paused:
-        return WaitReason.PAUSED, {}
     cap, running = queue.policy.cap_of(job.organization_id), in_flight.get(job.organization_id, 0)
     if running >= cap:
         return WaitReason.ORGANIZATION_LIMIT, {"in_flight": running, "limit": int(cap)}
-    own_cap, own_running = queue.policy.member_cap, members_in_flight.get(member, 0)
-    if own_cap is not None and own_running >= own_cap:
-        return WaitReason.MEMBER_LIMIT, {"in_flight": own_running, "limit": own_cap}
+    own_cap, own_running = queue.policy.member_cap_in(member[0]), members_in_flight.get(member, 0)
+    if own_running >= own_cap:
+        return WaitReason.MEMBER_LIMIT, {"in_flight": own_running, "limit": int(own_cap)}
     return None
 
 

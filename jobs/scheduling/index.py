@@ -39,7 +39,7 @@ class AgentClass:
 
 @dataclass(slots=True)
 class Demand:
-    """What waits for one model."""
+    """What waits for one model in one tier."""
 
     jobs: int = 0
     seconds: float = 0.0
@@ -55,6 +55,8 @@ class Node:
     """The children's entries, least virtual time first."""
     waiting: list[JobEntry] = field(default_factory=list)
     """Of a user: the jobs in the owner's order."""
+    by_model: dict[str, list[JobEntry]] = field(default_factory=dict)
+    """The same for each model."""
     jobs: int = 0
     seconds: float = 0.0
     overtaken_seconds: float = 0.0
@@ -64,6 +66,16 @@ class Node:
         child = self.children[key] = Node((flow.virtual, flow.since, key))
         insort(self.order, child.entry)
         return child
+
+    def leave(self, job: WaitingJob) -> int:
+        """Take the job out of the user's line; the place it had."""
+        line, digest = place_in_line(job), job.model_digest
+        place = bisect_left(self.waiting, line)  # a prefix of an entry sorts right before it
+        del self.waiting[place]
+        del self.by_model[digest][bisect_left(self.by_model[digest], line)]
+        if not self.by_model[digest]:
+            del self.by_model[digest]
+        return place
 
     def drop_child(self, key: str) -> None:
         child = self.children.pop(key)
@@ -90,8 +102,8 @@ class Index:
         self.name = agent_class.name if agent_class else ""
         self.root = Node((0.0, 0.0, ""))
         self.reserves = Reserves(policy)
-        self.demand: dict[str, Demand] = {}
-        """What waits for each model."""
+        self.demand: dict[tuple[str, str], Demand] = {}
+        """What waits in each tier for each model."""
 
     def accepts(self, job: WaitingJob) -> bool:
         return self.agent_class is None or self.agent_class.accepts(job)
@@ -114,8 +126,10 @@ class Index:
             child.jobs += 1
             child.seconds += job.cost_seconds
             node = child
-        insort(node.waiting, (*place_in_line(job), job))
-        demand = self.demand.setdefault(job.model_digest, Demand())
+        entry = (*place_in_line(job), job)
+        insort(node.waiting, entry)
+        insort(node.by_model.setdefault(job.model_digest, []), entry)
+        demand = self.demand.setdefault((job.tier, job.model_digest), Demand())
         demand.jobs += 1
         demand.seconds += job.cost_seconds
 
@@ -125,9 +139,7 @@ class Index:
         for key in job.path:
             nodes.append(nodes[-1].children[key])
         user = nodes[-1]
-        # A prefix of an entry sorts right before it.
-        place = bisect_left(user.waiting, place_in_line(job))
-        del user.waiting[place]
+        place = user.leave(job)
         user.overtaken_seconds = user.overtaken_seconds + served_seconds if place else 0.0
         for depth in (2, 1, 0):
             child = nodes[depth + 1]
@@ -135,15 +147,16 @@ class Index:
             child.seconds -= job.cost_seconds
             if child.jobs == 0:
                 nodes[depth].drop_child(job.path[depth])
-        demand = self.demand[job.model_digest]
+        demand = self.demand[job.tier, job.model_digest]
         demand.jobs -= 1
         demand.seconds -= job.cost_seconds
         if demand.jobs == 0:
-            del self.demand[job.model_digest]
+            del self.demand[job.tier, job.model_digest]
 
-    def demand_seconds(self, digest: str) -> float:
-        demand = self.demand.get(digest)
-        return demand.seconds if demand else 0.0
+    def demand_seconds(self, digest: str, *tiers: str) -> float:
+        """GPU-seconds that wait for a model in these tiers."""
+        found = (self.demand.get((tier, digest)) for tier in tiers)
+        return sum(demand.seconds for demand in found if demand)
 
     def move(self, path: tuple[str, ...], flows: Sequence[Flow]) -> None:
         """Sort the flows of this path anew after their virtual times changed."""

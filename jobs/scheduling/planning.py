@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from types import MappingProxyType
 
 from jobs.scheduling.choosing import Choice, Chooser, Held, Member, first_free, first_free_user
 from jobs.scheduling.fitting import agent_classes, find_unplaceable
+from jobs.scheduling.fleet import Fleet
 from jobs.scheduling.index import Index, Node
 from jobs.scheduling.queue import Queue
 from jobs.scheduling.rows import AgentView, Placement, Plan, WaitingJob
 from jobs.scheduling.yielding import find_yields
 
+COMPARED_IDLE = 64  # of many idle agents; holders of the model are looked for among all
 NOTHING_IN_FLIGHT: Mapping[str, int] = MappingProxyType({})
 NO_MEMBERS_IN_FLIGHT: Mapping[Member, int] = MappingProxyType({})
 
@@ -26,7 +28,6 @@ def plan(
     now: float,
     in_flight: Mapping[str, int] = NOTHING_IN_FLIGHT,
     members_in_flight: Mapping[Member, int] = NO_MEMBERS_IN_FLIGHT,
-    paused: Collection[Member] = (),
 ) -> Plan:
     """Fill the free slots. The placed jobs leave `queue` and their charges are written to it.
 
@@ -34,7 +35,7 @@ def plan(
     `stage_ahead_seconds`. A placement that could not be made: `refund` it and `add` the job again.
     The counts of what runs, by organization and by member, are for the caps.
     """
-    planner = _Planner(queue, agents, now, Counter(in_flight), Counter(members_in_flight), paused)
+    planner = _Planner(queue, agents, now, Counter(in_flight), Counter(members_in_flight))
     yields: tuple[str, ...] = ()
     if queue:
         planner.fill_idle()
@@ -71,7 +72,6 @@ class _Planner:
         now: float,
         in_flight: Counter[str],
         members_in_flight: Counter[Member],
-        paused: Collection[Member],
     ) -> None:
         self.queue = queue
         self.policy = queue.policy
@@ -79,20 +79,13 @@ class _Planner:
         self.in_flight = in_flight
         self.members_in_flight = members_in_flight
         self.capped = {key for key, jobs in in_flight.items() if jobs >= self.policy.cap_of(key)}
-        self.stopped = set(paused)
-        if self.policy.member_cap is not None:
-            cap = self.policy.member_cap
-            self.stopped |= {key for key, jobs in members_in_flight.items() if jobs >= cap}
+        self.stopped = {
+            member for member, jobs in members_in_flight.items() if jobs >= self._member_cap(member)
+        }
         self.held = Held(self.capped, self.stopped)
         self.placements: list[Placement] = []
         self.classes = agent_classes(agents, self.policy)
-        self.holders = Counter(digest for agent in agents for digest in agent.resident)
-        self.free_at = {}
-        for agent in agents:
-            if agent.busy_until is not None:
-                for d in agent.resident:
-                    self.free_at[d] = min(self.free_at.get(d, 1e18), agent.busy_until)
-        self.busy = Counter(agent.machine for agent in agents if agent.busy_until is not None)
+        self.fleet = Fleet(agents, self.classes)
         self.seats = [
             _Seat(
                 agent,
@@ -129,14 +122,20 @@ class _Planner:
 
     def _choose(self, seat: _Seat) -> Choice | None:
         """What this agent should do next."""
+        loss = self.fleet.loss(seat.index, seat.resident)
         return Chooser(
             index=seat.index,
+            agents=self.fleet.of_kind(self.classes[seat.agent.id]),
             policy=self.policy,
             held=self.held,
             now=self.now,
+            resident=seat.resident,
             swap_seconds=lambda digest: self._swap_seconds(seat, digest),
-            worth=lambda digest: self._worth(seat, digest),
-            free_at=self.free_at.get,
+            worth=lambda digest, tier: self.fleet.worth(seat.index, digest, tier),
+            free_at=self.fleet.free_at.get,
+            is_cheaper_elsewhere=lambda until: self.fleet.has_less_to_lose(
+                seat.index, loss, until=until
+            ),
         ).choose()
 
     def _swap_seconds(self, seat: _Seat, digest: str) -> float:
@@ -146,24 +145,26 @@ class _Planner:
             return self.policy.cached_swap_seconds
         return self.policy.load_seconds(digest)
 
-    def _worth(self, seat: _Seat, digest: str) -> float:
-        """GPU-seconds that wait for a model, for each agent that would share them."""
-        return seat.index.demand_seconds(digest) / (1 + self.holders[digest])
-
     def _best_idle(self, seat: _Seat, job: WaitingJob) -> _Seat:
         """The idle agent that loads the job's model fastest; then the one whose own models are
         wanted least, on the machine that has least to do.
         """
         if job.model_digest in seat.resident:
             return seat
-        able = [other for other in self.seats if other.is_open and other.index.accepts(job)]
-        return min(able, key=lambda other: self._cost_of_taking(other, job.model_digest))
+        able = (other for other in self.seats if other.is_open and other.index.accepts(job))
+        compared = [seat]
+        for other in able:
+            if job.model_digest in other.resident:
+                return other
+            if len(compared) < COMPARED_IDLE:
+                compared.append(other)
+        return min(compared, key=lambda other: self._cost_of_taking(other, job.model_digest))
 
     def _cost_of_taking(self, seat: _Seat, digest: str) -> tuple[float, float, int, str]:
         return (
             self._swap_seconds(seat, digest),
-            sum(self._worth(seat, other) for other in sorted(seat.resident)),
-            self.busy[seat.agent.machine],
+            self.fleet.loss(seat.index, seat.resident),
+            self.fleet.busy[seat.agent.machine],
             seat.agent.id,
         )
 
@@ -186,9 +187,9 @@ class _Planner:
         self.queue.take(job, placement.charge)
         seat.free_slots -= 1
         if seat.busy_until is None:
-            self.busy[seat.agent.machine] += 1
+            self.fleet.busy[seat.agent.machine] += 1
         if job.model_digest not in seat.resident:
-            self.holders[job.model_digest] += 1
+            self.fleet.holders[job.model_digest] += 1
             seat.resident.add(job.model_digest)
         seat.busy_until = max(self.now, seat.busy_until or 0.0) + placement.charged_seconds
         self._count(job)
@@ -200,9 +201,11 @@ class _Planner:
         if self.in_flight[organization_id] >= self.policy.cap_of(organization_id):
             self.capped.add(organization_id)
         self.members_in_flight[member] += 1
-        cap = self.policy.member_cap
-        if cap is not None and self.members_in_flight[member] >= cap:
+        if self.members_in_flight[member] >= self._member_cap(member):
             self.stopped.add(member)
+
+    def _member_cap(self, member: Member) -> float:
+        return self.policy.member_cap_in(member[0])
 
     def _keep_pace(self, index: Index) -> None:
         """What a limit keeps somebody from using is not owed later, when it would come as a burst

@@ -20,18 +20,21 @@ class Policy:
     )
     """The part of the GPU-seconds that a tier gets at least while it waits; the rest goes to the
     most urgent. Together at most 1."""
-    reserve_window_seconds: float = 60.0
-    """W: how far, in GPU-seconds of all, a reserve may lag before it goes first."""
+    reserve_window_seconds: float = 40.0
+    """How long the most urgent may have all agents of a kind before reserves are due. W is this
+    times the number of those agents."""
     patience_seconds: Mapping[Tier, float] = field(
         default_factory=lambda: {Tier.TURBO: 0.4, Tier.FAST: 6.0}
     )
-    """How long a job whose model no agent holds lets others go first that need no loading, so that
-    an agent loads it whose own model is wanted less. At most as long as it loads. Not named: 0."""
+    """How long a job lets others go first that need no loading, so that an agent loads its model
+    whose own is wanted less. For models that load in `usual_load_seconds` or longer; less in
+    proportion for quicker ones. Tiers not named: 0."""
     hope_seconds: Mapping[Tier, float] = field(
-        default_factory=lambda: {Tier.TURBO: 1.2, Tier.FAST: 9.0}
+        default_factory=lambda: {Tier.TURBO: 1.2, Tier.FAST: 8.0}
     )
-    """How long it may wait for a busy agent that holds its model, if that is free in time. At most
-    twice as long as it loads. Not named: 0."""
+    """How long it waits at most: for a busy agent that holds its model, if that is free by then, or
+    for one that loses much less by loading it. In proportion as above."""
+    usual_load_seconds: float = 6.0
     window_seconds: float = 120.0
     """Q: how far, in GPU-seconds, fairness among organizations and users may bend for a model."""
     organization_weights: Mapping[str, float] = field(default_factory=dict)
@@ -42,11 +45,11 @@ class Policy:
     """The same for some, instead of `organization_cap`."""
     member_cap: int | None = None
     """Jobs that one member of an organization may have on agents at once."""
-    lookahead: int = 16
-    """K: how many of a user's next jobs are considered."""
-    scan_limit: int = 1000
-    """Jobs looked at in a tier for one decision, fairest first; narrows the window, never the
-    fairness."""
+    member_caps: Mapping[str, int] = field(default_factory=dict)
+    """The same in some organizations, instead of `member_cap`."""
+    scan_limit: int = 500
+    """Users, and models of users, looked at in a tier for one decision, fairest first; narrows the
+    window, never the fairness."""
     swap_seconds: Mapping[str, float] = field(default_factory=dict)
     """Measured load time by model digest."""
     default_swap_seconds: float = 6.0
@@ -58,7 +61,7 @@ class Policy:
     floor_seconds: float = 30.0
     yielding_tiers: frozenset[Tier] = frozenset({Tier.RELAX, Tier.BACKGROUND})
     """Running jobs of these stop between two pictures when a more urgent one waits."""
-    yield_gain_seconds: float = 2.0
+    yield_gain_seconds: float = 1.0
     """Only if that brings the urgent job forward by so much."""
     keep_warm: Mapping[str, int] = field(default_factory=dict)
     """Pins: model digest, and on how many agents it is to be kept loaded."""
@@ -67,8 +70,8 @@ class Policy:
         reserves = self.tier_reserves.values()
         if any(share < 0 for share in reserves) or sum(reserves) > 1:
             raise ValueError(f"tier_reserves must be 0 to 1 together; got {self.tier_reserves}.")
-        if min(self.lookahead, self.scan_limit) < 1:
-            raise ValueError("lookahead and scan_limit must be at least 1.")
+        if self.scan_limit < 1:
+            raise ValueError("scan_limit must be at least 1.")
         if any(weight <= 0 for weight in self.organization_weights.values()):
             raise ValueError("organization_weights must be above 0.")
 
@@ -81,14 +84,22 @@ class Policy:
         cap = self.organization_caps.get(organization_id, self.organization_cap)
         return UNLIMITED if cap is None else cap
 
+    def member_cap_in(self, organization_id: str) -> float:
+        """How many jobs each of its members may have on agents."""
+        cap = self.member_caps.get(organization_id, self.member_cap)
+        return UNLIMITED if cap is None else cap
+
     def load_seconds(self, digest: str) -> float:
         """How long a model takes from disk."""
         return self.swap_seconds.get(digest, self.default_swap_seconds)
 
     def patience(self, tier: Tier, load_seconds: float) -> float:
         """How long to look for an agent that loses less by loading the model."""
-        return min(self.patience_seconds.get(tier, 0.0), load_seconds)
+        return self.patience_seconds.get(tier, 0.0) * self._part(load_seconds)
 
     def hope(self, tier: Tier, load_seconds: float) -> float:
         """How long to wait for an agent that need not load the model."""
-        return min(self.hope_seconds.get(tier, 0.0), 2 * load_seconds)
+        return self.hope_seconds.get(tier, 0.0) * self._part(load_seconds)
+
+    def _part(self, load_seconds: float) -> float:
+        return min(1.0, load_seconds / self.usual_load_seconds)

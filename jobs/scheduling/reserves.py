@@ -26,9 +26,11 @@ class Reserves:
         """The tier begins to wait (or was held back by a limit of its own): nothing is owed."""
         self.met[tier] = max(self.met.get(tier, self.clock), self.clock)
 
-    def due(self, tiers: Iterable[str]) -> list[str]:
-        """Those of the tiers that must go first, the one that is furthest behind at the head."""
-        limit = self.clock - self.policy.reserve_window_seconds
+    def due(self, tiers: Iterable[str], agents: int) -> list[str]:
+        """Those of the tiers that must go first, the one that is furthest behind at the head, on
+        so many agents of this kind.
+        """
+        limit = self.clock - self.policy.reserve_window_seconds * agents
         late = [t for t in tiers if self._share(t) and self.met.get(t, self.clock) < limit]
         return sorted(late, key=lambda tier: (self.met[tier], tier))
 

@@ -26,7 +26,6 @@ class WaitReason(StrEnum):
     AGENT_DRAINING = "queue.agent_draining"
     DOES_NOT_FIT = "queue.does_not_fit"
     MISSING_LABEL = "queue.missing_label"
-    PAUSED = "queue.paused"
     ORGANIZATION_LIMIT = "queue.organization_limit"
     MEMBER_LIMIT = "queue.member_limit"
     OWN_JOBS_FIRST = "queue.own_jobs_first"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 
-from jobs.scheduling.choosing import Held, candidates, first_free
+from jobs.scheduling.choosing import Held, eligible_users, first_free
 from jobs.scheduling.index import AgentClass
 from jobs.scheduling.policy import TIERS, Policy
 from jobs.scheduling.queue import Queue
@@ -71,10 +71,16 @@ def _urgent(queue: Queue, held: Held, now: float, *, limit: int) -> list[Waiting
         node = queue.everything.root.children.get(tier)
         if tier in queue.policy.yielding_tiers or node is None or not first_free(node, held):
             continue
-        patience = queue.policy.patience_seconds.get(tier, 0.0)
-        jobs = islice(candidates(node, queue.policy, held), limit - len(found))
-        found.extend(job for job in jobs if now - job.submitted_at >= patience)
+        users = eligible_users(node, queue.policy, held)
+        lines = (entry[3] for user in users for entry in user.waiting)
+        jobs = islice(lines, limit - len(found))
+        found.extend(job for job in jobs if _is_late(job, queue.policy, now))
     return found
+
+
+def _is_late(job: WaitingJob, policy: Policy, now: float) -> bool:
+    patience = policy.patience(job.tier, policy.load_seconds(job.model_digest))
+    return now - job.submitted_at >= patience
 
 
 def _helps(job: WaitingJob, agent: AgentView, kind: AgentClass, policy: Policy) -> bool:
