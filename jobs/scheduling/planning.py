@@ -78,7 +78,11 @@ class _Planner:
         self.now = now
         self.in_flight = in_flight
         self.members_in_flight = members_in_flight
-        self.capped = {key for key, jobs in in_flight.items() if jobs >= self.policy.cap_of(key)}
+        self.capped = {
+            key
+            for key in (*in_flight, *self.policy.organization_caps)
+            if in_flight[key] >= self.policy.cap_of(key)
+        }
         self.stopped = {
             member for member, jobs in members_in_flight.items() if jobs >= self._member_cap(member)
         }

@@ -12,6 +12,15 @@ UNLIMITED = float("inf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pin:
+    """Keep a model loaded on so many agents (of those with the label, if one is given)."""
+
+    model_digest: str
+    agents: int = 1
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """A queue keeps the policy it was made with."""
 
@@ -42,7 +51,7 @@ class Policy:
     organization_cap: int | None = None
     """Jobs that an organization may have on agents at once."""
     organization_caps: Mapping[str, int] = field(default_factory=dict)
-    """The same for some, instead of `organization_cap`."""
+    """The same for some, instead of `organization_cap`; 0 gives one nothing."""
     member_cap: int | None = None
     """Jobs that one member of an organization may have on agents at once."""
     member_caps: Mapping[str, int] = field(default_factory=dict)
@@ -63,13 +72,16 @@ class Policy:
     """Running jobs of these stop between two pictures when a more urgent one waits."""
     yield_gain_seconds: float = 1.0
     """Only if that brings the urgent job forward by so much."""
-    keep_warm: Mapping[str, int] = field(default_factory=dict)
-    """Pins: model digest, and on how many agents it is to be kept loaded."""
+    keep_warm: tuple[Pin, ...] = ()
+    """Models that `preload` keeps loaded on so many agents."""
 
     def __post_init__(self) -> None:
         reserves = self.tier_reserves.values()
         if any(share < 0 for share in reserves) or sum(reserves) > 1:
             raise ValueError(f"tier_reserves must be 0 to 1 together; got {self.tier_reserves}.")
+        for cap in (self.organization_cap, self.member_cap, *self.member_caps.values()):
+            if cap is not None and cap < 1:
+                raise ValueError(f"Caps must be at least 1, or None; got {cap}.")
         if self.scan_limit < 1:
             raise ValueError("scan_limit must be at least 1.")
         if any(weight <= 0 for weight in self.organization_weights.values()):

@@ -102,6 +102,10 @@ class AgentView:
     """When the running job could be handed back: its next picture is done and more follow."""
     is_yielding: bool = False
     """It was asked already."""
+    resident_order: tuple[str, ...] = ()
+    """The models of `resident`, the longest unused first; for `preload`."""
+    room: int = 0
+    """How many more models fit beside them; for `preload`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from jobs.scheduling.policy import Policy
 from jobs.scheduling.queue import Queue, refund, settle
 from jobs.scheduling.rows import AgentView, Charge, Placement, Plan, Tier, WaitingJob
 
+MOMENT = 1e-3  # after a patience has ended for certain, sums of floats being what they are
 Kind: TypeAlias = Literal["arrival", "finish", "notice", "death", "return", "tick"]
 
 
@@ -237,6 +238,11 @@ class Simulation:
     def _handle(self, kind: Kind, key: str, what: WaitingJob | int | None) -> None:
         if isinstance(what, WaitingJob):
             self.scheduler.add(what)
+            patience = self.scheduler.policy.patience_seconds.get(what.tier, 0.0)
+            if patience:
+                self._schedule(self.now + patience + MOMENT, "tick", key)
+            return
+        if kind == "tick":
             return
         machine = self._machines[key]
         self._views.pop(key, None)
