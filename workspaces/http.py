@@ -33,9 +33,9 @@ def actor_in(user_id: str, workspace_id: str, *, address: str = "") -> Actor:
     Raises:
         NotFoundError: no such workspace, or it is not theirs; the two cannot be told apart.
     """
-    organization_id = organization_of(workspace_id)
-    actor = organization_id and find_actor(user_id, organization_id, address=address)
-    if not actor:
+    # Looked up for a workspace that is not there, too: it must cost the same as one of others.
+    actor = find_actor(user_id, organization_of(workspace_id) or "", address=address)
+    if actor is None:
         raise NotFoundError(noun="workspace")
     return actor
 
