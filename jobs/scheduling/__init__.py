@@ -28,7 +28,7 @@ for settling estimates; DLPM (arXiv 2501.14312) for a window that trades fairnes
 from jobs.scheduling.explanation import explain
 from jobs.scheduling.fairness import FairState
 from jobs.scheduling.planning import plan
-from jobs.scheduling.policy import Pin, Policy
+from jobs.scheduling.policy import Policy
 from jobs.scheduling.preloading import Popularity, preload
 from jobs.scheduling.queue import Queue, refund, settle
 from jobs.scheduling.rows import (
@@ -51,7 +51,6 @@ __all__ = [
     "Explanation",
     "FairState",
     "Need",
-    "Pin",
     "Placement",
     "Plan",
     "Policy",

@@ -12,17 +12,8 @@ UNLIMITED = float("inf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pin:
-    """Keep a model loaded on so many agents (of those with the label, if one is given)."""
-
-    model_digest: str
-    agents: int = 1
-    label: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """A queue keeps the policy it was made with."""
+    """A queue keeps the policy it was made with until it is told to `use` another."""
 
     tier_reserves: Mapping[Tier, float] = field(
         default_factory=lambda: {Tier.FAST: 0.12, Tier.RELAX: 0.20, Tier.BACKGROUND: 0.01}
@@ -72,8 +63,10 @@ class Policy:
     """Running jobs of these stop between two pictures when a more urgent one waits."""
     yield_gain_seconds: float = 1.0
     """Only if that brings the urgent job forward by so much."""
-    keep_warm: tuple[Pin, ...] = ()
-    """Models that `preload` keeps loaded on so many agents."""
+    keep_warm: Mapping[str, int] = field(default_factory=dict)
+    """Pins: by model digest, on how many agents `preload` keeps it loaded."""
+    keep_warm_labels: Mapping[str, str] = field(default_factory=dict)
+    """Of pins that count only on agents with a label."""
 
     def __post_init__(self) -> None:
         reserves = self.tier_reserves.values()

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from jobs.scheduling.policy import TIERS, Pin, Policy
+from jobs.scheduling.policy import TIERS, Policy
 from jobs.scheduling.queue import Queue
 from jobs.scheduling.rows import AgentView, Preload
 
@@ -118,13 +118,8 @@ def choose_eviction(resident_order: Sequence[str], kept: Collection[str]) -> str
 def kept_models(queue: Queue, agents: Sequence[AgentView]) -> frozenset[str]:
     """Models that leave no agent for a guess: jobs wait for them, or a pin can spare no agent."""
     holders = Counter(digest for agent in agents for digest in agent.resident)
-    pinned = (pin.model_digest for pin in queue.policy.keep_warm)
-    needed = {d for d in pinned if holders[d] <= _pinned_agents(queue.policy, d)}
+    needed = {d for d, agents in queue.policy.keep_warm.items() if holders[d] <= agents}
     return frozenset(needed | {digest for _, digest in queue.everything.demand})
-
-
-def _pinned_agents(policy: Policy, digest: str) -> int:
-    return max((pin.agents for pin in policy.keep_warm if pin.model_digest == digest), default=0)
 
 
 def _wishes(
@@ -137,8 +132,9 @@ def _wishes(
     """Models to load with the label the agent must carry, the most wanted first."""
     holders = Counter(digest for agent in agents for digest in agent.resident)
     wishes: list[tuple[str, str]] = []
-    for pin in sorted(queue.policy.keep_warm, key=lambda pin: (pin.model_digest, pin.label)):
-        wishes += [(pin.model_digest, pin.label)] * _missing(pin, agents)
+    for digest in sorted(queue.policy.keep_warm):
+        label = queue.policy.keep_warm_labels.get(digest, "")
+        wishes += [(digest, label)] * _missing(queue.policy, digest, label, agents)
     waiting = {digest for _, digest in queue.everything.demand if not holders[digest]}
     by_demand = sorted(waiting, key=lambda d: (-queue.everything.demand_seconds(d, *TIERS), d))
     rates = {d: popularity.rate(d, at=now) / (1 + holders[d]) for d in popularity.hourly}
@@ -150,13 +146,13 @@ def _wishes(
     return [(digest, label) for digest, label in wishes if digest in memory_bytes]
 
 
-def _missing(pin: Pin, agents: Sequence[AgentView]) -> int:
+def _missing(policy: Policy, digest: str, label: str, agents: Sequence[AgentView]) -> int:
     held = sum(
-        pin.model_digest in agent.resident and (not pin.label or pin.label in agent.labels)
+        digest in agent.resident and (not label or label in agent.labels)
         for agent in agents
         if agent.is_accepting
     )
-    return max(0, pin.agents - held)
+    return max(0, policy.keep_warm[digest] - held)
 
 
 def _hour(at: float) -> int:

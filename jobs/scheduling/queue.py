@@ -41,6 +41,12 @@ class Queue:
     def __contains__(self, job_id: object) -> bool:
         return job_id in self._jobs
 
+    def use(self, policy: Policy) -> None:
+        """Decide by this policy from now on. What was charged stays charged."""
+        self.policy = policy
+        for index in (self.everything, *self._classes.values()):
+            index.reserves.policy = policy
+
     def get(self, job_id: str) -> WaitingJob | None:
         return self._jobs.get(job_id)
 

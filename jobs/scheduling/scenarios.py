@@ -14,6 +14,7 @@ from jobs.scheduling.simulation import SimulatedAgent
 
 GIB = 1024**3
 AGENT_BYTES = 24 * GIB
+FLOODING = "org_flood"
 JOB_BYTES = (4 * GIB, 7 * GIB, 14 * GIB)
 
 
@@ -151,7 +152,7 @@ def flood(chance: Random, *, minutes: float) -> Trace:
         jobs=mix(minutes / 10),
         seconds=seconds / 10,
         starts_at=seconds / 10,
-        organizations=["org_flood"],
+        organizations=[FLOODING],
         users=3,
     ).make(chance, "flood")
     return _trace([*jobs, *flooding], fleet(sized_for(0.85, jobs, seconds)), seconds)

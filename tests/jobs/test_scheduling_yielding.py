@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.scheduling import AgentView, Pin, Policy, Popularity, Queue, Tier, plan, preload
+from jobs.scheduling import AgentView, Policy, Popularity, Queue, Tier, plan, preload
 from jobs.scheduling.preloading import HOUR
 from jobs.scheduling.simulation import SimulatedAgent, Simulation
 from tests.jobs.scheduling_factories import GIB, make_agent, make_job, make_queue
@@ -101,13 +101,13 @@ def preloads(
 
 
 def test_a_pin_that_too_few_agents_hold_is_loaded_first() -> None:
-    policy = Policy(keep_warm=(Pin(model_digest="model_a", agents=2),))
+    policy = Policy(keep_warm={"model_a": 2})
     agents = [idle("agt_1", "model_a"), idle("agt_2", "model_c"), idle("agt_3", "model_d")]
     assert preloads(make_queue(policy=policy), *agents) == [("agt_2", "model_a", "model_c")]
 
 
 def test_a_pin_with_a_label_counts_and_uses_only_such_agents() -> None:
-    policy = Policy(keep_warm=(Pin(model_digest="model_a", label="eu"),))
+    policy = Policy(keep_warm={"model_a": 1}, keep_warm_labels={"model_a": "eu"})
     abroad, home = idle("agt_1", "model_a"), idle("agt_2", labels=frozenset({"eu"}), room=1)
     assert preloads(make_queue(policy=policy), abroad, home) == [("agt_2", "model_a", None)]
 
@@ -149,6 +149,6 @@ def test_a_guess_evicts_the_longest_unused_but_never_what_jobs_wait_for() -> Non
 
 @pytest.mark.parametrize("change", [{"busy_until": 5.0}, {"is_accepting": False}])
 def test_only_idle_agents_that_take_work_preload(change: dict[str, object]) -> None:
-    policy = Policy(keep_warm=(Pin(model_digest="model_a"),))
+    policy = Policy(keep_warm={"model_a": 1})
     agent = replace(idle("agt_1", room=1), **change)  # type: ignore[arg-type]  # of AgentView
     assert preloads(make_queue(policy=policy), agent) == []
