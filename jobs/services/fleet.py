@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from accounts.services.tokens import hash_token
 from gpuagent.protocol.messages import Heartbeat, HeartbeatReply, ModelRef, Register
-from jobs.announcements import announce_agents, wake_dispatcher
+from jobs.announcements import announce_agents, wake_dispatcher_for_agents
 from jobs.models import Agent
 from jobs.services.claiming import model_ref
 from jobs.services.leasing import expire_earlier_boots, renew_leases
@@ -76,7 +76,7 @@ def hear_heartbeat(agent: Agent, message: Heartbeat) -> HeartbeatReply:
     if changed:
         with transaction.atomic():
             announce_agents()
-            wake_dispatcher()
+            wake_dispatcher_for_agents()
     preload = () if message.ready else _preload(agent)
     return HeartbeatReply(known=True, lost=renewal.lost, cancel=renewal.cancel, preload=preload)
 

@@ -215,5 +215,5 @@ def _create(
         codes["again"] = rerun_of.pk
     record_event(actor, "job.submitted", job.pk, codes)
     announce_job(job, JobStatus.QUEUED)
-    wake_dispatcher()
+    wake_dispatcher(job.pk)
     return job

@@ -30,7 +30,7 @@ def move_job(job: Job, target: JobStatus, **changes: Any) -> bool:  # noqa: ANN4
     if moved:
         announce_job(job, target)
         if target is not JobStatus.RUNNING:  # that one comes from the dispatcher itself
-            wake_dispatcher()
+            wake_dispatcher(job.pk)
     return bool(moved)
 
 
