@@ -9,7 +9,7 @@ from typing import Any
 
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
-from django.db import DataError
+from django.db import DataError, InterfaceError, OperationalError
 
 from gpuagent.protocol.frames import FrameInvalidError, PreviewFrame
 from gpuagent.protocol.messages import AttemptCancel, AttemptProgress, AttemptStarted
@@ -17,9 +17,10 @@ from gpuagent.protocol.wire import MessageInvalidError, from_wire
 from jobs.agent_api import agent_from_header
 from jobs.models import Agent, JobAttempt
 from jobs.progress import put_preview, put_progress
-from jobs.services.leasing import OPEN
+from jobs.services.leasing import OPEN, hasten_leases
 from jobs.services.reporting import note_started
 from studio.core.scoping import system_scope
+from studio.core.stopping import is_stopping
 from workspaces.announcements import workspace_group
 
 ATTEMPTS_KEPT = 64
@@ -52,6 +53,11 @@ def _start(agent: Agent, attempt_id: str, fence: int) -> bool:
         return note_started(agent, attempt_id, fence)
 
 
+def _hung_up(agent: Agent) -> None:
+    with system_scope():
+        hasten_leases(agent)
+
+
 class AgentConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ships no types
     """`/agent/v1/socket`, opened by an agent with its token."""
 
@@ -71,9 +77,15 @@ class AgentConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels s
         await self.channel_layer.group_add(agent.group, self.channel_name)
 
     async def disconnect(self, code: int) -> None:
-        """Leave the group."""
-        if hasattr(self, "agent"):
-            await self.channel_layer.group_discard(self.agent.group, self.channel_name)
+        """Leave the group. Most often the process is gone: its work need not wait for its lease."""
+        if not hasattr(self, "agent"):
+            return
+        await self.channel_layer.group_discard(self.agent.group, self.channel_name)
+        if not is_stopping.is_set():  # it is us who hang up
+            try:
+                await database_sync_to_async(_hung_up)(self.agent)
+            except (OperationalError, InterfaceError):
+                logger.warning("agent %s hung up; its leases run on", self.agent.pk)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """A report; what is malformed, stale or about somebody else's attempt is dropped."""
