@@ -25,6 +25,7 @@ from websockets.typing import Origin
 from accounts.models import Membership, Organization, User
 from accounts.roles import Role
 from accounts.selectors import find_actor
+from benchmarks._report import say
 from gpuagent.protocol import sealing
 from gpuagent.protocol.frames import PreviewFrame
 from gpuagent.protocol.messages import (
@@ -253,6 +254,7 @@ class Agents:
             attempt_id, fence = json.loads(cast(bytes, body))["args"]
             work = self._work(self._agents[key], attempt_id, fence)
             self._tasks.append(asyncio.create_task(work))
+            self._tasks[-1].add_done_callback(_say_trouble)
 
     async def _work(self, agent: Credentials, attempt_id: str, fence: int) -> None:
         claim = await self._post(
@@ -274,6 +276,11 @@ class Agents:
                 index, PICTURES, step + 1, STEPS, lambda: cast(Any, None), cast(Any, None)
             )
             await voice.flush()
+
+
+def _say_trouble(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        say(f"a simulated agent broke: {error!r}")
 
 
 class _Voice:

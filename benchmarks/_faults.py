@@ -44,6 +44,9 @@ _ATTEMPTS = """
 """
 
 _BUSY = "SELECT agent_id FROM jobs_jobattempt WHERE status = 'running'"
+_WARM = """
+    SELECT id FROM jobs_agent WHERE is_ready AND last_seen_at > now() - interval '6 s'
+"""
 _AT_WORK_WITHIN_S = 1.5
 
 
@@ -77,11 +80,15 @@ class Faults:
         # Every kind once, in random order, then by weight.
         first = choice.sample(list(kinds), len(kinds))
         while (number := sum(self.done.values())) < count:
-            kind = first.pop() if first else choice.choices([*kinds], [*_WEIGHTS.values()])[0]
-            if kinds[kind](choice):
-                self.done[kind] += 1
-                if (number + 1) % 20 == 0:
-                    say(f"{number + 1} faults")
+            kind = first[-1] if first else choice.choices([*kinds], [*_WEIGHTS.values()])[0]
+            if not kinds[kind](choice):
+                first = first[-1:] + first[:-1]
+                time.sleep(0.1)
+                continue
+            first = first[:-1]
+            self.done[kind] += 1
+            if (number + 1) % 20 == 0:
+                say(f"{number + 1} faults")
             time.sleep(gap_s * choice.uniform(0.3, 1.7))
 
     def heal(self) -> None:
@@ -127,20 +134,26 @@ class Faults:
         return [n for n in self.agent_ids if n != self._paused and self._child(n) is not None]
 
     def _one_at_work(self, choice: random.Random) -> str | None:
-        """An agent that holds something, if one does within a moment; else any."""
-        names = self._agents()
+        """An agent that computes, if one does within a moment; else any. Never the last one that
+        lives: with nobody there is nothing to see but how fast this machine starts a process.
+        """
         deadline = time.monotonic() + _AT_WORK_WITHIN_S
-        while names and time.monotonic() < deadline:
+        while True:
             try:
                 with psycopg.connect(self.studio.database_url, connect_timeout=2) as database:
                     database.execute("SELECT set_config('studio.organization', '*', false)")
+                    warm = {row[0] for row in database.execute(_WARM)}
                     busy = {row[0] for row in database.execute(_BUSY)}
             except psycopg.Error:
-                break
+                return None
+            names = [name for name in self._agents() if self.agent_ids[name] in warm]
+            if len(names) < 2:
+                return None
             if working := [name for name in names if self.agent_ids[name] in busy]:
                 return choice.choice(working)
+            if time.monotonic() > deadline:
+                return choice.choice(names)
             time.sleep(0.05)
-        return choice.choice(names) if names else None
 
     def _end_agent(self, choice: random.Random, number: signal.Signals, death: str) -> bool:
         name = self._one_at_work(choice)

@@ -27,6 +27,7 @@ from launcher.process import wait_until
 AGENTS = 3
 SETTLED_WITHIN_S = 120.0
 ANNOUNCED_WITHIN_S = 30.0
+SLOW_S = 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +35,7 @@ class Plan:
     """How much, how fast, how long."""
 
     faults: int
-    gap_s: float = 1.2
+    gap_s: float = 2.0
     pause_s: float = 30.0
     programs: int = 6
     pages: int = 2
@@ -88,6 +89,9 @@ def run(plan: Plan) -> dict[str, Figure]:
             lambda: not any(page.missing(programs.asked) for page in pages), ANNOUNCED_WITHIN_S
         )
         say("all has come to rest")
+        for death, recovered_s in _ledger(studio).recoveries(faults.deaths):
+            if recovered_s > SLOW_S:
+                say(f"{death.kind} at {death.at:.1f}: work went on after {recovered_s:.1f} s")
         if plan.log is not None:
             shutil.copy(layout.logs / "processes.log", plan.log)
         return {
@@ -177,7 +181,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="300 faults instead of 14")
     parser.add_argument("--faults", type=int, help="how many, instead")
-    parser.add_argument("--gap", type=float, default=1.2, help="seconds between them, about")
+    parser.add_argument("--gap", type=float, default=2.0, help="seconds between them, about")
     parser.add_argument("--pause", type=float, help="seconds that an agent stands still")
     parser.add_argument("--lease", type=int, default=15, help="STUDIO_LEASE_SECONDS")
     parser.add_argument("--seed", type=int, default=1)

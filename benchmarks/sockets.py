@@ -8,7 +8,7 @@ import os
 import resource
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median, quantiles
 from typing import TYPE_CHECKING
@@ -130,11 +130,13 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="2,000 sockets instead of 300, 30 s")
+    parser.add_argument("--sockets", type=int, help="so many instead")
     arguments = parser.parse_args()
     clean_up_on_signals()
     small = Plan(sockets=300, rooms=60, agents=16, seconds=12.0)
     full = Plan(sockets=2_000, rooms=200, agents=64, seconds=30.0)
-    finish(run(full if arguments.full else small))
+    plan = full if arguments.full else small
+    finish(run(replace(plan, sockets=arguments.sockets or plan.sockets)))
 
 
 if __name__ == "__main__":
