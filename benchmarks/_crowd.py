@@ -12,6 +12,7 @@ import os
 import time
 from base64 import b64decode
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -49,6 +50,7 @@ from workspaces.models import Workspace
 STEPS, PICTURES, STEPS_PER_S = 150, 16, 12.0
 PREVIEW_BYTES = 6_000
 HEARTBEAT_S = 5.0
+PING_S = 25.0
 ROOMS_OF_ONE = 10
 Mark = tuple[str, int, int]  # job, picture, step
 
@@ -148,6 +150,7 @@ class Pages:
     def __init__(self, url: str, heard: Heard) -> None:
         self._url = url
         self._heard = heard
+        self._sockets: list[ClientConnection] = []
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self, rooms: Sequence[Room]) -> float:
@@ -169,7 +172,19 @@ class Pages:
             )
             while '"agents"' not in str(await asyncio.wait_for(socket.recv(), 60)):
                 pass
+        self._sockets.append(socket)
         self._tasks.append(asyncio.create_task(self._read(socket)))
+
+    def begin_to_ping(self) -> None:
+        """Each says its `ping` as often as pages do, one after the other."""
+        self._tasks.append(asyncio.create_task(self._ping()))
+
+    async def _ping(self) -> None:
+        while True:
+            for socket in self._sockets:
+                await asyncio.sleep(PING_S / len(self._sockets))
+                with suppress(ConnectionClosed):
+                    await socket.send('{"type":"ping"}')
 
     async def _read(self, socket: ClientConnection) -> None:
         try:

@@ -24,6 +24,7 @@ from launcher.process import send
 from launcher.supervisor import Child
 
 QUEUE = "gpu"
+_HARMLESS = ("messages repeated", "messages delayed", "worker killed")
 _WEIGHTS = {
     "agent killed": 8,
     "agent told to leave": 2,
@@ -70,6 +71,7 @@ class Faults:
     pause_s: float
     done: Counter[str] = field(default_factory=Counter)
     deaths: list[Death] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
     _later: list[threading.Thread] = field(default_factory=list)
     _paused: str = ""
 
@@ -81,12 +83,15 @@ class Faults:
         first = choice.sample(list(kinds), len(kinds))
         while (number := sum(self.done.values())) < count:
             kind = first[-1] if first else choice.choices([*kinds], [*_WEIGHTS.values()])[0]
+            at = time.time()
             if not kinds[kind](choice):
                 first = first[-1:] + first[:-1]
                 time.sleep(0.1)
                 continue
             first = first[:-1]
             self.done[kind] += 1
+            if kind not in _HARMLESS:
+                self.times.append(at)
             if (number + 1) % 20 == 0:
                 say(f"{number + 1} faults")
             time.sleep(gap_s * choice.uniform(0.3, 1.7))
@@ -96,6 +101,10 @@ class Faults:
         self.store.heal()
         for thread in self._later:
             thread.join()
+
+    def is_disturbed(self, death: Death, seconds: float) -> bool:
+        """Whether something else was broken before the work of a dead agent went on."""
+        return any(death.at + 0.01 < at < death.at + seconds for at in self.times)
 
     def _named(self, kind: str) -> Callable[[random.Random], bool]:
         one = {

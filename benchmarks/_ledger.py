@@ -20,7 +20,7 @@ _OUTPUTS = """
 """
 _ATTEMPTS = """
     SELECT id, job_id, agent_id, fence, status, error_code, claimed_at IS NOT NULL AS is_claimed,
-           settled_at IS NULL AS is_unsettled,
+           settled_at IS NULL AS is_unsettled, error_data->>'counted' AS counted,
            extract(epoch FROM leased_at)::float AS leased,
            extract(epoch FROM claimed_at)::float AS claimed,
            extract(epoch FROM ended_at)::float AS ended
@@ -100,6 +100,18 @@ class Ledger:
                 code = f"{job['status']} {job['error_code']}".strip()
                 codes[code] = codes.get(code, 0) + 1
         return codes
+
+    def failed_stories(self) -> list[str]:
+        """What became of each try of the jobs that did not succeed."""
+        stories = []
+        for job_id, job in self.jobs.items():
+            if job["status"] != "succeeded":
+                tries = [
+                    f"{row['status']} {row['error_code']} {row['counted']} at {row['ended']}"
+                    for row in self.attempts.get(job_id, [])
+                ]
+                stories.append(f"{job_id} {job['status']} {job['error_code']}: {'; '.join(tries)}")
+        return stories
 
     def recoveries(self, deaths: Sequence[Death]) -> list[tuple[Death, float]]:
         """For each death that hit work: seconds until all of it was in an agent's hands again."""

@@ -129,9 +129,10 @@ def _figures(
     stored = ledger.stored(asked)
     recoveries = ledger.recoveries(faults.deaths)
     killed = [s for death, s in recoveries if death.kind == "agent killed"]
+    alone = [s for death, s in recoveries if not faults.is_disturbed(death, s)]
     paused = [s for death, s in recoveries if death.kind == "agent paused"]
-    if failures := ledger.failures():
-        say(f"jobs that did not succeed: {failures}")
+    for story in ledger.failed_stories():
+        say(story)
     for problem in programs.refusals[:5]:
         say(f"refused: {problem}")
     return {
@@ -143,6 +144,8 @@ def _figures(
         "stuck": len(ledger.stuck()) + ledger.outbox,
         "recovery_s_max": max(killed, default=0.0),
         "recovery_s_p50": median(killed) if killed else 0.0,
+        "recovery_undisturbed_s_max": max(alone, default=0.0),
+        "undisturbed": len(alone),
         "recovery_paused_s_max": max(paused, default=0.0),
         "deaths_that_hit_work": len(killed),
         "jobs": len(asked),

@@ -70,6 +70,7 @@ async def _measure(
     full = _resident_bytes(pid)
     opened = plan.sockets - WARM_UP_SOCKETS
     say(f"{plan.sockets} sockets are open: {opened / connecting:.0f} a second")
+    pages.begin_to_ping()
     await fleet.start()
     for room in rooms[: plan.agents]:
         await asyncio.to_thread(submit, room)
@@ -77,7 +78,7 @@ async def _measure(
         while fleet.at_work < plan.agents:
             await asyncio.sleep(0.1)
     await asyncio.sleep(SETTLE_S)
-    say(f"{fleet.at_work} agents are at work")
+    say(f"{fleet.at_work} agents are at work, load {load()}")
     heard.is_measuring = True
     used, own, began = process_cpu_seconds(pid), time.process_time(), time.monotonic()
     await asyncio.sleep(plan.seconds)
