@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import count
 
 from launcher.bootstrap import install_python_packages
 from launcher.checks import check_disk, prepare_state
 from launcher.console import Console
-from launcher.environment import studio_settings
+from launcher.environment import agent_settings, studio_settings
 from launcher.frontend import build_front_end
 from launcher.instance import hold_state, publish_settings
 from launcher.layout import Layout, with_venv_first
@@ -63,8 +64,17 @@ def studio_processes(layout: Layout, env: Mapping[str, str]) -> list[ChildSpec]:
         ChildSpec("web", [python, "-m", "studio.serve", *listen], env, 8.0),
         ChildSpec("dispatcher", [python, "manage.py", "dispatch"], env, 8.0),
         ChildSpec("worker", [python, "manage.py", "work"], env, 8.0),
-        ChildSpec("agent", [python, "-m", "gpuagent"], agent_env(env), 15.0),
+        *(
+            ChildSpec(name, [python, "-m", "gpuagent"], {**agent_env(env), **own}, 15.0)
+            for name, own in zip(_agent_names(), agent_settings(env), strict=False)
+        ),
     ]
+
+
+def _agent_names() -> Iterator[str]:
+    yield "agent"
+    for number in count(2):
+        yield f"agent-{number}"
 
 
 def agent_env(env: Mapping[str, str]) -> dict[str, str]:

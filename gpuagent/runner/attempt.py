@@ -21,13 +21,20 @@ from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.messages import Assignment, AttemptError, AttemptFinish, Claim
 from gpuagent.protocol.recipe import Recipe, parse_recipe
 from gpuagent.protocol.wire import MessageInvalidError
-from gpuagent.runner.client import StaleError, StudioClient, StudioUnreachableError, persist
+from gpuagent.runner.client import (
+    WHILE_LEASED,
+    StaleError,
+    StudioClient,
+    StudioUnreachableError,
+    persist,
+)
 from gpuagent.runner.compute import Compute
 from gpuagent.runner.failures import attempt_error, is_out_of_memory
 from gpuagent.runner.finishing import Finisher
 from gpuagent.runner.held import AttemptStoppedError, Held, HeldAttempts, Stop
 from gpuagent.runner.logs import log_event
 from gpuagent.runner.models import Models
+from gpuagent.runner.patience import patiently
 from gpuagent.runner.progress import ProgressReporter
 
 _FINISHING_THREADS = 2
@@ -161,10 +168,13 @@ class AttemptRunner:
         began = time.monotonic()
         if work.recipe.model != work.assignment.model.digest:
             raise AttemptFailedError(FailureCode.RECIPE_INVALID, reason="another model")
-        self._models.fetch(work.assignment.model)
+        patiently(lambda: self._models.fetch(work.assignment.model), check=work.held.check)
         work.need = self._models.plan(work.assignment.model, work.recipe)
         if work.recipe.image is not None:
-            work.source = self._fetch_input(work.assignment, work.recipe.image)
+            image = work.recipe.image
+            work.source = patiently(
+                lambda: self._fetch_input(work.assignment, image), check=work.held.check
+            )
         work.timings.measure("fetch", began)
 
     def _fetch_input(self, assignment: Assignment, sha256: str) -> bytes:
@@ -178,7 +188,9 @@ class AttemptRunner:
             with self._sources.open(reference.url) as chunks:
                 sealed = b"".join(chunks)
             data = sealing.open_sealed(sealed, key=b64decode(reference.data_key), context=context)
-        except (SourceError, PlaceRefusedError, sealing.SealBrokenError) as error:
+        except SourceError as error:
+            raise AttemptFailedError(FailureCode.INPUT_UNREADABLE, reason=str(error)) from error
+        except (PlaceRefusedError, sealing.SealBrokenError) as error:
             raise AttemptFailedError(
                 FailureCode.INPUT_UNREADABLE, reason=type(error).__name__
             ) from error
@@ -240,7 +252,11 @@ class AttemptRunner:
                 held.check()
 
         try:
-            persist(lambda: self._client.finish(held.attempt_id, message), check=check)
+            persist(
+                lambda: self._client.finish(held.attempt_id, message),
+                check=check,
+                tries=WHILE_LEASED,
+            )
         except (StaleError, StudioUnreachableError, AttemptStoppedError):
             held.stop(Stop.LOST)
 

@@ -27,6 +27,8 @@ T = TypeVar("T")
 # Refusals that pass by themselves: too slow, too often.
 _PASSING = frozenset({httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS})
 TIMEOUT = httpx.Timeout(10.0, connect=3.0)
+# So many tries take longer than a lease, which ends them (`check`): made pictures are not given up.
+WHILE_LEASED = 24
 
 
 class StaleError(Exception):

@@ -14,8 +14,9 @@ from gpuagent.protocol.manifest import build_manifest, canonical, infotext
 from gpuagent.protocol.messages import Assignment, OutputCommit, StoredFile, UploadTarget
 from gpuagent.protocol.recipe import Recipe
 from gpuagent.protocol.taxonomy import FileKind
-from gpuagent.runner.client import StaleError, StudioClient, persist
+from gpuagent.runner.client import WHILE_LEASED, StaleError, StudioClient, persist
 from gpuagent.runner.held import Held, Stop
+from gpuagent.runner.patience import patiently
 from gpuagent.runner.store import Store
 
 
@@ -45,9 +46,12 @@ class Finisher:
             target = _target(assignment, index, kind)
             sealed = _seal(file.data, target, assignment.organization)
             _check_lost(held)
-            self._store.put(target.url, sealed)
+            self._put(held, target.url, sealed)
             stored.append(_stored(file, target, len(sealed)))
         self._commit(held, index, manifest, tuple(stored))
+
+    def _put(self, held: Held, url: str, sealed: bytes) -> None:
+        patiently(lambda: self._store.put(url, sealed), check=lambda: _check_lost(held))
 
     def _commit(
         self, held: Held, index: int, manifest: dict[str, object], files: tuple[StoredFile, ...]
@@ -57,6 +61,7 @@ class Finisher:
             persist(
                 lambda: self._client.commit(held.attempt_id, message),
                 check=lambda: _check_lost(held),
+                tries=WHILE_LEASED,
             )
         except StaleError:
             held.stop(Stop.LOST)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from jobs.management.commands.prepare import (
     HOUSE_NAME_BESIDE_ANOTHER,
     HOUSE_PRESETS,
     register_house_model,
+    write_credentials_of_all,
 )
+from jobs.services.fleet import find_agent
 from library.models import ModelAsset, ModelFile, ModelVersion
 from library.services.registration import Description, register_model
 from studio.core import storage
@@ -113,3 +116,18 @@ def test_an_organizations_own_copy_is_not_the_public_one(
 
     assert asset_named("House").description == HOUSE_DESCRIPTION
     assert ModelAsset.objects.get(organization=organization_a).description == ""
+
+
+def test_every_agent_of_the_machine_gets_credentials_once(tmp_path: Path) -> None:
+    first = tmp_path / "agent.json"
+    write_credentials_of_all(first, 3)
+    files = [first, tmp_path / "agent-2.json", tmp_path / "agent-3.json"]
+    kept = [file.read_text() for file in files]
+
+    write_credentials_of_all(first, 3)
+
+    assert [file.read_text() for file in files] == kept
+    tokens = [json.loads(text)["token"] for text in kept]
+    found = [find_agent(token) for token in tokens]
+    assert [agent.name for agent in found if agent] == ["local", "local-2", "local-3"]
+    assert all(file.stat().st_mode & 0o777 == 0o600 for file in files)

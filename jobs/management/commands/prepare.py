@@ -96,7 +96,10 @@ class Command(BaseCommand):
             forget_last_run()
             if (indexed := index_prompts()[0]) > 0:
                 self.stdout.write(f"{indexed} jobs can now be found by the words of their prompts")
-            write_agent_credentials(Path(os.environ["STUDIO_AGENT_CREDENTIALS"]))
+            write_credentials_of_all(
+                Path(os.environ["STUDIO_AGENT_CREDENTIALS"]),
+                int(os.environ.get("STUDIO_AGENTS") or 1),
+            )
         self.stdout.write(json.dumps(login))
 
 
@@ -168,12 +171,20 @@ def forget_last_run() -> None:
     local.update(last_seen_at=None, is_ready=False, warm=[])
 
 
-def write_agent_credentials(path: Path) -> None:
-    """Credentials of the agent on this machine; made anew if the file or the row is gone."""
+def write_credentials_of_all(first: Path, count: int) -> None:
+    """Credentials of the agents on this machine: `agent.json`, `agent-2.json` and so on."""
+    write_agent_credentials(first, LOCAL_AGENT)
+    for number in range(2, count + 1):
+        other = first.with_stem(f"{first.stem}-{number}")
+        write_agent_credentials(other, f"{LOCAL_AGENT}-{number}")
+
+
+def write_agent_credentials(path: Path, name: str) -> None:
+    """Credentials of an agent on this machine; made anew if the file or the row is gone."""
     if path.exists():
         agent_id = json.loads(path.read_text(encoding="utf-8")).get("agent_id")
         if Agent.objects.filter(pk=agent_id).exists():
             return
-    agent, token = create_agent(LOCAL_AGENT, is_local=True)
+    agent, token = create_agent(name, is_local=True)
     credentials = {"agent_id": agent.pk, "token": token, "namespace": agent.namespace}
     _write_private(path, json.dumps(credentials))
