@@ -52,6 +52,7 @@ def claim_of(client: Client, attempt: JobAttempt) -> Answer:
 
 CALLS: list[tuple[str, str]] = [
     ("POST", "register"),
+    ("POST", "queue"),
     ("POST", "heartbeat"),
     ("POST", "attempts/att_x/claim"),
     ("POST", "attempts/att_x/outputs"),
@@ -257,3 +258,37 @@ def test_model_files_come_by_their_hash(agent_client: Client, model_version: Mod
 
     assert len(b"".join(answer)) == file.size_bytes
     assert agent_client.get(f"/agent/v1/models/{'f' * 64}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("asked", "start", "end"),
+    [("bytes=0-0", 0, 1), ("bytes=2-5", 2, 6), ("bytes=1-999999999", 1, None)],
+)
+def test_model_files_come_in_parts(
+    agent_client: Client, model_version: ModelVersion, asked: str, start: int, end: int | None
+) -> None:
+    with system_scope():
+        file = ModelFile.objects.filter(version=model_version).order_by("-size_bytes").first()
+    assert file is not None
+    path = f"/agent/v1/models/{file.sha256}"
+    whole = b"".join(agent_client.get(path))
+
+    part = agent_client.get(path, headers={"Range": asked})
+
+    assert part.status_code == 206
+    assert b"".join(part) == whole[start:end]
+    last = (end or len(whole)) - 1
+    assert part["Content-Range"] == f"bytes {start}-{last}/{len(whole)}"
+    assert part["Content-Length"] == str(last + 1 - start)
+
+
+@pytest.mark.parametrize("asked", ["bytes=5-2", "bytes=-5", "bytes=0-1,3-4", "lines=1-2", "x"])
+def test_range_that_is_none_gives_the_whole_file(
+    agent_client: Client, model_version: ModelVersion, asked: str
+) -> None:
+    with system_scope():
+        file = ModelFile.objects.filter(version=model_version).order_by("-size_bytes").first()
+    assert file is not None
+    path = f"/agent/v1/models/{file.sha256}"
+    answer = agent_client.get(path, headers={"Range": asked})
+    assert (answer.status_code, len(b"".join(answer))) == (200, file.size_bytes)
