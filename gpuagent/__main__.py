@@ -109,7 +109,8 @@ def _run() -> int:
     stop.wait()
     log_event("agent.draining")
     agent.drain(notice[0] if notice else None)
-    worker.stop(timeout=_WORKER_STOP_MILLISECONDS)
+    worker.stop(timeout=_WORKER_STOP_MILLISECONDS)  # what still comes is handed back
+    agent.close()
     return 0
 
 

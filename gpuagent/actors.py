@@ -74,7 +74,7 @@ class WaitingConsumer(_RedisConsumer):
             return
         queue = f"{self.broker.namespace}:{self.queue_name}"
         # Moves the first message to where it is, as soon as there is one.
-        self.broker.client.blmove(queue, queue, self._wait_seconds, "LEFT", "LEFT")
+        self.broker.client.blmove(queue, queue, self._wait_seconds, "LEFT", "LEFT")  # type: ignore[arg-type]  # parts of seconds are fine
 
 
 class WaitingBroker(RedisBroker):
@@ -85,7 +85,7 @@ class WaitingBroker(RedisBroker):
     """
 
     # Else dramatiq would find it out with a script of its own, which must be loaded.
-    _max_unpack_size_val = 1_000
+    _max_unpack_size_val = 1_000  # type: ignore[assignment]  # None until it is found out
 
     def __init__(
         self,

@@ -77,8 +77,9 @@ def _copy_parts(sources: Sources, ref: ModelFileRef, descriptor: int) -> bool:
         futures = [pool.submit(_copy_part, sources, ref, descriptor, start) for start in starts]
         for start, future in zip(starts, futures, strict=True):
             future.result()
-            for at in range(start, min(start + PART_BYTES, ref.size_bytes), CHUNK_BYTES):
-                seen.update(os.pread(descriptor, min(CHUNK_BYTES, ref.size_bytes - at), at))
+            end = min(start + PART_BYTES, ref.size_bytes)
+            for at in range(start, end, CHUNK_BYTES):
+                seen.update(os.pread(descriptor, min(CHUNK_BYTES, end - at), at))
     return seen.hexdigest() == ref.sha256
 
 

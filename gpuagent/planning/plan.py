@@ -18,7 +18,7 @@ from gpuagent.planning.memory import ACTIVATIONS_PER_PIXEL, OVERHEAD_BYTES
 DENOISER_ACTIVATIONS_PER_PIXEL = 370
 # Finished tiles wait, as floats, until they are blended into one picture.
 TILED_OUTPUT_PER_PIXEL = 12
-ENCODER_ACTIVATION_BYTES = 64 * 1024**2
+ENCODER_ACTIVATION_BYTES = 16 * 1024**2
 LARGEST_SIDE = 8_192
 _LESS_AFTER_FAILURE = 0.75
 

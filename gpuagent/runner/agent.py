@@ -166,6 +166,10 @@ class Agent:
         is_done = fits and self._held.drain(seconds)
         if not is_done:
             is_done = self._held.stop_all(_HAND_BACK_SECONDS)
+        log_event("agent.left", clean=is_done, seconds=time.monotonic() - began)
+
+    def close(self) -> None:
+        """Say nothing more and release what is held."""
         self._heartbeat.close()
         self._telemetry.close()
         self._link.close()
@@ -173,7 +177,6 @@ class Agent:
         self.runner.close()
         self._compute.close()
         self._http.close()
-        log_event("agent.left", clean=is_done, seconds=time.monotonic() - began)
 
     def _condition(self) -> Condition:
         """How things stand, for the heartbeat; every beat also looks for a step that hangs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -120,7 +121,8 @@ def _write(request: JoinRequest, joined: Joined) -> None:
             os.fsync(file.fileno())
         draft.replace(path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
         raise JoinFailedError(
             f"The studio took this machine as {joined.name}, but {path} cannot be written "
             f"({error.strerror}). Remove that agent in the studio and join again."

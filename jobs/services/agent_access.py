@@ -108,9 +108,9 @@ def _client() -> redis.Redis:
     )
 
 
-def _ask(client: redis.Redis, *words: str | bytes) -> object:
+def _ask(client: redis.Redis, *words: object) -> object:
     try:
-        answer: object = client.execute_command(*words)
+        answer: object = client.execute_command(*words)  # type: ignore[no-untyped-call]  # redis-py's is not annotated
     except (redis.ConnectionError, redis.TimeoutError) as error:
         raise RedisAwayError from error
     except redis.ResponseError as error:
