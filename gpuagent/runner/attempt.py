@@ -6,8 +6,8 @@ import hashlib
 import time
 from base64 import b64decode
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from gpuagent.cache.errors import AttemptFailedError
 from gpuagent.cache.places import PlaceRefusedError
@@ -15,11 +15,10 @@ from gpuagent.cache.sources import SourceError, Sources
 from gpuagent.pipelines.encode import Pixels, open_input
 from gpuagent.pipelines.prompts import EmbeddingCache, Embeddings
 from gpuagent.pipelines.sd15 import Peek, StableDiffusion15, StartingPicture, Watch
-from gpuagent.planning.plan import Plan
 from gpuagent.protocol import sealing
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.messages import Assignment, AttemptError, AttemptFinish, Claim
-from gpuagent.protocol.recipe import Recipe, parse_recipe
+from gpuagent.protocol.recipe import parse_recipe
 from gpuagent.protocol.wire import MessageInvalidError
 from gpuagent.runner import clock
 from gpuagent.runner.client import StaleError, StudioClient, StudioUnreachableError, persist
@@ -32,47 +31,9 @@ from gpuagent.runner.logs import log_event
 from gpuagent.runner.models import Models
 from gpuagent.runner.progress import ProgressReporter
 from gpuagent.runner.telemetry import PeakMemory
+from gpuagent.runner.work import Timings, Work
 
 _FINISHING_THREADS = 2
-
-
-@dataclass(slots=True)
-class _Timings:
-    """Seconds spent on each part; parts may overlap, so they need not add up."""
-
-    began: float = field(default_factory=time.monotonic)
-    parts: dict[str, float] = field(default_factory=dict)
-    facts: dict[str, object] = field(default_factory=dict)
-
-    def measure(self, part: str, since: float) -> float:
-        now = time.monotonic()
-        self.parts[part] = self.parts.get(part, 0.0) + now - since
-        return now
-
-    def to_wire(self) -> dict[str, object]:
-        total = time.monotonic() - self.began
-        seconds = {name: round(s, 4) for name, s in {**self.parts, "total": total}.items()}
-        return {**seconds, **self.facts}
-
-
-@dataclass(slots=True)
-class _Work:
-    """What the parts of one attempt share."""
-
-    held: Held
-    assignment: Assignment
-    recipe: Recipe
-    timings: _Timings
-    plan: Plan | None = None
-    source: bytes | None = None
-    made: set[int] = field(default_factory=set)
-    finishing: list[Future[None]] = field(default_factory=list)
-
-    @property
-    def kind(self) -> tuple[str, int, int, str]:
-        """What decides how long a step takes."""
-        recipe = self.recipe
-        return self.assignment.model.digest, recipe.width, recipe.height, recipe.sampler
 
 
 class AttemptRunner:
@@ -114,7 +75,7 @@ class AttemptRunner:
             if self._held.refuses(attempt_id, fence):
                 self.hand_back(Held(attempt_id, fence), "leaving")
             return
-        timings = _Timings()
+        timings = Timings()
         assignment = None
         try:
             assignment = self._claim(held, timings)
@@ -127,14 +88,14 @@ class AttemptRunner:
     def hand_back(self, held: Held, reason: str) -> None:
         """Give an attempt to somebody else now, without waiting for its lease to run out."""
         error = AttemptError(code=FailureCode.AGENT_LOST, data={"reason": reason})
-        self._tell_finish(held, "failed", error, _Timings())
+        self._tell_finish(held, "failed", error, Timings())
         held.stop(Stop.LOST)
 
     def close(self) -> None:
         """Release the threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _claim(self, held: Held, timings: _Timings) -> Assignment | None:
+    def _claim(self, held: Held, timings: Timings) -> Assignment | None:
         began, sent_at = time.monotonic(), clock.now()
         message = Claim(fence=held.fence, boot_id=self._boot_id)
         try:
@@ -150,12 +111,12 @@ class AttemptRunner:
         timings.measure("claim", began)
         return assignment
 
-    def _run_claimed(self, held: Held, assignment: Assignment, timings: _Timings) -> None:
+    def _run_claimed(self, held: Held, assignment: Assignment, timings: Timings) -> None:
         status, error = "succeeded", None
-        work: _Work | None = None
+        work: Work | None = None
         try:
             recipe = parse_recipe(assignment.recipe)
-            work = _Work(held=held, assignment=assignment, recipe=recipe, timings=timings)
+            work = Work(held=held, assignment=assignment, recipe=recipe, timings=timings)
             with self._models.hold(assignment.model):
                 self._fetch(work)
                 self._make_pictures(work)
@@ -172,10 +133,9 @@ class AttemptRunner:
             self._tell_finish(held, status, error, timings)
         _log_end(assignment, work, "lost" if held.reason() is Stop.LOST else status, error, timings)
 
-    def _error_of(self, raised: Exception, work: _Work | None) -> AttemptError:
+    def _error_of(self, raised: Exception, work: Work | None) -> AttemptError:
         error = attempt_error(raised)
         if error.code == FailureCode.OUT_OF_MEMORY:
-            self._models.release()
             self._health.ran_out_of_memory(work.kind if work is not None else None)
         elif error.code == FailureCode.MODEL_CORRUPT:
             self._health.got_corrupt(error.data.get("sha256"))
@@ -183,7 +143,7 @@ class AttemptRunner:
             self._health.be_sick(SickCode.FAILED)
         return error
 
-    def _fetch(self, work: _Work) -> None:
+    def _fetch(self, work: Work) -> None:
         """Everything that can be had before it is this attempt's turn to compute."""
         began = time.monotonic()
         if work.recipe.model != work.assignment.model.digest:
@@ -213,7 +173,7 @@ class AttemptRunner:
             raise AttemptFailedError(FailureCode.INPUT_UNREADABLE, reason="another picture")
         return data
 
-    def _make_pictures(self, work: _Work) -> None:
+    def _make_pictures(self, work: Work) -> None:
         """All pictures in one turn; if memory runs out, the rest once more by a cheaper plan."""
         waited = time.monotonic()
         with self._compute.turn(work.held.check_next_picture):
@@ -226,12 +186,13 @@ class AttemptRunner:
                     work.plan = self._models.plan(ref, work.recipe, after=work.plan)
                     log_event("attempt.cheaper", attempt=work.held.attempt_id, by=work.plan.label)
                     if not self._did_make_all(work):
+                        self._models.release()
                         self._models.plan_after_last(ref, work.recipe, work.plan)
             finally:
                 work.timings.facts["peak_memory_bytes"] = self._peak.read()
         self._health.picture_made()
 
-    def _did_make_all(self, work: _Work) -> bool:
+    def _did_make_all(self, work: Work) -> bool:
         """Make what is not made yet; False if memory ran out on the way.
 
         The exception and all that it holds in memory are gone when this returns.
@@ -244,7 +205,7 @@ class AttemptRunner:
             return False
         return True
 
-    def _make_all(self, work: _Work) -> None:
+    def _make_all(self, work: Work) -> None:
         began = time.monotonic()
         model = self._models.loaded(work.assignment.model, work.plan)
         work.timings.measure("load", began)
@@ -263,7 +224,7 @@ class AttemptRunner:
                 self._finish_picture(work, index, pixels)
         reporter.ended()
 
-    def _embed(self, work: _Work, model: StableDiffusion15) -> Embeddings:
+    def _embed(self, work: Work, model: StableDiffusion15) -> Embeddings:
         began = time.monotonic()
         digest = work.assignment.model.digest + (" half" if model.is_half else "")
         key = EmbeddingCache.key(work.assignment.organization, digest, work.recipe)
@@ -274,13 +235,13 @@ class AttemptRunner:
         work.timings.measure("encode_prompt", began)
         return embeddings
 
-    def _start(self, work: _Work, model: StableDiffusion15) -> StartingPicture | None:
+    def _start(self, work: Work, model: StableDiffusion15) -> StartingPicture | None:
         if work.source is None:
             return None
         picture = open_input(work.source, width=work.recipe.width, height=work.recipe.height)
         return self._compute.run(lambda: model.take_in(picture))
 
-    def _finish_picture(self, work: _Work, index: int, pixels: Pixels) -> None:
+    def _finish_picture(self, work: Work, index: int, pixels: Pixels) -> None:
         """Begin to store a picture; the next one is made meanwhile."""
         memory = work.plan.label if work.plan is not None else ""
         finish = self._finisher.finish
@@ -291,7 +252,7 @@ class AttemptRunner:
         )
 
     def _tell_finish(
-        self, held: Held, status: str, error: AttemptError | None, timings: _Timings
+        self, held: Held, status: str, error: AttemptError | None, timings: Timings
     ) -> None:
         message = AttemptFinish(
             fence=held.fence, status=status, error=error, timings=timings.to_wire()
@@ -311,7 +272,7 @@ class AttemptRunner:
 class _Maker:
     """Makes the pictures of one attempt, on the compute thread."""
 
-    work: _Work
+    work: Work
     compute: Compute
     model: StableDiffusion15
     embeddings: Embeddings
@@ -330,10 +291,11 @@ class _Maker:
             latents = self.model.denoise(
                 recipe, index, self.embeddings, start=self.start, watch=self._watch(index)
             )
+            denoised = timings.measure("denoise", began)
+            # Still watched: on a GPU, steps that were only queued are waited for here.
+            pixels = self.model.decode(latents)
         finally:
             self.health.end()
-        denoised = timings.measure("denoise", began)
-        pixels = self.model.decode(latents)
         timings.measure("decode", denoised)
         return pixels
 
@@ -353,14 +315,14 @@ def _status_of(reason: Stop) -> tuple[str, AttemptError | None]:
     return "failed", AttemptError(code=FailureCode.AGENT_LOST, data={"reason": reason.name.lower()})
 
 
-def _raise_early(work: _Work) -> None:
+def _raise_early(work: Work) -> None:
     """Raise what went wrong in finishing an earlier picture: no need to make the next."""
     for future in work.finishing:
         if future.done():
             future.result()
 
 
-def _wait_for(work: _Work, *, raising: bool) -> None:
+def _wait_for(work: Work, *, raising: bool) -> None:
     """Wait until all pictures are finished; an attempt ends after its pictures."""
     for future in work.finishing:
         if raising:
@@ -371,10 +333,10 @@ def _wait_for(work: _Work, *, raising: bool) -> None:
 
 def _log_end(
     assignment: Assignment,
-    work: _Work | None,
+    work: Work | None,
     status: str,
     error: AttemptError | None,
-    timings: _Timings,
+    timings: Timings,
 ) -> None:
     recipe = work.recipe if work is not None else None
     log_event(
