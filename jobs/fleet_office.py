@@ -33,7 +33,12 @@ CONDITION_WORDS: Mapping[str, tuple[str, str]] = {
 }
 KIND_WORDS = {"text_to_picture": "from text", "picture_to_picture": "from a picture"}
 WORK_WORDS = {"running": "making", "loading": "loading for", "staged": "next"}
-PLACE_WORDS = {"gpu": "on the GPU", "host": "in host memory", "disk": "on disk"}
+PLACE_WORDS = {
+    "gpu": "on the GPU",
+    "host": "in host memory",
+    "disk": "on disk",
+    "store": "in the store",
+}
 
 
 def in_seconds(seconds: float | None) -> str:

@@ -90,6 +90,7 @@ urlpatterns = [
     ),
     path("agent/v1/join", agent_join.join_fleet, name="agent-join"),
     path("agent/v1/register", agent_api.register, name="agent-register"),
+    path("agent/v1/queue", agent_api.queue, name="agent-queue"),
     path("agent/v1/heartbeat", agent_api.heartbeat, name="agent-heartbeat"),
     path(ATTEMPT + "claim", agent_api.claim, name="agent-claim"),
     path(ATTEMPT + "outputs", agent_api.outputs, name="agent-outputs"),

@@ -29,7 +29,7 @@ from library.models import ModelVersion
 from studio.core import queue, storage
 from studio.core.scoping import system_scope
 from tests import factories
-from tests.accounts.guarding import Policy, choose_policy
+from tests.accounts.guarding import Policy
 from tests.factories import AgentHandle
 from workspaces.models import Workspace
 
@@ -247,12 +247,14 @@ def agent_client(agent: AgentHandle) -> Client:
 
 
 @pytest.fixture
-def set_policy(monkeypatch: pytest.MonkeyPatch) -> Policy:
+def set_policy() -> Policy:
     """`set_policy(organization.pk, second_factor=True, hours=8)`: what its owner would choose."""
 
     def choose(
         organization_id: str, *, second_factor: bool = False, hours: int | None = None
     ) -> None:
-        choose_policy(monkeypatch, organization_id, second_factor=second_factor, hours=hours)
+        Organization.objects.filter(pk=organization_id).update(
+            requires_second_factor=second_factor, session_hours=hours
+        )
 
     return choose

@@ -210,6 +210,14 @@ class Joined(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QueueAccess(Message):
+    """The address of the Redis that holds the agent's queue, with the agent's own password."""
+
+    type: ClassVar[str] = "agent.queue"
+    redis_url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Register(Message):
     """A started agent introduces itself; `boot_id` is new at every start.
 

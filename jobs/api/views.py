@@ -15,21 +15,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from typing_extensions import override
 
+from accounts.authentication import TokenAuthentication
 from accounts.roles import Permission
 from gpuagent.protocol.taxonomy import SAMPLERS
 from jobs import access
 from jobs.api import serializers as shapes
-from jobs.api.common import (
-    BAD_INPUT,
-    BEFORE,
-    ERRORS,
-    PROJECT,
-    QUERY,
-    WORKSPACE,
-    chosen_filters,
-    json_object,
-    workspace_of,
-)
+from jobs.api.common import BEFORE, PROJECT, QUERY, WORKSPACE, chosen_filters, workspace_of
+from jobs.lifecycle import JOB_TERMINAL, JobStatus
 from jobs.models import Job, Output
 from jobs.selectors import gallery_page, matching_jobs, warm_digests
 from jobs.services.cancellation import cancel_job
@@ -38,6 +30,10 @@ from jobs.services.submission import submit_job
 from jobs.waiting import stream_events, wait_until_ended
 from library.presets import usable_presets
 from library.selectors import usable_versions
+from studio.core.errors import StudioError
+from studio.core.openapi import BAD_INPUT, ERRORS
+from studio.core.parsing import json_object
+from studio.core.scoping import organization_scope
 from workspaces.api import OrganizationView
 
 WAIT_MAX_SECONDS = 60
@@ -61,15 +57,16 @@ KEY = OpenApiParameter(
 TRASH = OpenApiParameter("trash", OpenApiTypes.BOOL, description="List the trash instead.")
 
 
-def _wait(job: Job, seconds: int) -> tuple[bool, bool]:
-    """Whether there was room to wait, and whether the job has ended.
+def _wait(job: Job, seconds: int) -> bool:
+    """Whether there was room to wait for the job's end.
 
     A preference may be ignored (RFC 7240): when too many wait, the answer is 202 at once.
     """
     if not _waiters.acquire(blocking=False):
-        return False, False
+        return False
     try:
-        return True, async_to_sync(wait_until_ended)(job, seconds=seconds)
+        async_to_sync(wait_until_ended)(job, seconds=seconds)
+        return True
     finally:
         _waiters.release()
 
@@ -80,11 +77,11 @@ def _answer(request: Request, job: Job, *, status: int) -> Response:
     headers = {"Location": f"/api/v1/jobs/{job.pk}"}
     if match:
         seconds = min(int(match.group(1)), WAIT_MAX_SECONDS)
-        waited, ended = _wait(job, seconds)
-        if waited:
+        if _wait(job, seconds):
             headers["Preference-Applied"] = f"wait={seconds}"
-        status = status if ended else 202
         job.refresh_from_db()
+        if JobStatus(job.status) not in JOB_TERMINAL:
+            status = 202
     return Response(shapes.job_json(job), status=status, headers=headers)
 
 
@@ -142,7 +139,9 @@ class JobView(OrganizationView):
     permissions = {"GET": Permission.JOB_VIEW}
 
     @extend_schema(
-        operation_id="get_job", parameters=[PREFER], responses={200: shapes.JobSerializer, **ERRORS}
+        operation_id="get_job",
+        parameters=[PREFER],
+        responses={200: shapes.JobSerializer, 202: shapes.JobSerializer, **ERRORS},
     )
     def get(self, request: Request, job_id: str) -> Response:
         """The job as it stands, or as it ends with `Prefer: wait`."""
@@ -164,6 +163,19 @@ class JobCancelView(OrganizationView):
         cancel_job(job=job, actor=self.actor)
         job.refresh_from_db()
         return Response(shapes.job_json(job))
+
+
+def _still_sees(request: Request, job_id: str) -> bool:
+    """Whether the request's token, read anew, would be shown the job at this moment."""
+    try:
+        found = TokenAuthentication().authenticate(request)
+        if found is None:
+            return False
+        with organization_scope(found[1].organization_id):
+            access.get_job(found[1], job_id, permission=Permission.JOB_VIEW)
+    except StudioError:
+        return False
+    return True
 
 
 class EventStreamRenderer(BaseRenderer):
@@ -191,8 +203,8 @@ class JobEventsView(OrganizationView):
     def get(self, request: Request, job_id: str) -> HttpResponseBase:
         """Server-sent events `status` and `progress` until the job ends."""
         job = access.get_job(self.actor, job_id, permission=Permission.JOB_VIEW)
-        response = StreamingHttpResponse(stream_events(job), content_type="text/event-stream")
-        response["Cache-Control"] = "no-store"
+        stream = stream_events(job, lambda: _still_sees(request, job.pk))
+        response = StreamingHttpResponse(stream, content_type="text/event-stream")
         response["X-Accel-Buffering"] = "no"
         return response
 

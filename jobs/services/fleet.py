@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from accounts.services.tokens import hash_token
 from gpuagent.protocol.messages import Heartbeat, HeartbeatReply, ModelRef, Register
-from jobs.announcements import announce_agents, wake_dispatcher
+from jobs.announcements import announce_agents, wake_dispatcher_for_agents
 from jobs.fleet_codes import FleetCode
 from jobs.models import Agent
 from jobs.services.claiming import model_ref
@@ -110,7 +110,7 @@ def hear_heartbeat(agent: Agent, message: Heartbeat) -> HeartbeatReply:
             for code in codes:
                 note(agent, code, {"code": sick_code} if code is FleetCode.SICK else {})
             announce_agents()
-            wake_dispatcher()
+            wake_dispatcher_for_agents()
     preload = _preload(agent, warm, is_ready=message.ready)
     return HeartbeatReply(known=True, lost=renewal.lost, cancel=renewal.cancel, preload=preload)
 

@@ -20,10 +20,10 @@ from gpuagent.protocol.recipe import FieldProblem
 from jobs.announcements import announce_agents
 from jobs.fleet_codes import FleetCode
 from jobs.models import Agent, JoinToken
+from jobs.services import agent_access
 from jobs.services.fleet import new_agent_token
 from jobs.services.fleet_agents import label_problems
 from jobs.services.fleet_events import note
-from jobs.services.fleet_redis import redis_url_for
 from jobs.services.fleet_reports import read_labels, read_text
 from studio.core.errors import (
     InvalidInputError,
@@ -108,6 +108,7 @@ def join(plain: str, message: Join) -> Joined:
     Raises:
         UnauthenticatedError: there is no such token.
         JoinRefusedError: it is expired, revoked or used up.
+        RedisAwayError, UsersRefusedError: the agent could not reach its queue; nothing was used up.
     """
     token = JoinToken.objects.filter(token_hash=hash_token(plain)).first()
     if token is None:
@@ -128,7 +129,7 @@ def join(plain: str, message: Join) -> Joined:
         name=agent.name,
         token=agent_token,
         namespace=agent.namespace,
-        redis_url=redis_url_for(agent),
+        redis_url=agent_access.grant(agent),
     )
 
 

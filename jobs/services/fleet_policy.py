@@ -92,12 +92,13 @@ def policy_values(known: Collection[str]) -> dict[str, Any]:
     row = current_policy()
     with system_scope():
         shares = list(OrganizationShare.objects.all())
-        keep_warm = _keep_warm()
+        keep_warm, keep_warm_labels = _keep_warm()
     values: dict[str, Any] = {
         "organization_weights": {s.organization_id: s.weight for s in shares if s.weight != 1.0},
         "organization_caps": _caps(shares, "jobs_at_once"),
         "member_caps": _caps(shares, "jobs_at_once_per_member"),
         "keep_warm": keep_warm,
+        "keep_warm_labels": keep_warm_labels,
     }
     for name in ("floor_agents", "floor_seconds", "window_seconds"):
         if (number := getattr(row, name)) is not None:
@@ -116,10 +117,13 @@ def _caps(shares: list[OrganizationShare], column: str) -> dict[str, int]:
     return {organization: cap for organization, cap in found.items() if cap is not None}
 
 
-def _keep_warm() -> dict[str, int]:
-    pins = dict(ModelPin.objects.values_list("model_version_id", "agents"))
+def _keep_warm() -> tuple[dict[str, int], dict[str, str]]:
+    """By digest: on how many agents a model is pinned, and with which label if one is asked for."""
+    pins = ModelPin.objects.in_bulk()
     versions = ModelVersion.objects.filter(pk__in=pins).values_list("pk", "digest")
-    return {digest: pins[pk] for pk, digest in versions}
+    digests = {digest: pins[pk] for pk, digest in versions}
+    labels = {digest: pin.label for digest, pin in digests.items() if pin.label}
+    return {digest: pin.agents for digest, pin in digests.items()}, labels
 
 
 def _by_tier(raw: Mapping[str, float]) -> dict[Tier, float]:

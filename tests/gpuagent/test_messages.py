@@ -28,6 +28,7 @@ from gpuagent.protocol.messages import (
     ModelFileRef,
     ModelRef,
     OutputCommit,
+    QueueAccess,
     Register,
     StoredFile,
     UploadTarget,
@@ -111,6 +112,7 @@ MESSAGES: tuple[Message, ...] = (
         namespace="agent:agt_01J00000000000000000000000",
         redis_url="redis://127.0.0.1:6379/0",
     ),
+    QueueAccess(redis_url="redis://agt_1:x@127.0.0.1:6379/0"),
     Register(
         boot_id="boot",
         fingerprint={"torch": "2"},

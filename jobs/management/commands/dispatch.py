@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand
 from django.db import OperationalError, close_old_connections, connections
 from typing_extensions import override
 
-from jobs.announcements import DISPATCH_CHANNEL
+from jobs.announcements import DISPATCH_CHANNEL, jobs_named_by
 from jobs.dispatcher import Dispatcher
 from jobs.process_metrics import DISPATCHER, DISPATCHES, LEADS, ROUNDS, RunFollower
 from jobs.services.fleet_events import watch_fleet
@@ -59,9 +59,10 @@ class Command(BaseCommand):
                 return
             listener.execute(f"LISTEN {DISPATCH_CHANNEL}")
             logger.info("dispatching")
-            dispatcher, runs = Dispatcher(), RunFollower()
+            dispatcher, tidied_at = Dispatcher(), -POLL_SECONDS
+            changed: set[str] | None = None
+            runs = RunFollower()
             LEADS.set(1)
-            tidied_at = -POLL_SECONDS
             while not self.is_stopping:
                 close_old_connections()
                 is_tidying = time.monotonic() - tidied_at >= POLL_SECONDS
@@ -70,9 +71,11 @@ class Command(BaseCommand):
                     watch_fleet()
                     runs.follow()
                 with ROUNDS.time():
-                    DISPATCHES.inc(dispatcher.run_round(is_tidying=is_tidying))
-                for _note in listener.notifies(timeout=POLL_SECONDS, stop_after=1):
-                    pass
+                    leased = dispatcher.run_round(is_tidying=is_tidying, changed=changed)
+                DISPATCHES.inc(leased)
+                changed = wait_for_changes(
+                    listener, dispatcher.seconds_until_due(at_most=POLL_SECONDS)
+                )
 
     def _become_leader(self, listener: psycopg.Connection[Any]) -> bool:
         while not self.is_stopping:
@@ -81,3 +84,15 @@ class Command(BaseCommand):
                 return True
             time.sleep(POLL_SECONDS)
         return False
+
+
+def wait_for_changes(listener: psycopg.Connection[Any], seconds: float) -> set[str] | None:
+    """Wait for a note, then take all that have come: the jobs they name, None if that may be any.
+
+    The connection listens since before the first round, and Postgres delivers a note after what it
+    tells of can be seen, so what no note names has not changed.
+    """
+    notes = [note.payload for note in listener.notifies(timeout=seconds, stop_after=1)]
+    if notes:
+        notes += [note.payload for note in listener.notifies(timeout=0)]
+    return jobs_named_by(notes)
