@@ -9,7 +9,7 @@ from jobs.fleet_state import read_fleet
 from jobs.models import ModelPin, OrganizationShare
 from jobs.scheduling import Tier
 from jobs.services.fleet_joining import can_join, newest_join_tokens
-from jobs.services.fleet_policy import DEFAULTS, KNOWN, current_policy
+from jobs.services.fleet_policy import DEFAULTS, current_policy
 from jobs.services.fleet_shares import all_shares
 from library.models import ModelVersion
 from library.selectors import usable_versions
@@ -60,12 +60,7 @@ def sharing_context(
     """The policy with the defaults beside it, and each organization's part."""
     policy = current_policy()
     return {
-        "weights": _tier_fields("tier_weights", policy.tier_weights, errors, values)
-        if "tier_weights" in KNOWN
-        else [],
-        "reserves": _tier_fields("reserved_shares", policy.reserved_shares, errors, values)
-        if "tier_reserves" in KNOWN
-        else [],
+        "reserves": _reserve_fields(policy.reserved_shares, errors, values),
         "numbers": {
             name: {
                 "value": values.get(name, "") if values else _written(getattr(policy, name)),
@@ -76,33 +71,25 @@ def sharing_context(
         },
         "errors": errors,
         "shares": [_share_row(one.pk, one.name, share, wrong) for one, share in all_shares()],
-        "has_caps": "organization_caps" in KNOWN,
-        "has_member_caps": "member_caps" in KNOWN,
     }
 
 
-def _tier_fields(
-    name: str,
-    saved: Mapping[str, float],
-    errors: Mapping[str, str],
-    values: Mapping[str, Any] | None,
+def _reserve_fields(
+    saved: Mapping[str, float], errors: Mapping[str, str], values: Mapping[str, Any] | None
 ) -> list[dict[str, Any]]:
-    """A field for each tier; reserves are shown as parts of a hundred."""
-    is_part = name == "reserved_shares"
-    scale = 100 if is_part else 1
-    defaults = DEFAULTS.get("tier_reserves" if is_part else name, {})
+    """A field for each tier, in parts of a hundred."""
+    defaults: Mapping[Tier, float] = DEFAULTS["tier_reserves"]
     found = []
     for tier in Tier:
-        key = f"{name}.{tier.value}"
+        key = f"reserved_shares.{tier.value}"
         value = saved.get(tier.value)
+        shown = _written(None if value is None else value * 100)
         found.append(
             {
                 "key": key,
                 "name": tier.value.capitalize(),
-                "value": values.get(key, "")
-                if values
-                else _written(None if value is None else value * scale),
-                "default": f"{defaults.get(tier, 0.0) * scale:g}",
+                "value": values.get(key, "") if values else shown,
+                "default": f"{defaults.get(tier, 0.0) * 100:g}",
                 "error": errors.get(key.replace(".", "_"), ""),
             }
         )

@@ -97,15 +97,9 @@ def drain_seconds(
 
 
 def _parts(waiting: Sequence[Tier], policy: Policy) -> dict[Tier, float]:
-    """Which part of the machines each tier that waits gets, the most urgent first.
-
-    By weights, or by reserves: which of the two depends on what the scheduler goes by.
+    """Which part of the machines each tier that waits gets: its reserve; the most urgent, the first
+    of them, also what is left.
     """
-    weights: Mapping[Tier, float] | None = getattr(policy, "tier_weights", None)
-    if weights is not None:
-        total = sum(weights[tier] for tier in waiting)
-        return {tier: weights[tier] / total for tier in waiting}
-    reserves: Mapping[Tier, float] = getattr(policy, "tier_reserves", {})
-    parts = {tier: reserves.get(tier, 0.0) for tier in waiting}
+    parts = {tier: policy.tier_reserves.get(tier, 0.0) for tier in waiting}
     parts[waiting[0]] += 1.0 - sum(parts.values())
     return parts

@@ -153,7 +153,6 @@ class ShareChangesSerializer(serializers.Serializer[Any]):
 class FleetPolicySerializer(serializers.Serializer[Any]):
     """What operators have set; a tier that is missing, or null, is the scheduler's default."""
 
-    tier_weights = serializers.DictField(required=False, child=serializers.FloatField())
     reserved_shares = serializers.DictField(required=False, child=serializers.FloatField())
     floor_agents = serializers.IntegerField(required=False, allow_null=True)
     floor_seconds = serializers.FloatField(required=False, allow_null=True)
@@ -261,7 +260,6 @@ def share_json(name: str, share: OrganizationShare) -> dict[str, Any]:
 def policy_json(policy: FleetPolicy) -> dict[str, Any]:
     """What is set as JSON."""
     return {
-        "tier_weights": policy.tier_weights,
         "reserved_shares": policy.reserved_shares,
         "floor_agents": policy.floor_agents,
         "floor_seconds": policy.floor_seconds,

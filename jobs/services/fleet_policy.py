@@ -1,4 +1,4 @@
-"""What operators tell the scheduler: weights, reserves, the floor, shares of organizations."""
+"""What operators tell the scheduler: reserves, the floor, the window, parts of organizations."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def policy_version() -> datetime | None:
 
 @transaction.atomic
 def change_policy(*, actor: Actor, given: Mapping[str, Any]) -> FleetPolicy:
-    """Set weights, reserves, the floor; what is left out stays, null is the scheduler's default.
+    """Set reserves, the floor, the window; what is left out stays, null takes the default back.
 
     Raises:
         InvalidInputError: every wrong field is named; nothing was changed.
@@ -103,12 +103,8 @@ def policy_values(known: Collection[str]) -> dict[str, Any]:
     for name in ("floor_agents", "floor_seconds", "window_seconds"):
         if (number := getattr(row, name)) is not None:
             values[name] = number
-    for name, set_values in (
-        ("tier_weights", row.tier_weights),
-        ("tier_reserves", row.reserved_shares),
-    ):
-        if set_values:
-            values[name] = {**DEFAULTS.get(name, {}), **_by_tier(set_values)}
+    if row.reserved_shares:
+        values["tier_reserves"] = {**DEFAULTS["tier_reserves"], **_by_tier(row.reserved_shares)}
     return {name: value for name, value in values.items() if name in known}
 
 
@@ -131,13 +127,9 @@ def _by_tier(raw: Mapping[str, float]) -> dict[Tier, float]:
     return {Tier(name): float(value) for name, value in raw.items() if name in names}
 
 
-def _check_weights(name: str, value: object, problems: list[FieldProblem]) -> dict[str, float]:
-    return _numbers(name, value, problems, low=WEIGHT_MIN, high=WEIGHT_MAX)
-
-
 def _check_reserves(name: str, value: object, problems: list[FieldProblem]) -> dict[str, float]:
     read = _numbers(name, value, problems, low=0.0, high=RESERVES_MAX)
-    total = sum({**DEFAULTS.get("tier_reserves", {}), **read}.values())
+    total = sum({**DEFAULTS["tier_reserves"], **read}.values())
     if total > RESERVES_MAX + 1e-9:
         message = (
             f"The reserves add up to {total:.0%}; at most {RESERVES_MAX:.0%} can be reserved, so "
@@ -201,7 +193,6 @@ def _problem(
 
 
 _CHECKS = {
-    "tier_weights": _check_weights,
     "reserved_shares": _check_reserves,
     "floor_agents": _check_agents,
     "floor_seconds": _check_seconds,

@@ -17,7 +17,7 @@ from jobs.fleet_settings import joining_context, models_context, sharing_context
 from jobs.scheduling import Tier
 from jobs.services.fleet_joining import create_join_token, join_command, revoke_join_token
 from jobs.services.fleet_pins import pin_model, unpin_model
-from jobs.services.fleet_policy import KNOWN, change_policy
+from jobs.services.fleet_policy import change_policy
 from jobs.services.fleet_shares import set_share
 from jobs.views.fleet import fleet_frame, split_labels
 from studio.core.errors import InvalidInputError
@@ -63,15 +63,13 @@ def fleet_sharing(request: OrganizationRequest) -> HttpResponse:
 @require_POST
 @organization_page(Permission.FLEET_MANAGE)
 def fleet_policy(request: OrganizationRequest) -> HttpResponse:
-    """Weights, reserves and the floor."""
-    given: dict[str, Any] = {}
-    for column, name in (("tier_weights", "tier_weights"), ("tier_reserves", "reserved_shares")):
-        if column in KNOWN:
-            scale = 100 if name == "reserved_shares" else 1
-            given[name] = {
-                tier.value: _scaled(_number(request.POST.get(f"{name}.{tier.value}", "")), scale)
-                for tier in Tier
-            }
+    """Reserves, the floor and the window."""
+    given: dict[str, Any] = {
+        "reserved_shares": {
+            tier.value: _part(request.POST.get(f"reserved_shares.{tier.value}", ""))
+            for tier in Tier
+        }
+    }
     for name in ("floor_agents", "floor_seconds", "window_seconds"):
         given[name] = _number(request.POST.get(name, ""))
     try:
@@ -163,8 +161,10 @@ def _plain(kind: Callable[[str], int | float], text: str) -> int | float:
     return kind(text)
 
 
-def _scaled(number: float | str | None, scale: int) -> float | str | None:
-    return number / scale if isinstance(number, int | float) else number
+def _part(written: str) -> float | str | None:
+    """A number of percent as a part of one."""
+    number = _number(written)
+    return number / 100 if isinstance(number, int | float) else number
 
 
 def _by_field(error: InvalidInputError) -> dict[str, str]:

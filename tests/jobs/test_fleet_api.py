@@ -141,8 +141,8 @@ def test_shares_and_policy(olgas: Client, organization_b: Organization) -> None:
     assert listed["Alpha"]["weight"] == 1
     assert send(olgas, "PATCH", "/shares/org_x", {"weight": 2}).status_code == 404
     assert send(olgas, "PATCH", f"/shares/{organization_b.pk}", {"weight": -2}).status_code == 422
-    answer = send(olgas, "PATCH", "/policy", {"tier_weights": {"turbo": 30}, "floor_agents": 1})
-    assert answer.json()["tier_weights"] == {"turbo": 30}
+    answer = send(olgas, "PATCH", "/policy", {"reserved_shares": {"fast": 0.3}, "floor_agents": 1})
+    assert answer.json()["reserved_shares"] == {"fast": 0.3}
     assert olgas.get(FLEET + "/policy").json() == answer.json()
     send(olgas, "PATCH", "/policy", {"floor_agents": None})
     assert FleetPolicy.objects.get().floor_agents is None

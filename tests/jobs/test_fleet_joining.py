@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from urllib.parse import urlsplit
 
 import pytest
 from django.conf import settings
@@ -57,7 +58,8 @@ def test_a_machine_joins_and_is_an_agent(operator: Actor) -> None:
     )
     assert agent.labels == ["eu-west", "large", "nvme"]
     assert not agent.is_local
-    assert joined.redis_url == settings.REDIS_URL
+    assert joined.redis_url is not None
+    assert urlsplit(joined.redis_url).username == agent.pk
     token.refresh_from_db()
     assert token.uses_left == 1
     event = FleetEvent.objects.get(agent=agent)

@@ -145,19 +145,24 @@ def test_a_model_is_pinned_and_let_go(
 
 
 def test_the_policy_keeps_what_was_written(olgas: Client, fleet: str) -> None:
-    fields = {f"tier_weights.{t}": "" for t in ("turbo", "fast", "relax", "background")}
-    wrong = {**fields, "tier_weights.turbo": "lots", "floor_agents": "2", "floor_seconds": ""}
+    fields = {f"reserved_shares.{t}": "" for t in ("turbo", "fast", "relax", "background")}
+    wrong = {**fields, "reserved_shares.fast": "lots", "floor_agents": "2", "floor_seconds": ""}
     answer = olgas.post(fleet + "/sharing/policy", wrong)
     assert answer.status_code == 422
     page = answer.content.decode()
     assert 'value="lots"' in page
     assert "must be a number from" in page
     assert not FleetPolicy.objects.exists()
-    right = {**wrong, "tier_weights.turbo": "12,5", "window_seconds": "30"}
+    right = {**wrong, "reserved_shares.fast": "12,5", "window_seconds": "30"}
     assert olgas.post(fleet + "/sharing/policy", right).status_code == 302
     row = FleetPolicy.objects.get()
+    assert row.reserved_shares == {"fast": 0.125}
     assert (row.floor_agents, row.floor_seconds, row.window_seconds) == (2, None, 30)
-    assert 'value="30"' in body(olgas, fleet + "/sharing")
+    page = body(olgas, fleet + "/sharing")
+    assert 'value="30"' in page
+    assert 'value="12.5"' in page
+    answer = olgas.post(fleet + "/sharing/policy", {**fields, "reserved_shares.turbo": "80"})
+    assert "The reserves add up to" in answer.content.decode()
 
 
 def test_an_organizations_part_is_set(

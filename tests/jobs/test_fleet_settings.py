@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from accounts.actors import Actor
 from accounts.models import AuditEvent, Organization
 from jobs.dispatcher import Dispatcher
-from jobs.models import Agent, FleetPolicy, ModelPin, OrganizationShare, SchedulerState
+from jobs.models import Agent, FleetPolicy, ModelPin, OrganizationShare
 from jobs.scheduling import Policy, Tier
 from jobs.services.fleet import hear_heartbeat
 from jobs.services.fleet_pins import pin_model, pinned_to, unpin_model
@@ -33,12 +34,12 @@ from workspaces.models import Workspace
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 # What the scheduler may know, now or in a later release.
 EVERYTHING = {
-    "tier_weights",
     "tier_reserves",
     "organization_weights",
     "organization_caps",
     "member_caps",
     "keep_warm",
+    "keep_warm_labels",
     "floor_agents",
     "floor_seconds",
     "window_seconds",
@@ -134,13 +135,12 @@ def test_pins_are_changed_and_taken_back(
 def test_everything_that_is_set_reaches_the_policy(
     operator: Actor, organization_b: Organization, model_version: ModelVersion
 ) -> None:
-    pin(operator, model_version, agents=2)
+    pin(operator, model_version, agents=2, label="large")
     with organization_scope(operator.organization_id):
         change_policy(
             actor=operator,
             given={
-                "tier_weights": {"turbo": 20, "fast": None},
-                "reserved_shares": {"relax": 0.3},
+                "reserved_shares": {"relax": 0.3, "fast": None},
                 "floor_agents": 2,
                 "floor_seconds": 12.5,
             },
@@ -151,17 +151,19 @@ def test_everything_that_is_set_reaches_the_policy(
             given={"weight": 2.5, "jobs_at_once": 4, "jobs_at_once_per_member": 1},
         )
     values = policy_values(EVERYTHING)
-    assert values["tier_weights"][Tier.TURBO] == 20
+    fast = Policy().tier_reserves[Tier.FAST]
     assert values["tier_reserves"][Tier.RELAX] == 0.3
+    assert values["tier_reserves"][Tier.FAST] == fast
     assert values["organization_weights"] == {organization_b.pk: 2.5}
     assert values["organization_caps"] == {organization_b.pk: 4}
     assert values["member_caps"] == {organization_b.pk: 1}
     assert values["keep_warm"] == {model_version.digest: 2}
+    assert values["keep_warm_labels"] == {model_version.digest: "large"}
     assert (values["floor_agents"], values["floor_seconds"]) == (2, 12.5)
     assert "window_seconds" not in values
-    policy = load_policy()
-    assert policy.floor_agents == 2
-    assert policy.organization_weights == {organization_b.pk: 2.5}
+    assert set(values) <= {each.name for each in fields(Policy)}
+    assert load_policy() == Policy(**values)
+    assert "floor_agents" not in policy_values({"tier_reserves"})
 
 
 def test_nothing_set_is_the_schedulers_own(organization_a: Organization) -> None:
@@ -172,11 +174,11 @@ def test_nothing_set_is_the_schedulers_own(organization_a: Organization) -> None
 @pytest.mark.parametrize(
     ("given", "fields"),
     [
-        ({"tier_weights": {"turbo": 0}}, ["tier_weights.turbo"]),
-        ({"tier_weights": {"warp": 1}}, ["tier_weights.warp"]),
-        ({"tier_weights": [1]}, ["tier_weights"]),
-        ({"tier_weights": {"fast": True}}, ["tier_weights.fast"]),
-        ({"tier_weights": {"fast": 10**400}}, ["tier_weights.fast"]),
+        ({"tier_weights": {"turbo": 5}}, ["tier_weights"]),
+        ({"reserved_shares": {"warp": 0.1}}, ["reserved_shares.warp"]),
+        ({"reserved_shares": [1]}, ["reserved_shares"]),
+        ({"reserved_shares": {"fast": True}}, ["reserved_shares.fast"]),
+        ({"reserved_shares": {"fast": 10**400}}, ["reserved_shares.fast"]),
         ({"reserved_shares": {"fast": 0.5, "relax": 0.45}}, ["reserved_shares"]),
         ({"reserved_shares": {"fast": -0.1}}, ["reserved_shares.fast"]),
         ({"floor_agents": 1.5}, ["floor_agents"]),
@@ -198,12 +200,15 @@ def test_what_cannot_be_is_named_and_nothing_is_changed(
 def test_a_row_that_cannot_be_does_not_stop_the_queue(
     organization_a: Organization, caplog: pytest.LogCaptureFixture
 ) -> None:
-    FleetPolicy.objects.create(pk=1, tier_weights={"turbo": -5}, floor_agents=0)
-    with caplog.at_level(logging.ERROR), system_scope():
-        OrganizationShare.objects.create(organization=organization_a, weight=0)
-    policy = load_policy()
-    assert policy in (Policy(), load_policy())
-    FleetPolicy.objects.update(tier_weights={"turbo": "x"})
+    FleetPolicy.objects.create(pk=1, floor_agents=5)
+    with system_scope():
+        share = OrganizationShare.objects.create(organization=organization_a, weight=0)
+    with caplog.at_level(logging.ERROR):
+        assert load_policy() == Policy()
+    assert "the defaults hold" in caplog.text
+    with system_scope():
+        share.delete()
+    FleetPolicy.objects.update(reserved_shares={"fast": "x"})
     assert load_policy() == Policy()
 
 
@@ -241,23 +246,21 @@ def test_the_dispatcher_follows_and_forgets_nobodys_turn(
     dispatcher = Dispatcher()
     dispatcher.run_round()
     assert dispatcher.queue is not None
-    before = dispatcher.queue.state.to_json()
+    queue, before = dispatcher.queue, dispatcher.queue.state.to_json()
     with organization_scope(operator.organization_id):
         change_policy(actor=operator, given={"window_seconds": 5})
 
     dispatcher.run_round(is_tidying=False)
-    assert dispatcher.queue.policy.window_seconds == 60
+    assert queue.policy == Policy()
     dispatcher.run_round()
 
-    assert dispatcher.queue.policy.window_seconds == 5
-    assert dispatcher.queue.state.to_json() == before
-    assert SchedulerState.objects.get().state == before
-    same = dispatcher.queue
+    assert dispatcher.queue is queue
+    assert queue.policy.window_seconds == 5
+    assert queue.state.to_json() == before
+    with organization_scope(operator.organization_id):
+        set_share(actor=operator, organization_id=workspace.organization_id, given={"weight": 2})
     dispatcher.run_round()
-    assert dispatcher.queue is same
-    touch_policy()
-    dispatcher.run_round()
-    assert dispatcher.queue is not same
+    assert queue.policy.organization_weights == {workspace.organization_id: 2}
 
 
 @pytest.mark.usefixtures("system")

@@ -26,31 +26,19 @@ from workspaces.models import Workspace
 POLICY = Policy()
 
 
-class Reserving:
-    """A scheduler that goes by reserves instead of weights."""
-
-    tier_reserves = {Tier.FAST: 0.12, Tier.RELAX: 0.2}
-
-
 def test_a_lone_tier_has_all_machines() -> None:
     drained = drain_seconds({Tier.RELAX: 100.0}, POLICY, 4)
     assert drained[Tier.RELAX] == pytest.approx(25)
     assert drained[Tier.TURBO] == 0
 
 
-def test_tiers_share_by_weight_until_one_is_done() -> None:
-    # Turbo 10 to Relax 1: turbo's 100 s take 110 s of the machine, of which relax gets 10.
-    drained = drain_seconds({Tier.TURBO: 100.0, Tier.RELAX: 30.0}, POLICY, 1)
-    assert drained[Tier.TURBO] == pytest.approx(110)
-    assert drained[Tier.RELAX] == pytest.approx(130)
-
-
-def test_with_reserves_the_most_urgent_has_the_rest() -> None:
-    drained = drain_seconds({Tier.TURBO: 80.0, Tier.RELAX: 40.0}, Reserving(), 1)  # type: ignore[arg-type]  # of its shape
-    assert drained[Tier.TURBO] == pytest.approx(100)
-    assert drained[Tier.RELAX] == pytest.approx(120)
-    none_reserved = drain_seconds({Tier.TURBO: 5.0, Tier.BACKGROUND: 5.0}, Reserving(), 1)  # type: ignore[arg-type]  # as above
-    assert none_reserved[Tier.BACKGROUND] == pytest.approx(10)
+def test_the_most_urgent_has_what_is_not_reserved() -> None:
+    policy = Policy(tier_reserves={Tier.FAST: 0.12, Tier.RELAX: 0.2})
+    drained = drain_seconds({Tier.TURBO: 80.0, Tier.RELAX: 40.0}, policy, 1)
+    assert drained[Tier.TURBO] == pytest.approx(100)  # four fifths of the machine
+    assert drained[Tier.RELAX] == pytest.approx(120)  # twenty seconds were done by then
+    nothing_reserved = drain_seconds({Tier.TURBO: 5.0, Tier.BACKGROUND: 5.0}, policy, 1)
+    assert nothing_reserved[Tier.BACKGROUND] == pytest.approx(10)
 
 
 def test_work_waits_for_the_machines_that_can_take_it() -> None:
