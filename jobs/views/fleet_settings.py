@@ -8,7 +8,7 @@ from typing import Any
 from django.contrib import messages
 from django.http import HttpResponse, QueryDict
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_POST, require_safe
 
 from accounts.http import OrganizationRequest, organization_page
 from accounts.roles import Permission
@@ -95,7 +95,7 @@ def fleet_share(request: OrganizationRequest, customer_id: str) -> HttpResponse:
     return redirect("fleet-sharing", request.organization.pk)
 
 
-@require_http_methods(["GET", "HEAD"])
+@require_safe
 @organization_page(Permission.FLEET_VIEW)
 def fleet_joining(request: OrganizationRequest) -> HttpResponse:
     """Join tokens, and how a machine joins."""
