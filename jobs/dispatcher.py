@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, transaction
@@ -18,6 +18,7 @@ from django.utils import timezone
 from gpuagent.protocol.failures import FailureCode
 from jobs.lifecycle import AttemptStatus
 from jobs.models import JobAttempt, SchedulerState
+from jobs.process_metrics import count_end
 from jobs.queue_rows import charge_of, positions, read_in_flight, read_waiting, views
 from jobs.scheduling import (
     AgentView,
@@ -34,6 +35,7 @@ from jobs.scheduling import (
     settle,
 )
 from jobs.selectors import live_agents
+from jobs.services.fleet_policy import load_policy, policy_version
 from jobs.services.leasing import (
     expire_overdue,
     lease_attempt,
@@ -56,6 +58,8 @@ class Dispatcher:
 
     def __init__(self, policy: Policy | None = None) -> None:
         self.policy = policy or Policy()
+        self.policy_version: datetime | None = None
+        self.is_policy_given = policy is not None
         self.queue: Queue | None = None
         self.saved_at = 0.0
         self.compared_at = 0.0
@@ -75,12 +79,23 @@ class Dispatcher:
             expire_overdue()
             resend_unclaimed()
             flush_outbox()
+            self._follow_policy()
         queue = self._synchronise(changed)
         self._settle(queue)
         leased = self._place(queue)
         self._save(queue)
         self._sweep()
         return leased
+
+    def _follow_policy(self) -> None:
+        """Once operators have set something, the index is made anew under what holds now."""
+        version = policy_version()
+        if self.is_policy_given or version == self.policy_version:
+            return
+        self.policy_version, self.policy = version, load_policy()
+        if self.queue is not None:
+            self._save(self.queue, at_once=True)
+            self.queue = None
 
     def seconds_until_due(self, *, at_most: float) -> float:
         """How long nothing needs to be looked at unless somebody says so: until a busy agent
@@ -141,6 +156,7 @@ class Dispatcher:
             charge = charge_of(attempt.placement)
             if charge is not None:
                 _settle_one(queue, charge, attempt)
+            count_end(attempt)
         done = JobAttempt.objects.filter(pk__in=[attempt.pk for attempt in attempts])
         done.update(settled_at=timezone.now())
 
@@ -225,8 +241,8 @@ class Dispatcher:
             "leased attempt=%s job=%s agent=%s", attempt.pk, attempt.job_id, placement.agent_id
         )
 
-    def _save(self, queue: Queue) -> None:
-        if time.monotonic() - self.saved_at < SAVE_SECONDS:
+    def _save(self, queue: Queue, *, at_once: bool = False) -> None:
+        if time.monotonic() - self.saved_at < SAVE_SECONDS and not at_once:
             return
         self.saved_at = time.monotonic()
         SchedulerState.objects.update_or_create(pk=1, defaults={"state": queue.state.to_json()})

@@ -132,7 +132,7 @@ def views(agents: Iterable[Agent], in_flight: InFlight) -> list[AgentView]:
             memory_bytes=agent.memory_bytes,
             resident=frozenset(agent.warm),
             busy_until=in_flight.busy_until.get(agent.pk),
-            is_accepting=not agent.is_draining,
+            is_accepting=agent.is_accepting,
             labels=frozenset(agent.labels),
         )
         for agent in agents

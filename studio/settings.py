@@ -246,6 +246,11 @@ SPECTACULAR_SETTINGS = {
     },
 }
 
+# ------------------------------------------------------------------ metrics
+METRICS_TOKEN = env.text("STUDIO_METRICS_TOKEN", "").strip()
+DISPATCHER_METRICS = env.listening("STUDIO_DISPATCHER_METRICS")
+WORKER_METRICS = env.listening("STUDIO_WORKER_METRICS")
+
 # ------------------------------------------------------------------ language, files, uploads
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"

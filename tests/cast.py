@@ -170,6 +170,20 @@ def charlie_in_b(charlie: User, organization_b: Organization) -> Actor:
 
 
 @pytest.fixture
+def olga(organization_a: Organization) -> User:
+    """Operator of the installation; an artist in A."""
+    user = factories.make_member(organization_a, Role.ARTIST, email="olga@alpha.example")
+    User.objects.filter(pk=user.pk).update(is_operator=True)
+    return user
+
+
+@pytest.fixture
+def operator(olga: User, organization_a: Organization) -> Actor:
+    """Olga in A."""
+    return factories.make_actor(olga, organization_a)
+
+
+@pytest.fixture
 def model_version(tmp_path: Path, store_folder: Path) -> ModelVersion:
     """A tiny model, public on this installation."""
     return factories.make_model_version(folder=factories.make_tiny_folder(tmp_path / "model"))

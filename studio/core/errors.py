@@ -246,3 +246,11 @@ class LettersTooOftenError(StudioError):
         "{sent} invitations went to this address within an hour; {limit} are allowed. "
         "The next can go in {minutes} minutes."
     )
+
+
+class JoinRefusedError(StudioError):
+    """The join token was one, but lets no machine into the fleet any more."""
+
+    code = "join.refused"
+    status = 403
+    template = "This join token {reason}. Ask an operator of the studio for a new one."
