@@ -11,12 +11,14 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
 from gpuagent.protocol.failures import FailureCode
+from jobs.explaining import Explainer
 from jobs.lifecycle import AttemptStatus, JobStatus
 from jobs.models import Agent, Job, JobAttempt, SchedulerState
 from jobs.scheduling import (
@@ -31,6 +33,7 @@ from jobs.scheduling import (
     Unplaceable,
     WaitingJob,
     WaitReason,
+    explain,
     plan,
     refund,
     settle,
@@ -65,6 +68,7 @@ class Dispatcher:
         self.saved_at = 0.0
         self.known: set[str] = set()
         self.unfit_since: dict[Need, float] = {}
+        self.explainer = Explainer()
         self.swept_at = timezone.now() - SWEEP_EVERY
 
     def run_round(self, *, is_tidying: bool = True) -> int:
@@ -86,7 +90,7 @@ class Dispatcher:
 
     def _synchronise(self) -> Queue:
         """Make the index agree with the queued rows: ids of all, columns only of what is new."""
-        queued = Job.objects.filter(status=JobStatus.QUEUED.value)
+        queued = Job.objects.filter(status=JobStatus.QUEUED.value, paused_at=None)
         positions = dict(queued.order_by().values_list("pk", "position"))
         if self.queue is None:
             saved = SchedulerState.objects.filter(pk=1).values_list("state", flat=True).first()
@@ -127,6 +131,8 @@ class Dispatcher:
         planned = plan(queue, views, now=now, in_flight=in_flight)
         leased = sum(self._lease(queue, placement, agents) for placement in planned.placements)
         self._give_up(queue, planned.unplaceable)
+        known = partial(explain, queue, agents=views, now=now, in_flight=in_flight)
+        self.explainer.publish(queue, views, known, now=now)
         return leased
 
     def _give_up(self, queue: Queue, unplaceable: Sequence[Unplaceable]) -> None:

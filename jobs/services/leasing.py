@@ -31,8 +31,10 @@ def lease_duration() -> timedelta:
 
 @transaction.atomic
 def lease_attempt(placement: Placement, *, boot_id: str) -> JobAttempt | None:
-    """Give the job's next attempt to the agent; None if the job is not queued any more."""
-    job = Job.objects.filter(pk=placement.job_id).first()
+    """Give the job's next attempt to the agent; None if the job does not wait any more."""
+    # Locked: whoever pauses it at this moment comes before or after, never between.
+    waiting = Job.objects.select_for_update().filter(pk=placement.job_id, paused_at=None)
+    job = waiting.first()
     if job is None or not move_job(job, JobStatus.RUNNING, fence=F("fence") + 1):
         return None
     job.refresh_from_db(fields=["fence"])
