@@ -45,6 +45,23 @@ def place_at(moment: datetime) -> int:
     return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * PLACES
 
 
+def chosen_move(value: object) -> Move:
+    """Where to.
+
+    Raises:
+        InvalidInputError: that is no place.
+    """
+    try:
+        return Move(str(value or ""))
+    except ValueError:
+        named = ", ".join(Move)
+        message = f"Say where to: `to` one of {named}, or `before` or `after` the id of a job."
+        problem = FieldProblem(
+            field="to", code="unknown_place", message=message, value=str(value)[:40], limit=None
+        )
+        raise InvalidInputError([problem]) from None
+
+
 @transaction.atomic
 def pause_job(*, job: Job, actor: Actor) -> bool:
     """Take a waiting job out of the line until it is resumed; False if it is paused already.

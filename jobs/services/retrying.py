@@ -7,13 +7,12 @@ from accounts.roles import Permission
 from jobs.lifecycle import JobStatus
 from jobs.models import Job
 from jobs.recipes import open_recipe
+from jobs.selectors import retry_key
 from jobs.services.submission import Submitted, submit_job
 from studio.core.errors import ConflictError
 from workspaces.access import require_in
 
 RETRYABLE = frozenset({JobStatus.FAILED.value, JobStatus.CANCELED.value})
-# Of the key that makes a second press find the job of the first.
-PREFIX = "retry:"
 
 
 def retry_job(*, job: Job, actor: Actor, idempotency_key: str | None = None) -> Submitted:
@@ -43,24 +42,17 @@ def retry_job(*, job: Job, actor: Actor, idempotency_key: str | None = None) -> 
         raw=raw,
         tier=job.tier,
         project_id=project.pk if project is not None and project.archived_at is None else None,
-        idempotency_key=idempotency_key or PREFIX + job.pk,
+        idempotency_key=idempotency_key or retry_key(job.pk),
         rerun_of=job.rerun_of,
         retry_of=job,
     )
-
-
-def retried_of(jobs: list[Job], user_id: str) -> set[str]:
-    """Those of these jobs that this person has asked for again."""
-    keys = [PREFIX + job.pk for job in jobs]
-    known = Job.objects.filter(created_by_id=user_id, idempotency_key__in=keys)
-    return {key.removeprefix(PREFIX) for key in known.values_list("idempotency_key", flat=True)}
 
 
 def _last_of_its_retries(job: Job, actor: Actor) -> Job:
     mine = Job.objects.select_related("workspace", "project", "rerun_of")
     while job.status in RETRYABLE:
         following = mine.filter(
-            created_by_id=actor.user_id, idempotency_key=PREFIX + job.pk
+            created_by_id=actor.user_id, idempotency_key=retry_key(job.pk)
         ).first()
         if following is None:
             break

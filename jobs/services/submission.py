@@ -91,8 +91,8 @@ def submit_job(
     if idempotency_key and (existing := _find(actor, idempotency_key)):
         return Submitted(job=existing, is_new=False)
     origin = _Origin(key=idempotency_key, rerun_of=rerun_of, retry_of=retry_of)
-    project, tier = _find_project(workspace, project_id), _find_tier(tier)
-    checked = _check(workspace, raw, idempotency_key, project, tier)
+    project, chosen = _find_project(workspace, project_id), _find_tier(tier)
+    checked = _check(workspace, raw, idempotency_key, project, chosen)
     try:
         with transaction.atomic():
             job = _create(actor, workspace, checked, origin)
@@ -110,7 +110,8 @@ def _find(actor: Actor, idempotency_key: str) -> Job | None:
     return mine.filter(created_by_id=actor.user_id, idempotency_key=idempotency_key).first()
 
 
-def _with_defaults(raw: Mapping[str, object]) -> dict[str, object]:
+def with_defaults(raw: Mapping[str, object]) -> dict[str, object]:
+    """The request with the library's first model and a random seed, where it names none."""
     values = {key: value for key, value in raw.items() if value is not None}
     if values.get("model") in (None, ""):
         versions = usable_versions()
@@ -135,6 +136,18 @@ def _find_project(workspace: Workspace, project_id: object) -> Project | None:
     return project
 
 
+def find_model(digest: str) -> ModelVersion:
+    """The model of this digest.
+
+    Raises:
+        InvalidInputError: the organization's library has none.
+    """
+    version = find_version(digest)
+    if version is None:
+        raise _invalid("model", "unknown_model", "There is no such model here. Choose another.")
+    return version
+
+
 def _find_tier(tier: object) -> Tier:
     if tier in (None, ""):
         return Tier.FAST
@@ -157,12 +170,10 @@ def _check(
         message = f"The idempotency key has {len(key)} characters; at most 255 fit."
         raise _invalid("idempotency_key", "too_long", message, len(key), IDEMPOTENCY_KEY_MAX)
     try:
-        recipe = parse_recipe(_with_defaults(raw))
+        recipe = parse_recipe(with_defaults(raw))
     except RecipeInvalidError as error:
         raise InvalidInputError(error.problems) from error
-    version = find_version(recipe.model)
-    if version is None:
-        raise _invalid("model", "unknown_model", "There is no such model here. Choose another.")
+    version = find_model(recipe.model)
     image = None
     if recipe.image is not None:
         image = find_input(workspace, recipe.image)
