@@ -7,7 +7,7 @@ are put right by what it took when it has ended.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
 
 from gpuagent.protocol.recipe import Recipe
 from jobs.estimates import Cost, Learned, blend, estimate_cost, prior_seconds, step_keys
@@ -38,19 +38,21 @@ def learned_of(kind: str, keys: Collection[str]) -> dict[tuple[str, str], Learne
 
 
 def cost_of(recipe: Recipe, version: ModelVersion) -> Cost:
-    """GPU seconds and memory of a recipe on this fleet as it stands."""
-    by_class = seconds_per_pass(recipe, version, accepting_agents())
+    """GPU seconds and memory of a recipe on this fleet as it stands; at night, when a fleet may be
+    scaled to nothing, on the machines that are known.
+    """
+    agents = list(accepting_agents()) or list(Agent.objects.filter(removed_at=None))
+    by_class = seconds_per_pass(recipe, version, agents)
     slowest = max(by_class.values(), default=_unknown(version))
     return estimate_cost(recipe, weights_bytes=version.weights_bytes, seconds_per_pass=slowest)
 
 
 def seconds_per_pass(
-    recipe: Recipe, version: ModelVersion, agents: Iterable[Agent]
+    recipe: Recipe, version: ModelVersion, agents: Sequence[Agent]
 ) -> dict[str, float]:
     """By kind of machine, of those that have room for the recipe; of all if none has."""
     weights = version.weights_bytes
     needed = estimate_cost(recipe, weights_bytes=weights, seconds_per_pass=0.0).memory_bytes
-    agents = list(agents)
     fitting = [agent for agent in agents if agent.memory_bytes >= needed]
     exact, any_size = step_keys(version.digest, recipe)
     learned = learned_of(STEP, (exact, any_size))
@@ -71,5 +73,5 @@ def load_seconds(digests: Collection[str], *, kind: str = LOAD) -> dict[str, flo
 
 
 def _unknown(version: ModelVersion) -> float:
-    """No machine is connected: expect the slowest kind."""
+    """No machine was ever known: expect the slowest kind."""
     return prior_seconds(weights_bytes=version.weights_bytes, gpu_class="")

@@ -185,7 +185,7 @@ def _who_is_first(why: Why) -> str:
     others = max(0, why.jobs_ahead - why.own_jobs_ahead - urgent)
     parts = [f"{plural(count, f'{tier_name(tier)} job')}" for tier, count in why.by_tier.items()]
     if others:
-        parts.append(f"{plural(others, 'job')} of others")
+        parts.append(plural(others, "other job"))
     if why.own_jobs_ahead:
         parts.append(f"{why.own_jobs_ahead} of yours")
     return f"Behind {listing(parts)}"

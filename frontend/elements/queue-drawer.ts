@@ -110,6 +110,7 @@ export class QueueDrawer extends HTMLElement {
     const row = this.moved ? this.row(this.moved) : null;
     if (row?.dataset.place) announce(`Now number ${row.dataset.place} of ${row.dataset.of} in this line.`);
     this.moved = "";
+    emit("studio:queue-drawn", {});
     this.lookSoon();
   }
 
@@ -122,7 +123,7 @@ export class QueueDrawer extends HTMLElement {
     const strip = document.getElementById(`strip-${job}`);
     if (button) button.setAttribute("aria-expanded", String(isOpen));
     if (strip) strip.hidden = !isOpen;
-    if (isOpen) strip?.scrollIntoView?.({ block: "nearest" });
+    if (isOpen) this.row(job)?.scrollIntoView?.({ block: "nearest" });
   }
 
   private clicked(event: MouseEvent): void {

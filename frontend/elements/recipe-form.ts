@@ -221,7 +221,7 @@ export class RecipeForm extends HTMLElement {
   }
 
   private agentSentence(): string {
-    if (Number(this.dataset.warm) > 0) return "The model is warm: starts at once.";
+    if (Number(this.dataset.warm) > 0) return "The model is warm.";
     if (Number(this.dataset.connected) > 0) return "The model is loading: the first picture takes longer.";
     return "No agent is connected: the job waits until one is.";
   }

@@ -61,6 +61,17 @@ def record_run(
     return record
 
 
+def sane_timings(timings: Mapping[str, object]) -> dict[str, object]:
+    """What an agent measured, without numbers that are none: PostgreSQL's JSON has no such words,
+    and how an attempt ended must be noted all the same.
+    """
+    return {
+        name: value
+        for name, value in timings.items()
+        if not isinstance(value, float) or math.isfinite(value)
+    }
+
+
 def _learn_from(record: RunRecord, recipe: Recipe, timings: Mapping[str, object]) -> None:
     """Loading is not counted into a pass: who causes a swap is charged for it apart."""
     worked = _seconds(timings, *WORKING)

@@ -17,7 +17,7 @@ from jobs.lifecycle import (
     sources_of,
 )
 from jobs.models import Job, JobAttempt
-from jobs.services.recording import record_run
+from jobs.services.recording import record_run, sane_timings
 
 _ENDS = {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED}
 
@@ -55,18 +55,19 @@ def end_attempt(
 ) -> bool:
     """End an attempt and decide what becomes of its job; False if it had ended already."""
     code, now = failure.value if failure else "", timezone.now()
+    measured = sane_timings(timings or {})
     ended = move_attempt(
         attempt,
         target,
         ended_at=now,
         error_code=code,
         error_data=data or {},
-        timings=timings or {},
+        timings=measured,
     )
     if not ended:
         return False
     job = Job.objects.select_for_update().get(pk=attempt.job_id)
-    record_run(attempt, job, status=target, error_code=code, timings=timings or {}, ended_at=now)
+    record_run(attempt, job, status=target, error_code=code, timings=measured, ended_at=now)
     # What no agent has claimed cannot be the job's fault: the broker was away, or the agent left.
     was_claimed = attempt.claimed_at is not None or target is not AttemptStatus.EXPIRED
     is_bad = target is not AttemptStatus.SUCCEEDED and counts_against_job(failure, target)
