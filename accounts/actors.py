@@ -76,6 +76,17 @@ class Actor:
             requests_per_minute=requests_per_minute,
         )
 
+    def by_provider(self) -> Actor:
+        """The same member in a session that an identity provider alone has opened.
+
+        A provider is one organization's, so it never speaks for who runs the installation, nor do
+        tokens that are made there.
+        """
+        if not self.rights & OPERATOR_RIGHTS:
+            return self
+        kept = frozenset(Permission) - OPERATOR_RIGHTS
+        return replace(self, rights=self.rights & kept, scopes=kept)
+
     def within(self, workspace_id: str, rights: Permissions) -> Actor:
         """The same actor in one workspace, with the rights there."""
         kept = rights if self.scopes is None else rights & self.scopes

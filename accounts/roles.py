@@ -30,6 +30,7 @@ class Permission(StrEnum):
     SERVICE_ACCOUNT_MANAGE = "service_account:manage"
     ORGANIZATION_MANAGE = "organization:manage"
     ORGANIZATION_EXPORT = "organization:export"
+    SIGN_ON_MANAGE = "sign_on:manage"
     AUDIT_VIEW = "audit:view"
     TOKEN_MANAGE_OWN = "token:manage_own"  # noqa: S105  # the name of a permission
     FLEET_VIEW = "fleet:view"
@@ -75,7 +76,10 @@ _MAKE = _LOOK | {
 _MEMBER = frozenset({Permission.MEMBER_VIEW, Permission.TOKEN_MANAGE_OWN})
 # Of the installation, not of an organization: no role has them, only who is an operator.
 OPERATOR_RIGHTS = frozenset({Permission.FLEET_VIEW, Permission.FLEET_MANAGE})
-_OWNER_ONLY = frozenset({Permission.WORKSPACE_DELETE, Permission.ORGANIZATION_EXPORT})
+# Whoever sets where people sign in can sign in as anybody, an owner included.
+_OWNER_ONLY = frozenset(
+    {Permission.WORKSPACE_DELETE, Permission.ORGANIZATION_EXPORT, Permission.SIGN_ON_MANAGE}
+)
 
 ROLE_PERMISSIONS: Mapping[Role, Permissions] = MappingProxyType(
     {

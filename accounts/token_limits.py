@@ -57,7 +57,7 @@ def _scopes(scopes: frozenset[str] | None, actor: Actor) -> FieldProblem | None:
     if scopes is None:
         if actor.scopes is None:
             return None
-        message = "This token is limited to scopes; name those that the new one shall have."
+        message = "You are limited to scopes here; name those that the new one shall have."
         return FieldProblem(field="scopes", code="required", message=message)
     unknown = sorted(scopes - {p.value for p in Permission})
     if unknown:
@@ -68,7 +68,7 @@ def _scopes(scopes: frozenset[str] | None, actor: Actor) -> FieldProblem | None:
         return FieldProblem(field="scopes", code="empty", message=message)
     beyond = sorted(scopes - {p.value for p in actor.scopes}) if actor.scopes is not None else []
     if beyond:
-        message = f"This token does not have the scope {beyond[0]} itself."
+        message = f"You do not have the scope {beyond[0]} here yourself."
         return FieldProblem(field="scopes", code="beyond", message=message, value=beyond[0])
     return None
 

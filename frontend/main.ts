@@ -11,6 +11,7 @@ import "./elements/copy-button";
 import "./elements/drop-menu";
 import "./elements/gallery-panel";
 import "./elements/help-tip";
+import "./elements/here-link";
 import "./elements/job-tile";
 import "./elements/key-list";
 import "./elements/local-time";

@@ -81,6 +81,18 @@ def networks(name: str) -> list[str]:
     return parts
 
 
+def hosts(name: str) -> frozenset[str]:
+    """Names of hosts, each with a port if only that one is meant, separated by commas."""
+    parts = [part.strip().lower() for part in text(name, "").split(",") if part.strip()]
+    for part in parts:
+        if re.fullmatch(r"(\[[0-9a-f:.]+\]|[^\s/:@\[\]]+)(:\d{1,5})?", part) is None:
+            raise ImproperlyConfigured(
+                f"{name} holds {part!r}; it must be hosts like sso.example.internal or "
+                "sso.example.internal:8443, separated by commas."
+            )
+    return frozenset(parts)
+
+
 def secret(name: str) -> str:
     """The variable itself, or the content of the file that `NAME_FILE` points at."""
     if value := os.environ.get(name):

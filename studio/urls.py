@@ -84,6 +84,7 @@ urlpatterns = [
     path("api/schema/", schema, name="api-schema"),
     path("api/v1/", include("jobs.api.urls")),
     path("api/v1/", include("workspaces.token_urls")),
+    path("", include("accounts.sign_on.urls")),
     path("", include("accounts.urls")),
     path("", include("workspaces.urls")),
     path("", include("jobs.urls")),

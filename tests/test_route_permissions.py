@@ -30,6 +30,8 @@ from library.models import ModelFile
 from studio.asgi import application
 from studio.core.scoping import organization_scope, system_scope
 from tests import factories
+from tests.accounts.identity_providers import SamlProvider
+from tests.accounts.signing_on import make_saml
 from tests.factories import AgentHandle
 from workspaces.models import Workspace
 
@@ -75,6 +77,7 @@ UNKNOWN = {
     "artifact_id": "art_00000000000000000000000000",
     "attempt_id": "att_00000000000000000000000000",
     "organization_id": "org_00000000000000000000000000",
+    "provider_id": "idp_00000000000000000000000000",
     "project_id": "prj_00000000000000000000000000",
     "share_id": "shr_00000000000000000000000000",
     "token_id": "tok_00000000000000000000000000",
@@ -164,6 +167,7 @@ def ids(
         "output_id": output.pk,
         "artifact_id": output.picture_id,
         "attempt_id": output.attempt_id,
+        "provider_id": make_saml(output.organization, SamlProvider()).pk,
         "project_id": project.pk,
         "share_id": share.pk,
         "grant_id": factories.make_grant(output.workspace, guest, WorkspaceRole.VIEWER).pk,

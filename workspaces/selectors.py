@@ -35,10 +35,13 @@ def organization_of(workspace_id: str) -> str | None:
         )
 
 
-def workspaces_of(user_id: str) -> list[Workspace]:
-    """Workspaces that the person can look into, in all of their organizations; oldest first."""
+def workspaces_of(user_id: str, *, among: frozenset[str] | None = None) -> list[Workspace]:
+    """Workspaces that the person can look into, in all of their organizations; oldest first.
+
+    `among` are the organizations that the session may enter, if not all.
+    """
     found: list[Workspace] = []
-    for organization_id in organizations_of(user_id):
+    for organization_id in organizations_of(user_id, among=among):
         actor = find_actor(user_id, organization_id)
         if actor is not None:
             with organization_scope(organization_id):
@@ -55,10 +58,11 @@ class Rooms:
     can_manage: bool
 
 
-def rooms_of(user_id: str) -> list[Rooms]:
-    """All that the person can go to, organization by organization."""
+def rooms_of(user_id: str, *, among: frozenset[str] | None = None) -> list[Rooms]:
+    """All that the person can go to, organization by organization (`among` these)."""
     found = []
-    for organization in Organization.objects.in_bulk(organizations_of(user_id)).values():
+    mine = organizations_of(user_id, among=among)
+    for organization in Organization.objects.in_bulk(mine).values():
         actor = find_actor(user_id, organization.pk)
         if actor is not None:
             with organization_scope(organization.pk):

@@ -106,7 +106,15 @@ def check_successor(actor: Actor, user_id: str, successor_id: str) -> None:
 
 
 def end_membership(*, actor: Actor, membership: Membership, successor_id: str = "") -> None:
-    """Take a member, whom `lock_removable` gave, out of the organization.
+    """Take a member, whom `lock_removable` gave, out of the organization."""
+    user_id = membership.user_id
+    details = take_out(membership, successor_id)
+    is_leaving = user_id == actor.user_id
+    record_event(actor, "member.left" if is_leaving else "member.removed", user_id, details)
+
+
+def take_out(membership: Membership, successor_id: str = "") -> dict[str, object]:
+    """End a membership with all that hangs on it; what there is to write down of it.
 
     Their tokens here end. Open invitations of theirs go over to the successor, or are revoked
     where there is none who could have given that role. Teams and grants go with the membership;
@@ -119,9 +127,7 @@ def end_membership(*, actor: Actor, membership: Membership, successor_id: str = 
     _hand_over_invitations(membership, successor_id)
     role = membership.role
     membership.delete()
-    details = {"role": role, "tokens_revoked": tokens, "successor": successor_id}
-    is_leaving = user_id == actor.user_id
-    record_event(actor, "member.left" if is_leaving else "member.removed", user_id, details)
+    return {"role": role, "tokens_revoked": tokens, "successor": successor_id}
 
 
 def _hand_over_invitations(membership: Membership, successor_id: str) -> None:

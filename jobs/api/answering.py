@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from jobs.api import serializers as shapes
+from jobs.lifecycle import JOB_TERMINAL, JobStatus
 from jobs.models import Job
 from jobs.waiting import wait_until_ended
 
@@ -34,15 +35,16 @@ KEY = OpenApiParameter(
 )
 
 
-def _wait(job: Job, seconds: int) -> tuple[bool, bool]:
-    """Whether there was room to wait, and whether the job has ended.
+def _wait(job: Job, seconds: int) -> bool:
+    """Whether there was room to wait for the job's end.
 
     A preference may be ignored (RFC 7240): when too many wait, the answer is 202 at once.
     """
     if not _waiters.acquire(blocking=False):
-        return False, False
+        return False
     try:
-        return True, async_to_sync(wait_until_ended)(job, seconds=seconds)
+        async_to_sync(wait_until_ended)(job, seconds=seconds)
+        return True
     finally:
         _waiters.release()
 
@@ -53,10 +55,10 @@ def answer(request: Request, job: Job, *, status: int) -> Response:
     headers = {"Location": f"/api/v1/jobs/{job.pk}"}
     if match:
         seconds = min(int(match.group(1)), WAIT_MAX_SECONDS)
-        waited, ended = _wait(job, seconds)
-        if waited:
+        if _wait(job, seconds):
             headers["Preference-Applied"] = f"wait={seconds}"
-        status = status if ended else 202
         job.refresh_from_db()
+        if JobStatus(job.status) not in JOB_TERMINAL:
+            status = 202
     [body] = shapes.jobs_json([job])
     return Response(body, status=status, headers=headers)

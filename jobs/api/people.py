@@ -22,9 +22,11 @@ from accounts.services import teams as work
 from accounts.services.members import change_role
 from gpuagent.protocol.recipe import FieldProblem
 from jobs.api import people_shapes as shapes
-from jobs.api.common import BAD_INPUT, BEFORE, ERRORS, PROBLEM, json_object
+from jobs.api.common import BEFORE
 from jobs.services.leaving import remove_member
 from studio.core.errors import InvalidInputError
+from studio.core.openapi import BAD_INPUT, ERRORS, PROBLEM
+from studio.core.parsing import json_object
 from workspaces.api import OrganizationView
 
 PAGE_SIZE = 50

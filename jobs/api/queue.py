@@ -10,7 +10,7 @@ from accounts.roles import Permission
 from jobs import access
 from jobs.api import serializers as shapes
 from jobs.api.answering import KEY, PREFER, answer
-from jobs.api.common import BAD_INPUT, ERRORS, PROBLEM, json_object, workspace_of
+from jobs.api.common import workspace_of
 from jobs.forecast import make_forecast
 from jobs.models import Job
 from jobs.services.ordering import (
@@ -21,6 +21,8 @@ from jobs.services.ordering import (
     resume_job,
 )
 from jobs.services.retrying import retry_job
+from studio.core.openapi import BAD_INPUT, ERRORS, PROBLEM
+from studio.core.parsing import json_object
 from workspaces.api import OrganizationView
 
 # What is beside the recipe in a job request and has no bearing on its cost.

@@ -237,19 +237,6 @@ class AddressSerializer(serializers.Serializer[Any]):
     )
 
 
-class ProblemSerializer(serializers.Serializer[Any]):
-    """RFC 9457 problem details."""
-
-    type = serializers.CharField()
-    title = serializers.CharField()
-    status = serializers.IntegerField()
-    detail = serializers.CharField()
-    code = serializers.CharField()
-    errors = serializers.ListField(  # type: ignore[assignment]  # RFC 9457's name; only described
-        child=serializers.DictField(), required=False
-    )
-
-
 def output_json(output: Output) -> dict[str, Any]:
     """An output as JSON."""
     picture = output.picture

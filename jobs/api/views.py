@@ -17,17 +17,7 @@ from gpuagent.protocol.taxonomy import SAMPLERS
 from jobs import access
 from jobs.api import serializers as shapes
 from jobs.api.answering import KEY, PREFER, answer
-from jobs.api.common import (
-    BAD_INPUT,
-    BEFORE,
-    ERRORS,
-    PROJECT,
-    QUERY,
-    WORKSPACE,
-    chosen_filters,
-    json_object,
-    workspace_of,
-)
+from jobs.api.common import BEFORE, PROJECT, QUERY, WORKSPACE, chosen_filters, workspace_of
 from jobs.models import Output
 from jobs.selectors import gallery_page, matching_jobs, warm_digests
 from jobs.services.cancellation import cancel_job
@@ -36,6 +26,8 @@ from jobs.services.submission import submit_job
 from jobs.waiting import stream_events
 from library.presets import usable_presets
 from library.selectors import usable_versions
+from studio.core.openapi import BAD_INPUT, ERRORS
+from studio.core.parsing import json_object
 from workspaces.api import OrganizationView
 
 PAGE_SIZE = 50
@@ -97,7 +89,9 @@ class JobView(OrganizationView):
     permissions = {"GET": Permission.JOB_VIEW}
 
     @extend_schema(
-        operation_id="get_job", parameters=[PREFER], responses={200: shapes.JobSerializer, **ERRORS}
+        operation_id="get_job",
+        parameters=[PREFER],
+        responses={200: shapes.JobSerializer, 202: shapes.JobSerializer, **ERRORS},
     )
     def get(self, request: Request, job_id: str) -> Response:
         """The job as it stands, or as it ends with `Prefer: wait`."""

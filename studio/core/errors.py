@@ -101,6 +101,41 @@ class SecondFactorRequiredError(StudioError):
     )
 
 
+class SignOnRequiredError(StudioError):
+    """The organization's members come in by its single sign-on alone."""
+
+    code = "sign_on.required"
+    status = 403
+    template = "{organization} asks its members to sign in with {provider}."
+
+
+class SignOnElsewhereError(StudioError):
+    """What opens one organization does not open another one of the same person."""
+
+    code = "sign_on.elsewhere"
+    status = 403
+    template = (
+        "You came in by the single sign-on of another organization, which does not open "
+        "{organization}. Sign out, then sign in with your password or its own single sign-on."
+    )
+
+
+class SignOnEndedError(StudioError):
+    """The single sign-on that opened this session is switched off, removed or another one now."""
+
+    code = "sign_on.ended"
+    status = 401
+    template = "The single sign-on that you came in by does not hold any more. Sign in again."
+
+
+class SignOnFailedError(StudioError):
+    """The identity provider's answer does not let this person in; `why` says what to do."""
+
+    code = "sign_on.failed"
+    status = 403
+    template = "{why}"
+
+
 class ConflictError(StudioError):
     """The request was right once, but not any more."""
 
