@@ -168,6 +168,8 @@ def _obstacle(why: Why) -> str:
                 f"Your organization has {data.get('in_flight')} jobs on agents, "
                 f"as many as it may at once"
             )
+        case "queue.paused":
+            return "Your jobs are paused"
         case "queue.member_limit":
             return f"You have {data.get('in_flight')} jobs on agents, as many as you may at once"
     return ""

@@ -98,6 +98,7 @@ export class TierPicker extends HTMLElement {
     const { number } = this;
     const answer = await ask(`${this.dataset.url}?${query}`, { accept: "application/json" });
     if (number !== this.number || !this.isConnected) return; // something newer was asked meanwhile
+    if (answer.kind === "failed" && answer.status === 403) this.dataset.url = ""; // who only looks is not told
     this.words = answer.kind === "ok" ? (answer.json as Words | null) : null;
     this.draw();
     if (this.words && !this.words.is_complete && this.looks < 3) {
