@@ -10,12 +10,14 @@ import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
 from gpuagent.protocol.failures import FailureCode
+from jobs.explaining import Explainer
 from jobs.lifecycle import AttemptStatus
 from jobs.models import JobAttempt, SchedulerState
 from jobs.process_metrics import count_end
@@ -30,6 +32,7 @@ from jobs.scheduling import (
     Queue,
     Unplaceable,
     WaitReason,
+    explain,
     plan,
     refund,
     settle,
@@ -65,6 +68,7 @@ class Dispatcher:
         self.compared_at = 0.0
         self.known: set[str] = set()
         self.unfit_since: dict[Need, float] = {}
+        self.explainer = Explainer()
         self.swept_at = timezone.now() - SWEEP_EVERY
         self.next_due_at: float | None = None
 
@@ -175,6 +179,15 @@ class Dispatcher:
         leased = self._lease_all(queue, planned.placements, boot_ids)
         self._note_due(seen, planned.placements, now)
         self._give_up(queue, planned.unplaceable)
+        known = partial(
+            explain,
+            queue,
+            agents=seen,
+            now=now,
+            in_flight=in_flight.organizations,
+            members_in_flight=in_flight.members,
+        )
+        self.explainer.publish(queue, seen, known, now=now)
         return leased
 
     def _note_due(
