@@ -22,11 +22,16 @@ export class QueueDrawer extends HTMLElement {
   /** The job that was moved just now, to say where it has come to. */
   private moved = "";
   private looks = 0;
+  /** The queue changed just now: what the dispatcher has said may be from before. */
+  private isSettling = false;
   private stop: () => void = () => undefined;
 
   connectedCallback(): void {
     const body = this.querySelector<HTMLElement>("#queue");
-    this.stop = listen("studio:jobs-changed", () => this.refreshSoon());
+    this.stop = listen("studio:jobs-changed", () => {
+      this.isSettling = true;
+      this.refreshSoon();
+    });
     this.addEventListener("click", (event) => this.clicked(event));
     this.addEventListener("keydown", (event) => this.pressed(event));
     if (body) {
@@ -70,12 +75,13 @@ export class QueueDrawer extends HTMLElement {
   }
 
   private lookSoon(): void {
+    const isUnsaid = this.querySelector("[data-unsaid]") !== null;
+    if (!isUnsaid) this.looks = 0;
+    if (!this.isSettling && (!isUnsaid || this.looks >= 3)) return;
+    this.looks += this.isSettling ? 0 : 1;
+    this.isSettling = false;
     clearTimeout(this.firstLook);
-    if (!this.querySelector("[data-unsaid]")) this.looks = 0;
-    else if (this.looks < 3) {
-      this.looks += 1;
-      this.firstLook = setTimeout(() => this.lookAgain(), FIRST_LOOK_MS);
-    }
+    this.firstLook = setTimeout(() => this.lookAgain(), FIRST_LOOK_MS);
   }
 
   private count(): void {

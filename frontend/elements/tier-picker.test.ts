@@ -65,6 +65,14 @@ test("many changes ask once, prompts are not sent, and words alone ask nothing",
   expect(log).toHaveLength(2);
 });
 
+test("after a change of the queue it looks again a second later, when the dispatcher has said so", async () => {
+  mount(FORM);
+  await vi.advanceTimersByTimeAsync(500);
+  emit("studio:jobs-changed", { job: "job_1" });
+  await vi.advanceTimersByTimeAsync(5_000);
+  expect(log).toHaveLength(3);
+});
+
 test("what is not known, or wrong, is a dash and not an old number", async () => {
   mount(FORM);
   await vi.advanceTimersByTimeAsync(500);

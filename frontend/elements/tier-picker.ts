@@ -30,6 +30,8 @@ export class TierPicker extends HTMLElement {
   private asked = "";
   private number = 0;
   private looks = 0;
+  /** The queue changed just now: what the dispatcher has said may be from before. */
+  private isSettling = false;
   private words: Words | null = null;
   private stop: (() => void)[] = [];
 
@@ -52,7 +54,10 @@ export class TierPicker extends HTMLElement {
       () => form?.removeEventListener("input", chosen),
       () => form?.removeEventListener("change", chosen),
       () => document.removeEventListener("visibilitychange", fresh),
-      listen("studio:jobs-changed", fresh),
+      listen("studio:jobs-changed", () => {
+        this.isSettling = true;
+        fresh();
+      }),
       listen("studio:agents", fresh),
     ];
     this.soon(true);
@@ -101,8 +106,10 @@ export class TierPicker extends HTMLElement {
     if (answer.kind === "failed" && answer.status === 403) this.dataset.url = ""; // who only looks is not told
     this.words = answer.kind === "ok" ? (answer.json as Words | null) : null;
     this.draw();
-    if (this.words && !this.words.is_complete && this.looks < 3) {
-      this.looks += 1;
+    const isTold = this.words === null || this.words.is_complete;
+    if (this.isSettling || (!isTold && this.looks < 3)) {
+      this.looks += this.isSettling ? 0 : 1;
+      this.isSettling = false;
       this.timer = setTimeout(() => {
         this.asked = "";
         void this.look();

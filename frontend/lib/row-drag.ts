@@ -84,7 +84,8 @@ export class RowDrag {
     if (!row) return;
     const beside = y === null || !this.isMoving ? null : this.target(y, row);
     row.classList.remove("queue__row--held");
-    row.style.removeProperty("--by");
+    // Not only the property: htmx carries attributes over to the fresh row, and the policy refuses an inline style.
+    row.removeAttribute("style");
     this.show(null);
     if (!beside) return;
     // Where it will be, at once; the server's list follows.
