@@ -18,6 +18,7 @@ from tests import factories
 from tests.answers import Answer
 from tests.factories import PASSWORD
 from tests.test_route_permissions import METHODS, ROUTES, UNKNOWN, Route, send
+from tests.test_route_permissions import fleet_ids as fleet_ids
 from tests.test_route_permissions import ids as ids
 from tests.test_route_permissions import people_ids as people_ids
 from workspaces.signing import media_url
