@@ -46,7 +46,7 @@ class _Row(NamedTuple):
     memory_bytes: int
     submitted_at: datetime
     position: int
-    count: int
+    pictures: int
     fence: int
     status: str
     paused_at: datetime | None
@@ -69,7 +69,7 @@ def read_waiting(job_ids: Collection[str]) -> list[WaitingJob]:
         # By key alone: right after many rows came, Postgres would rather read every waiting one.
         some = Job.objects.filter(pk__in=ids[start : start + READ_AT_ONCE]).order_by()
         rows = [row for columns in some.values_list(*_COLUMNS) if (row := _Row(*columns)).waits]
-        made = _pictures_made([row.id for row in rows if row.count > 1 and row.fence > 0])
+        made = _pictures_made([row.id for row in rows if row.pictures > 1 and row.fence > 0])
         found.extend(_waiting(row, made.get(row.id, 0)) for row in rows)
     return found
 
@@ -83,14 +83,14 @@ def _pictures_made(job_ids: Sequence[str]) -> dict[str, int]:
 
 
 def _waiting(row: _Row, made: int) -> WaitingJob:
-    left = max(1, row.count - made)
+    left = max(1, row.pictures - made)
     return WaitingJob(
         id=row.id,
         organization_id=row.organization_id,
         user_id=row.user_id,
         tier=Tier(row.tier),
         model_digest=row.model_digest,
-        cost_seconds=row.cost_seconds * left / max(1, row.count),
+        cost_seconds=row.cost_seconds * left / max(1, row.pictures),
         memory_bytes=row.memory_bytes,
         submitted_at=row.submitted_at.timestamp(),
         position=row.position,
