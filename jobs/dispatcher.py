@@ -9,15 +9,20 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import partial
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
 from gpuagent.protocol.failures import FailureCode
+from jobs.costs import load_seconds
+from jobs.explaining import Explainer
 from jobs.lifecycle import AttemptStatus
 from jobs.models import JobAttempt, SchedulerState
+from jobs.process_metrics import count_end
 from jobs.queue_rows import charge_of, positions, read_in_flight, read_waiting, views
 from jobs.scheduling import (
     AgentView,
@@ -29,11 +34,13 @@ from jobs.scheduling import (
     Queue,
     Unplaceable,
     WaitReason,
+    explain,
     plan,
     refund,
     settle,
 )
 from jobs.selectors import live_agents
+from jobs.services.fleet_policy import load_policy, policy_version
 from jobs.services.leasing import (
     expire_overdue,
     lease_attempt,
@@ -56,11 +63,14 @@ class Dispatcher:
 
     def __init__(self, policy: Policy | None = None) -> None:
         self.policy = policy or Policy()
+        self.policy_version: datetime | None = None
+        self.is_policy_given = policy is not None
         self.queue: Queue | None = None
         self.saved_at = 0.0
         self.compared_at = 0.0
         self.known: set[str] = set()
         self.unfit_since: dict[Need, float] = {}
+        self.explainer = Explainer()
         self.swept_at = timezone.now() - SWEEP_EVERY
         self.next_due_at: float | None = None
 
@@ -75,12 +85,32 @@ class Dispatcher:
             expire_overdue()
             resend_unclaimed()
             flush_outbox()
+            self._follow_policy()
         queue = self._synchronise(changed)
         self._settle(queue)
         leased = self._place(queue)
         self._save(queue)
         self._sweep()
         return leased
+
+    def _follow_policy(self) -> None:
+        """Once operators have set something, it is decided by that from now on."""
+        version = policy_version()
+        if self.is_policy_given or version == self.policy_version:
+            return
+        self.policy_version = version
+        self._use(replace(load_policy(), swap_seconds=self.policy.swap_seconds))
+
+    def _learn_loads(self, queue: Queue) -> None:
+        """What loading took lately, of the models that jobs wait for."""
+        if not self.is_policy_given:
+            digests = {digest for _, digest in queue.everything.demand}
+            self._use(replace(self.policy, swap_seconds=load_seconds(digests)))
+
+    def _use(self, policy: Policy) -> None:
+        self.policy = policy
+        if self.queue is not None:
+            self.queue.use(policy)
 
     def seconds_until_due(self, *, at_most: float) -> float:
         """How long nothing needs to be looked at unless somebody says so: until a busy agent
@@ -106,6 +136,7 @@ class Dispatcher:
             self._follow(self.queue, self.known - waiting.keys())
             self._follow(self.queue, self._differing(self.queue, waiting))
         self.known = set(waiting)
+        self._learn_loads(self.queue)
         return self.queue
 
     def _follow(self, queue: Queue, changed: Collection[str]) -> None:
@@ -141,6 +172,7 @@ class Dispatcher:
             charge = charge_of(attempt.placement)
             if charge is not None:
                 _settle_one(queue, charge, attempt)
+            count_end(attempt)
         done = JobAttempt.objects.filter(pk__in=[attempt.pk for attempt in attempts])
         done.update(settled_at=timezone.now())
 
@@ -159,6 +191,15 @@ class Dispatcher:
         leased = self._lease_all(queue, planned.placements, boot_ids)
         self._note_due(seen, planned.placements, now)
         self._give_up(queue, planned.unplaceable)
+        known = partial(
+            explain,
+            queue,
+            agents=seen,
+            now=now,
+            in_flight=in_flight.organizations,
+            members_in_flight=in_flight.members,
+        )
+        self.explainer.publish(queue, seen, known, now=now)
         return leased
 
     def _note_due(

@@ -15,13 +15,21 @@ from jobs.announcements import DISPATCH_CHANNEL, jobs_named_by, wake_dispatcher
 from jobs.dispatcher import Dispatcher
 from jobs.lifecycle import JobStatus
 from jobs.management.commands.dispatch import wait_for_changes
-from jobs.models import Agent, Job, JobAttempt
+from jobs.models import (
+    Agent,
+    CostEstimate,
+    FleetPolicy,
+    Job,
+    JobAttempt,
+    OrganizationShare,
+)
 from jobs.queue_rows import read_waiting
-from jobs.scheduling import Policy
+from jobs.scheduling import Policy, Tier
 from jobs.services.cancellation import cancel_job
 from jobs.services.fleet import hear_heartbeat
 from jobs.services.leasing import expire_overdue, lease_attempts
 from jobs.services.reporting import commit_output
+from library.models import ModelVersion
 from tests import factories
 from tests.factories import AgentHandle
 from workspaces.models import Workspace
@@ -218,3 +226,48 @@ def test_whoever_changes_a_job_tells_the_dispatcher_which(
         with transaction.atomic():
             wake_dispatcher()
         assert wait_for_changes(listener, 5.0) is None
+
+
+def test_what_operators_set_holds_from_the_next_look_on_and_the_index_stays(
+    bob_in_a: Actor, workspace: Workspace
+) -> None:
+    for _ in range(3):
+        factories.make_job(bob_in_a, workspace)
+    dispatcher = Dispatcher()
+    dispatcher.run_round()
+    queue = dispatcher.queue
+    OrganizationShare.objects.create(organization=workspace.organization, jobs_at_once=2)
+    FleetPolicy.objects.update_or_create(pk=1, defaults={"reserved_shares": {"relax": 0.3}})
+    for _ in range(3):
+        factories.make_agent()
+
+    assert dispatcher.run_round(changed=set()) == 2
+
+    assert dispatcher.queue is queue
+    assert dispatcher.policy.tier_reserves[Tier.RELAX] == 0.3
+
+
+def test_what_loading_took_lately_is_learned(
+    bob_in_a: Actor, workspace: Workspace, model_version: ModelVersion, agent: AgentHandle
+) -> None:
+    CostEstimate.objects.create(
+        gpu_class="cpu", kind="load", key=model_version.digest, mean_seconds=2.5, weight=9
+    )
+    factories.make_job(bob_in_a, workspace)
+
+    Dispatcher().run_round()
+
+    assert JobAttempt.objects.get().placement["swap_seconds"] == 2.5
+
+
+def test_a_model_in_host_memory_is_known_to_load_quickly(
+    bob_in_a: Actor, workspace: Workspace, model_version: ModelVersion, agent: AgentHandle
+) -> None:
+    part = {"component": "unet", "bytes": 1, "place": "host"}
+    Agent.objects.update(residents=[{"digest": model_version.digest, **part}])
+    factories.make_job(bob_in_a, workspace)
+
+    Dispatcher().run_round()
+
+    swap = JobAttempt.objects.get().placement["swap_seconds"]
+    assert swap == Policy().cached_swap_seconds
