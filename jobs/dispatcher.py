@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -17,6 +18,7 @@ from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
 from gpuagent.protocol.failures import FailureCode
+from jobs.costs import load_seconds
 from jobs.explaining import Explainer
 from jobs.lifecycle import AttemptStatus
 from jobs.models import JobAttempt, SchedulerState
@@ -92,14 +94,23 @@ class Dispatcher:
         return leased
 
     def _follow_policy(self) -> None:
-        """Once operators have set something, the index is made anew under what holds now."""
+        """Once operators have set something, it is decided by that from now on."""
         version = policy_version()
         if self.is_policy_given or version == self.policy_version:
             return
-        self.policy_version, self.policy = version, load_policy()
+        self.policy_version = version
+        self._use(replace(load_policy(), swap_seconds=self.policy.swap_seconds))
+
+    def _learn_loads(self, queue: Queue) -> None:
+        """What loading took lately, of the models that jobs wait for."""
+        if not self.is_policy_given:
+            digests = {digest for _, digest in queue.everything.demand}
+            self._use(replace(self.policy, swap_seconds=load_seconds(digests)))
+
+    def _use(self, policy: Policy) -> None:
+        self.policy = policy
         if self.queue is not None:
-            self._save(self.queue, at_once=True)
-            self.queue = None
+            self.queue.use(policy)
 
     def seconds_until_due(self, *, at_most: float) -> float:
         """How long nothing needs to be looked at unless somebody says so: until a busy agent
@@ -125,6 +136,7 @@ class Dispatcher:
             self._follow(self.queue, self.known - waiting.keys())
             self._follow(self.queue, self._differing(self.queue, waiting))
         self.known = set(waiting)
+        self._learn_loads(self.queue)
         return self.queue
 
     def _follow(self, queue: Queue, changed: Collection[str]) -> None:
@@ -254,8 +266,8 @@ class Dispatcher:
             "leased attempt=%s job=%s agent=%s", attempt.pk, attempt.job_id, placement.agent_id
         )
 
-    def _save(self, queue: Queue, *, at_once: bool = False) -> None:
-        if time.monotonic() - self.saved_at < SAVE_SECONDS and not at_once:
+    def _save(self, queue: Queue) -> None:
+        if time.monotonic() - self.saved_at < SAVE_SECONDS:
             return
         self.saved_at = time.monotonic()
         SchedulerState.objects.update_or_create(pk=1, defaults={"state": queue.state.to_json()})
