@@ -266,8 +266,8 @@ class Agents:
             found = await self._redis.blpop(list(self._agents), timeout=1)
             if found is None:
                 continue
-            key, message_id = found[0].decode(), found[1]
-            body = await self._redis.hget(f"{key}.msgs", message_id)  # type: ignore[misc]  # redis-py types it for both kinds of client
+            key, message_id = cast(bytes, found[0]).decode(), found[1]
+            body = await self._redis.hget(f"{key}.msgs", message_id)
             attempt_id, fence = json.loads(cast(bytes, body))["args"]
             work = self._work(self._agents[key], attempt_id, fence)
             self._tasks.append(asyncio.create_task(work))

@@ -138,6 +138,23 @@ def _wait_until_up(port: int, *, with_agent: bool) -> None:
 
 
 @contextmanager
+def product(layout: Layout) -> Iterator[None]:
+    """Servers with a prepared database, and their settings for Django in this process."""
+    servers = start_servers(layout.state, durable=True, root=layout.root)
+    try:
+        env = {
+            **with_venv_first(bare_environment(), layout),
+            **studio_settings(layout, servers, {}),
+        }
+        with (layout.logs / "processes.log").open("a", encoding="utf-8") as log:
+            prepare_database(layout, Console(log), env)
+        os.environ.update(env)
+        yield
+    finally:
+        servers.stop()
+
+
+@contextmanager
 def product_with_files(layout: Layout) -> Iterator[Path]:
     """Servers and the web process of `benchmarks._files`, and Django set up in this process too.
 

@@ -55,7 +55,7 @@ def run(plan: Plan) -> dict[str, Figure]:
         settings = {
             **credentials,
             "STORAGE_URL": store.url,
-            "STUDIO_AGENTS": str(AGENTS),
+            "STUDIO_AGENT_DEVICES": ",".join(["cpu"] * AGENTS),
             "STUDIO_AGENT_THREADS": "1",
             "STUDIO_API_RATE": "100000/min",
             "STUDIO_LEASE_SECONDS": str(plan.lease_s),

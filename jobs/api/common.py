@@ -1,26 +1,20 @@
-"""What calls of the API share: descriptions, the workspace meant, the body, the filters."""
+"""What calls of the API share: descriptions, the workspace meant, lists, the filters."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
-from rest_framework.exceptions import ParseError
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 
 from accounts.roles import Permission
-from gpuagent.protocol.recipe import FieldProblem
-from jobs.api import serializers as shapes
 from jobs.selectors import Filters
-from studio.core.errors import InvalidInputError, NotFoundError
+from studio.core.errors import NotFoundError, invalid
 from workspaces.access import get_project, get_workspace, visible_workspaces
 from workspaces.api import OrganizationView
 from workspaces.models import Workspace
 
-PROBLEM = OpenApiResponse(shapes.ProblemSerializer, description="Problem details (RFC 9457)")
-ERRORS: dict[Any, Any] = {401: PROBLEM, 403: PROBLEM, 404: PROBLEM, 429: PROBLEM}
-BAD_INPUT: dict[Any, Any] = {**ERRORS, 400: PROBLEM, 413: PROBLEM, 415: PROBLEM, 422: PROBLEM}
 WORKSPACE = OpenApiParameter("workspace", OpenApiTypes.STR, description="Id of a workspace.")
 BEFORE = OpenApiParameter("before", OpenApiTypes.STR, description="`next` of the page before.")
 PROJECT = OpenApiParameter("project", OpenApiTypes.STR, description="Id of a project.")
@@ -41,18 +35,6 @@ def workspace_of(
     return get_workspace(view.actor, first.pk, permission=permission)
 
 
-def json_object(request: Request) -> dict[str, Any]:
-    """The body, which must be a JSON object."""
-    try:
-        body = request.data
-    except RecursionError as error:
-        raise ParseError("The body is nested too deeply.") from error
-    if isinstance(body, dict):
-        return dict(body)
-    message = "The body must be a JSON object."
-    raise InvalidInputError([FieldProblem(field="body", code="not_an_object", message=message)])
-
-
 def strings_of(body: dict[str, Any], field: str) -> list[str]:
     """A list of strings in the body; none if it is left out.
 
@@ -64,8 +46,7 @@ def strings_of(body: dict[str, Any], field: str) -> list[str]:
         return []
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return value
-    message = f"`{field}` must be a list of ids."
-    raise InvalidInputError([FieldProblem(field=field, code="not_a_list", message=message)])
+    raise invalid(field, "not_a_list", f"`{field}` must be a list of ids.")
 
 
 def chosen_filters(

@@ -12,10 +12,12 @@ from rest_framework.response import Response
 
 from accounts.roles import Permission
 from gpuagent.protocol.recipe import FieldProblem
-from jobs.api.common import BAD_INPUT, ERRORS, WORKSPACE, json_object, strings_of, workspace_of
+from jobs.api.common import WORKSPACE, strings_of, workspace_of
 from jobs.selectors import projects_of
 from jobs.services.placing import place_in_and_out
 from studio.core.errors import InvalidInputError
+from studio.core.openapi import BAD_INPUT, ERRORS
+from studio.core.parsing import json_object
 from workspaces.access import get_project
 from workspaces.api import OrganizationView
 from workspaces.models import Project

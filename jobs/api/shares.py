@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from accounts.roles import Permission
 from gpuagent.protocol.recipe import FieldProblem
-from jobs.api.common import BAD_INPUT, ERRORS, WORKSPACE, json_object, strings_of, workspace_of
+from jobs.api.common import WORKSPACE, strings_of, workspace_of
 from jobs.services.sharing import (
     DAYS_DEFAULT,
     DAYS_MAX,
@@ -27,6 +27,8 @@ from jobs.services.sharing import (
 from jobs.shares import shares_of
 from jobs.watermark import TEXT_MAX
 from studio.core.errors import InvalidInputError
+from studio.core.openapi import BAD_INPUT, ERRORS
+from studio.core.parsing import json_object
 from studio.core.urls import absolute
 from workspaces.access import get_project, get_share
 from workspaces.api import OrganizationView

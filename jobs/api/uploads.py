@@ -13,8 +13,10 @@ from accounts.http import takes_large_body
 from accounts.roles import Permission
 from gpuagent.protocol.recipe import FieldProblem
 from jobs.api import serializers as shapes
-from jobs.api.common import BAD_INPUT, PROBLEM, WORKSPACE, json_object, workspace_of
+from jobs.api.common import WORKSPACE, workspace_of
 from studio.core.errors import InvalidInputError
+from studio.core.openapi import BAD_INPUT, PROBLEM
+from studio.core.parsing import json_object
 from workspaces.api import OrganizationView
 from workspaces.models import Artifact
 from workspaces.services.uploads import add_upload, add_upload_from_address, content_of

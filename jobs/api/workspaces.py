@@ -13,11 +13,12 @@ from rest_framework.response import Response
 from accounts.roles import Permission
 from gpuagent.protocol.recipe import FieldProblem
 from jobs.api import workspace_shapes as shapes
-from jobs.api.common import BAD_INPUT, ERRORS, PROBLEM, json_object
 from jobs.export.streaming import zip_response
 from jobs.services.deletion import delete_workspace, restore_workspace
 from jobs.services.export import begin_export
 from studio.core.errors import InvalidInputError
+from studio.core.openapi import BAD_INPUT, ERRORS, PROBLEM
+from studio.core.parsing import json_object
 from workspaces.access import get_deleted_workspace, get_workspace, visible_workspaces
 from workspaces.api import OrganizationView
 from workspaces.models import Workspace

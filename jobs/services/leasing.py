@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
@@ -12,12 +13,12 @@ from django.utils import timezone
 
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.messages import HeldAttempt
+from jobs.announcements import announce_started
 from jobs.lifecycle import ATTEMPT_OPEN, JOB_OPEN, MAX_ATTEMPTS, AttemptStatus, JobStatus
 from jobs.models import Agent, Job, JobAttempt
 from jobs.scheduling import Placement
-from jobs.services.transitions import COUNTED, end_attempt, move_job
-from studio.core.queue import AGENT_QUEUE, send_on_commit
-from workspaces.models import Workspace
+from jobs.services.transitions import COUNTED, end_attempt
+from studio.core.queue import AGENT_QUEUE, Message, send_all_on_commit
 from workspaces.services.keys import new_data_key
 
 ACTOR = "run_attempt"
@@ -29,16 +30,48 @@ def lease_duration() -> timedelta:
     return timedelta(seconds=settings.LEASE_SECONDS)
 
 
-@transaction.atomic
 def lease_attempt(placement: Placement, *, boot_id: str) -> JobAttempt | None:
-    """Give the job's next attempt to the agent; None if the job is not queued any more."""
-    job = Job.objects.filter(pk=placement.job_id).first()
-    if job is None or not move_job(job, JobStatus.RUNNING, fence=F("fence") + 1):
-        return None
-    job.refresh_from_db(fields=["fence"])
+    """Give the job's next attempt to the agent; None if the job does not wait any more."""
+    attempts = lease_attempts([placement], boot_ids={placement.agent_id: boot_id})
+    return attempts[0] if attempts else None
+
+
+@transaction.atomic
+def lease_attempts(
+    placements: Sequence[Placement], *, boot_ids: Mapping[str, str]
+) -> list[JobAttempt]:
+    """Give each job's next attempt to its agent, all or none in one transaction.
+
+    Jobs that do not wait any more are left out: canceled or paused since they were placed.
+    """
+    wanted = {placement.job_id: placement for placement in placements}
+    # Locked: whoever cancels or pauses one at this moment comes before or after, never between.
+    # Found by key alone: Postgres might otherwise look through every job that waits.
+    rows = Job.objects.select_for_update(of=("self",)).filter(pk__in=wanted).order_by("pk")
+    jobs = [
+        job
+        for job in rows.select_related("workspace").defer("sealed_recipe")
+        if job.status == JobStatus.QUEUED.value and job.paused_at is None
+    ]
+    if not jobs:
+        return []
+    Job.objects.filter(pk__in=[job.pk for job in jobs]).update(
+        status=JobStatus.RUNNING.value, fence=F("fence") + 1
+    )
+    for job in jobs:
+        job.fence += 1
     now = timezone.now()
-    _plain, wrapped = new_data_key(Workspace.objects.get(pk=job.workspace_id))
-    attempt = JobAttempt.objects.create(
+    attempts = JobAttempt.objects.bulk_create(
+        _attempt(job, wanted[job.pk], boot_ids[wanted[job.pk].agent_id], now) for job in jobs
+    )
+    announce_started(jobs)
+    send_all_on_commit([_run_message(attempt) for attempt in attempts])
+    return attempts
+
+
+def _attempt(job: Job, placement: Placement, boot_id: str, now: datetime) -> JobAttempt:
+    _plain, wrapped = new_data_key(job.workspace)
+    return JobAttempt(
         organization_id=job.organization_id,
         job=job,
         agent_id=placement.agent_id,
@@ -51,16 +84,17 @@ def lease_attempt(placement: Placement, *, boot_id: str) -> JobAttempt | None:
         sent_at=now,
         lease_expires_at=now + lease_duration(),
     )
-    send_run(attempt)
-    return attempt
 
 
 def send_run(attempt: JobAttempt) -> None:
     """Put `(attempt, fence)` on the agent's own queue: ids only, and safe to send twice."""
-    send_on_commit(
-        ACTOR,
-        attempt.pk,
-        attempt.fence,
+    send_all_on_commit([_run_message(attempt)])
+
+
+def _run_message(attempt: JobAttempt) -> Message:
+    return Message(
+        actor_name=ACTOR,
+        args=(attempt.pk, attempt.fence),
         namespace=f"agent:{attempt.agent_id}",
         queue_name=AGENT_QUEUE,
     )

@@ -105,3 +105,22 @@ def test_oldest_embeddings_go_first() -> None:
     cache.get(keys[0])
     cache.put(keys[2], value)
     assert [cache.get(k) is not None for k in keys] == [True, False, True]
+
+
+def test_a_weight_of_one_and_brackets_taken_literally_change_nothing(
+    house: StableDiffusion15,
+) -> None:
+    plain = house.encode_prompts(MUG).prompt
+    assert house.encode_prompts(replace(MUG, prompt="a (red:1.0) mug")).prompt.equal(plain)
+
+
+def test_a_weighted_token_is_moved_from_the_empty_prompt_and_others_stay(
+    house: StableDiffusion15,
+) -> None:
+    def read(prompt: str) -> np.ndarray:
+        return house.encode_prompts(replace(MUG, prompt=prompt)).prompt[0].numpy()
+
+    plain, empty, heavy = read("a red mug"), read(""), read("a (red:2) mug")
+    assert np.array_equal(np.delete(heavy, 2, axis=0), np.delete(plain, 2, axis=0))
+    assert np.allclose(heavy[2] - empty[2], 2 * (plain[2] - empty[2]), atol=1e-4)
+    assert np.allclose(read("a (red:0) mug")[2], empty[2], atol=1e-5)

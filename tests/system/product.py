@@ -37,6 +37,9 @@ class Product:
 
     def __init__(self, folder: Path) -> None:
         self.state = folder / "state"
+        self.temporary = folder / "tmp"
+        self.temporary.mkdir()
+        self.temporary.chmod(0o1777)
         self.port = free_port()
         self.lines: list[str] = []
         self._process: subprocess.Popen[str] | None = None
@@ -132,6 +135,19 @@ class Product:
         lines = (self.postgres / "postmaster.pid").read_text(encoding="utf-8").splitlines()
         os.kill(int(lines[0]), signal.SIGKILL)
 
+    def pids(self) -> set[int]:
+        """The launcher and all that descends from it; the database is its own tree."""
+        assert self._process is not None
+        lines = (self.postgres / "postmaster.pid").read_text(encoding="utf-8").splitlines()
+        found = {self._process.pid, int(lines[0])}
+        listed = subprocess.run(
+            ["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True
+        )
+        rows = [tuple(map(int, line.split())) for line in listed.stdout.splitlines()]
+        while more := {pid for pid, parent in rows if parent in found} - found:
+            found |= more
+        return found
+
     def _children(self) -> list[tuple[int, str]]:
         assert self._process is not None
         listed = subprocess.run(
@@ -199,6 +215,7 @@ class Product:
         }
         return given | {
             "STUDIO_STATE": str(self.state),
+            "TMPDIR": str(self.temporary),
             "STUDIO_PORT": str(self.port),
             "STUDIO_LEASE_SECONDS": str(LEASE_S),
             "STUDIO_HEARTBEAT_SECONDS": "1",
