@@ -85,17 +85,6 @@ def _providers(ways: Ways, user_id: str) -> list[IdentityProvider]:
         return list(rows.defer("sealed_config"))
 
 
-def session_hours(organization: Organization) -> int | None:
-    """How long a session lasts there; None: as long as the browser keeps it."""
-    hours: int | None = getattr(organization, "session_hours", None)
-    return hours
-
-
-def requires_second_factor(organization: Organization) -> bool:
-    """Whether a password alone does not open this organization."""
-    return bool(getattr(organization, "requires_second_factor", False))
-
-
 def signed_in_at(
     session: Mapping[str, Any], user_id: str, provider_ids: frozenset[str] = frozenset()
 ) -> float | None:
@@ -127,7 +116,7 @@ def session_breach(
         breach = _way_breach(organization, ways, user_id, has_ended=not found)
         if breach is not None:
             return breach
-    hours = session_hours(organization)
+    hours = organization.session_hours
     since = signed_in_at(session, user_id, frozenset(row.pk for row in through))
     if is_too_old(since, hours=hours, now=now):
         return SessionExpiredError(organization=organization.name, hours=hours)
@@ -178,7 +167,7 @@ def is_owner(organization: Organization, user_id: str) -> bool:
 
 def factor_breach(organization: Organization, user_id: str) -> StudioError | None:
     """The organization asks for a second factor, and this person has none."""
-    if requires_second_factor(organization) and not has_second_factor(user_id):
+    if organization.requires_second_factor and not has_second_factor(user_id):
         return SecondFactorRequiredError(organization=organization.name)
     return None
 

@@ -30,6 +30,7 @@ SECTIONS = (
     Section("Audit log", "audit-log", Permission.AUDIT_VIEW),
     Section("Organization", "organization-settings", Permission.ORGANIZATION_MANAGE),
     Section("Export", "organization-export", Permission.ORGANIZATION_EXPORT),
+    Section("Fleet", "fleet", Permission.FLEET_VIEW),
 )
 
 

@@ -50,8 +50,10 @@ another. It holds in the whole organization, in every workspace that is not rest
 workspace is closed to all but owners, admins, and those who are let in: a **grant** gives a member
 or a team a role in one workspace, restricted or not, on top of what their role in the organization
 gives them. An API token has what its owner has at the moment of the request, less what its scopes
-and workspaces leave out. Who is no member, or is not let into a restricted workspace, gets 404 for
-everything in it; who is in but may not do something gets 403 with the name of the permission.
+and workspaces leave out; one that is limited to some workspaces has, of what holds in the
+organization as a whole, `member:view`, `audit:view` and `token:manage_own` alone. Who is no member,
+or is not let into a restricted workspace, gets 404 for everything in it; who is in but may not do
+something gets 403 with the name of the permission.
 
 ## Roles in the organization
 """

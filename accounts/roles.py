@@ -99,9 +99,10 @@ GRANTED: Mapping[WorkspaceRole, Permissions] = MappingProxyType(
 )
 # Held or not in each workspace by itself; all others hold in the organization as a whole.
 IN_WORKSPACE: Permissions = GRANTED[WorkspaceRole.MANAGER] | {Permission.WORKSPACE_DELETE}
-# What a token for some workspaces may still have: nothing of the organization as a whole. Of the
-# audit log it is shown what was done in these.
-FOR_SOME_WORKSPACES: Permissions = IN_WORKSPACE | {
+# What is left to a token that is limited to some workspaces. Whatever else holds in the
+# organization as a whole leads beyond them: inviting, teams, service accounts, new workspaces.
+WITHIN_WORKSPACES: Permissions = IN_WORKSPACE | {
+    Permission.MEMBER_VIEW,
     Permission.AUDIT_VIEW,
     Permission.TOKEN_MANAGE_OWN,
 }

@@ -21,7 +21,7 @@ from accounts.addresses import client_address
 from accounts.devices import describe_device, is_phone
 from accounts.http import AFTER_SESSION_KEY, signed_in
 from accounts.models import Organization, User
-from accounts.policy import Ways, reachable_organizations, requires_second_factor, ways_of
+from accounts.policy import Ways, reachable_organizations, ways_of
 from accounts.second_factor import can_use_passkeys, has_second_factor
 from accounts.services.audit import record_person
 from studio.core.errors import NotFoundError
@@ -120,11 +120,11 @@ def _session(row: UserSession) -> Mapping[str, Any]:
 
 
 def _required_by(request: HttpRequest, user: User) -> list[str]:
-    mine = Organization.objects.filter(memberships__user=user).order_by("name")
+    mine = Organization.objects.filter(memberships__user=user, requires_second_factor=True)
     among = reachable_organizations(request.session, user.pk)
     if among is not None:
         mine = mine.filter(pk__in=among)
-    return [row.name for row in mine if requires_second_factor(row)]
+    return list(mine.order_by("name").values_list("name", flat=True))
 
 
 def _passkey_address() -> str:

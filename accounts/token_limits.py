@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from accounts.actors import Actor
+from accounts.names import name_problems
 from accounts.roles import Permission
 from gpuagent.protocol.recipe import FieldProblem
 
@@ -35,22 +36,12 @@ def find_problems(name: str, limits: Limits, *, actor: Actor, now: datetime) -> 
     workspaces.
     """
     found = [
-        _name(name),
         _scopes(limits.scopes, actor),
         _workspaces(limits.workspace_ids, actor),
         _rate(limits.requests_per_minute, actor),
         _expiry(limits.expires_at, now),
     ]
-    return [problem for problem in found if problem is not None]
-
-
-def _name(name: str) -> FieldProblem | None:
-    if 1 <= len(name) <= NAME_MAX:
-        return None
-    message = f"The name has {len(name)} characters; give it 1 to {NAME_MAX}."
-    return FieldProblem(
-        field="name", code="length", message=message, value=len(name), limit=[1, NAME_MAX]
-    )
+    return [*name_problems(name, NAME_MAX), *(problem for problem in found if problem is not None)]
 
 
 def _scopes(scopes: frozenset[str] | None, actor: Actor) -> FieldProblem | None:

@@ -14,6 +14,7 @@ import "./elements/help-tip";
 import "./elements/here-link";
 import "./elements/job-tile";
 import "./elements/key-list";
+import "./elements/live-board";
 import "./elements/local-time";
 import "./elements/number-stepper";
 import "./elements/panel-resizer";

@@ -7,9 +7,10 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from channels.db import database_sync_to_async
+from channels.consumer import get_handler_name
 from channels.generic.websocket import AsyncWebsocketConsumer
-from django.db import DataError
+from django.db import DataError, InterfaceError, OperationalError
+from typing_extensions import override
 
 from gpuagent.protocol.frames import FrameInvalidError, PreviewFrame
 from gpuagent.protocol.messages import AttemptCancel, AttemptProgress, AttemptStarted
@@ -17,9 +18,11 @@ from gpuagent.protocol.wire import MessageInvalidError, from_wire
 from jobs.agent_api import agent_from_header
 from jobs.models import Agent, JobAttempt
 from jobs.progress import put_preview, put_progress
-from jobs.services.leasing import OPEN
+from jobs.room_reads import in_thread
+from jobs.services.leasing import OPEN, hasten_leases
 from jobs.services.reporting import note_started
 from studio.core.scoping import system_scope
+from studio.core.stopping import is_stopping
 from workspaces.announcements import workspace_group
 
 ATTEMPTS_KEPT = 64
@@ -52,17 +55,27 @@ def _start(agent: Agent, attempt_id: str, fence: int) -> bool:
         return note_started(agent, attempt_id, fence)
 
 
+def _hung_up(agent: Agent) -> None:
+    with system_scope():
+        hasten_leases(agent)
+
+
 class AgentConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ships no types
     """`/agent/v1/socket`, opened by an agent with its token."""
 
     declared_permission = "agent"
+
+    @override
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        """Without channels' change of threads for every message, of which there are many."""
+        await getattr(self, get_handler_name(message))(message)
 
     async def connect(self) -> None:
         """Only a known agent gets in."""
         self.known: dict[str, _Known | None] = {}
         headers = dict(self.scope.get("headers", []))
         header = headers.get(b"authorization", b"").decode("latin-1")
-        agent = await database_sync_to_async(agent_from_header)(header)
+        agent = await in_thread(agent_from_header)(header)
         await self.accept()
         if agent is None:
             await self.close(code=CLOSE_UNAUTHENTICATED)
@@ -71,9 +84,15 @@ class AgentConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels s
         await self.channel_layer.group_add(agent.group, self.channel_name)
 
     async def disconnect(self, code: int) -> None:
-        """Leave the group."""
-        if hasattr(self, "agent"):
-            await self.channel_layer.group_discard(self.agent.group, self.channel_name)
+        """Leave the group. Most often the process is gone: its work need not wait for its lease."""
+        if not hasattr(self, "agent"):
+            return
+        await self.channel_layer.group_discard(self.agent.group, self.channel_name)
+        if not is_stopping.is_set():  # it is us who hang up
+            try:
+                await in_thread(_hung_up)(self.agent)
+            except (OperationalError, InterfaceError):
+                logger.warning("agent %s hung up; its leases run on", self.agent.pk)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """A report; what is malformed, stale or about somebody else's attempt is dropped."""
@@ -91,7 +110,7 @@ class AgentConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels s
         kind = raw.get("type") if isinstance(raw, dict) else None
         if kind == AttemptStarted.type:
             started = from_wire(AttemptStarted, raw)
-            start = database_sync_to_async(_start)
+            start = in_thread(_start)
             await start(self.agent, started.attempt_id, started.fence)
         elif kind == AttemptProgress.type:
             await self._progress(from_wire(AttemptProgress, raw))
@@ -100,7 +119,7 @@ class AgentConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels s
         if attempt_id not in self.known:
             if len(self.known) >= ATTEMPTS_KEPT:
                 self.known.pop(next(iter(self.known)))
-            self.known[attempt_id] = await database_sync_to_async(_find)(self.agent, attempt_id)
+            self.known[attempt_id] = await in_thread(_find)(self.agent, attempt_id)
         return self.known[attempt_id]
 
     async def _progress(self, message: AttemptProgress) -> None:

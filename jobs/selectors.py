@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db.models import Case, Count, Q, QuerySet, When
 from django.utils import timezone
 
-from jobs.lifecycle import JOB_OPEN, JobStatus
+from jobs.lifecycle import JOB_OPEN, AgentState, JobStatus
 from jobs.models import Agent, Job, Output
 from jobs.scheduling import Tier
 from jobs.search import query_terms
@@ -28,12 +28,13 @@ CANCELED_SHOWN_FOR = timedelta(minutes=10)
 def live_agents() -> QuerySet[Agent]:
     """Agents that were heard of within a lease's time, also those that take nothing more."""
     limit = timezone.now() - timedelta(seconds=settings.LEASE_SECONDS)
-    return Agent.objects.filter(last_seen_at__gt=limit)
+    return Agent.objects.filter(last_seen_at__gt=limit, removed_at=None)
 
 
 def accepting_agents() -> QuerySet[Agent]:
     """Live agents that take work."""
-    return live_agents().filter(is_draining=False)
+    serving = AgentState.SERVING.value
+    return live_agents().filter(state=serving, is_draining=False, sick_code="")
 
 
 def count_agents() -> tuple[int, int]:

@@ -93,6 +93,17 @@ def hosts(name: str) -> frozenset[str]:
     return frozenset(parts)
 
 
+def listening(name: str) -> tuple[str, int] | None:
+    """Where to listen, from `127.0.0.1:9101`; None if it is not set."""
+    value = text(name, "").strip()
+    host, _, port = value.rpartition(":")
+    if not value:
+        return None
+    if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
+        raise ImproperlyConfigured(f"{name} is {value!r}; it must be like 127.0.0.1:9101.")
+    return host.strip("[]"), int(port)
+
+
 def secret(name: str) -> str:
     """The variable itself, or the content of the file that `NAME_FILE` points at."""
     if value := os.environ.get(name):

@@ -20,6 +20,7 @@ STUDIO_MASTER_KEY = env.secret("STUDIO_MASTER_KEY")
 STUDIO_URL = env.text("STUDIO_URL", "http://127.0.0.1:8000")
 STORAGE_URL = env.text("STORAGE_URL")
 REDIS_URL = env.text("REDIS_URL")
+AGENT_REDIS_URL = env.text("STUDIO_AGENT_REDIS_URL", "")  # where agents find it, if elsewhere
 
 _origin = urlsplit(STUDIO_URL)
 IS_HTTPS = _origin.scheme == "https"
@@ -95,8 +96,8 @@ TEMPLATES = [
 
 DATABASES = {"default": env.database("DATABASE_URL")}
 
-# Counts of tries and requests, the same for all processes. JSON, never pickle: agents know the
-# password of this Redis, and a pickle that they put there would run here.
+# Counts of tries and requests, the same for all processes. JSON, never pickle: a pickle that
+# somebody put there would run here.
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
@@ -244,6 +245,11 @@ SPECTACULAR_SETTINGS = {
         "WorkspaceRoleEnum": "jobs.api.workspace_shapes.WORKSPACE_ROLE_VALUES",
     },
 }
+
+# ------------------------------------------------------------------ metrics
+METRICS_TOKEN = env.text("STUDIO_METRICS_TOKEN", "").strip()
+DISPATCHER_METRICS = env.listening("STUDIO_DISPATCHER_METRICS")
+WORKER_METRICS = env.listening("STUDIO_WORKER_METRICS")
 
 # ------------------------------------------------------------------ language, files, uploads
 LANGUAGE_CODE = "en"

@@ -28,6 +28,14 @@ KEYS = {
         "delivery_ratio",
         "rotation_rows_per_s",
     },
+    "residency": {
+        "store_s",
+        "disk_s",
+        "host_s",
+        "gpu_s",
+        "store_to_host_ratio",
+        "disk_to_host_ratio",
+    },
     "house": {
         "object",
         "colour",

@@ -23,6 +23,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     return type(error).__name__ == "OutOfMemoryError" or any(w in text for w in _ALLOCATION_WORDS)
 
 
+def is_device_failure(error: BaseException) -> bool:
+    """True if the GPU itself failed: nothing that this process asks of it will work again."""
+    if not isinstance(error, RuntimeError) or is_out_of_memory(error):
+        return False
+    return type(error).__name__ == "AcceleratorError" or "CUDA error" in str(error)
+
+
 def attempt_error(
     error: BaseException, *, needed_bytes: int = 0, available_bytes: int = 0
 ) -> AttemptError:
@@ -35,6 +42,8 @@ def attempt_error(
     if is_out_of_memory(error):
         sizes = {"needed_bytes": needed_bytes, "available_bytes": available_bytes}
         return AttemptError(code=FailureCode.OUT_OF_MEMORY, data=dict(sizes))
+    if is_device_failure(error):
+        return AttemptError(code=FailureCode.AGENT_LOST, data={"reason": "gpu failed"})
     if isinstance(error, StudioUnreachableError):
         return AttemptError(code=FailureCode.STORE_FAILED, data={"reason": str(error)})
     if isinstance(error, OSError) and is_disk_full(error):

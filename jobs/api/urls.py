@@ -2,9 +2,12 @@
 
 from django.urls import path
 
-from jobs.api import people, projects, queue, shares, uploads, views, workspaces
+from jobs.api import fleet, people, projects, queue, shares, uploads, views, workspaces
 
 WORKSPACE = "workspaces/<str:workspace_id>"
+FLEET_AGENT = "fleet/agents/<str:agent_id>"
+FLEET_SHARE = "fleet/shares/<str:customer_id>"
+JOIN_TOKENS = "fleet/join-tokens"
 
 urlpatterns = [
     path("models", views.ModelsView.as_view(), name="api-models"),
@@ -63,5 +66,20 @@ urlpatterns = [
         "uploads/from-address",
         uploads.UploadFromAddressView.as_view(),
         name="api-upload-from-address",
+    ),
+    path("fleet", fleet.FleetView.as_view(), name="api-fleet"),
+    path("fleet/agents", fleet.FleetAgentsView.as_view(), name="api-fleet-agents"),
+    path(FLEET_AGENT, fleet.FleetAgentView.as_view(), name="api-fleet-agent"),
+    path("fleet/events", fleet.FleetEventsView.as_view(), name="api-fleet-events"),
+    path("fleet/pins", fleet.FleetPinsView.as_view(), name="api-fleet-pins"),
+    path("fleet/pins/<str:version_id>", fleet.FleetPinView.as_view(), name="api-fleet-pin"),
+    path("fleet/shares", fleet.FleetSharesView.as_view(), name="api-fleet-shares"),
+    path(FLEET_SHARE, fleet.FleetShareView.as_view(), name="api-fleet-share"),
+    path("fleet/policy", fleet.FleetPolicyView.as_view(), name="api-fleet-policy"),
+    path(JOIN_TOKENS, fleet.FleetJoinTokensView.as_view(), name="api-join-tokens"),
+    path(
+        JOIN_TOKENS + "/<str:join_id>",
+        fleet.FleetJoinTokenView.as_view(),
+        name="api-join-token",
     ),
 ]

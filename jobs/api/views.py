@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from typing_extensions import override
 
+from accounts.authentication import TokenAuthentication
 from accounts.roles import Permission
 from gpuagent.protocol.taxonomy import SAMPLERS
 from jobs import access
@@ -26,8 +27,10 @@ from jobs.services.submission import submit_job
 from jobs.waiting import stream_events
 from library.presets import usable_presets
 from library.selectors import usable_versions
+from studio.core.errors import StudioError
 from studio.core.openapi import BAD_INPUT, ERRORS
 from studio.core.parsing import json_object
+from studio.core.scoping import organization_scope
 from workspaces.api import OrganizationView
 
 PAGE_SIZE = 50
@@ -115,6 +118,19 @@ class JobCancelView(OrganizationView):
         return Response(shapes.job_json(job))
 
 
+def _still_sees(request: Request, job_id: str) -> bool:
+    """Whether the request's token, read anew, would be shown the job at this moment."""
+    try:
+        found = TokenAuthentication().authenticate(request)
+        if found is None:
+            return False
+        with organization_scope(found[1].organization_id):
+            access.get_job(found[1], job_id, permission=Permission.JOB_VIEW)
+    except StudioError:
+        return False
+    return True
+
+
 class EventStreamRenderer(BaseRenderer):
     """Lets clients ask for `text/event-stream`; the stream itself is no rendered value."""
 
@@ -140,8 +156,8 @@ class JobEventsView(OrganizationView):
     def get(self, request: Request, job_id: str) -> HttpResponseBase:
         """Server-sent events `status` and `progress` until the job ends."""
         job = access.get_job(self.actor, job_id, permission=Permission.JOB_VIEW)
-        response = StreamingHttpResponse(stream_events(job), content_type="text/event-stream")
-        response["Cache-Control"] = "no-store"
+        stream = stream_events(job, lambda: _still_sees(request, job.pk))
+        response = StreamingHttpResponse(stream, content_type="text/event-stream")
         response["X-Accel-Buffering"] = "no"
         return response
 

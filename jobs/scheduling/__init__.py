@@ -28,6 +28,8 @@ for settling estimates; DLPM (arXiv 2501.14312) for a window that trades fairnes
 from jobs.scheduling.explanation import explain
 from jobs.scheduling.fairness import FairState
 from jobs.scheduling.planning import plan
+from jobs.scheduling.policy import Policy
+from jobs.scheduling.preloading import Popularity, preload
 from jobs.scheduling.queue import Queue, refund, settle
 from jobs.scheduling.rows import (
     AgentView,
@@ -36,7 +38,7 @@ from jobs.scheduling.rows import (
     Need,
     Placement,
     Plan,
-    Policy,
+    Preload,
     Tier,
     Unplaceable,
     WaitingJob,
@@ -52,6 +54,8 @@ __all__ = [
     "Placement",
     "Plan",
     "Policy",
+    "Popularity",
+    "Preload",
     "Queue",
     "Tier",
     "Unplaceable",
@@ -59,6 +63,7 @@ __all__ = [
     "WaitingJob",
     "explain",
     "plan",
+    "preload",
     "refund",
     "settle",
 ]

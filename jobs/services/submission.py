@@ -15,7 +15,6 @@ from accounts.roles import Permission
 from accounts.services.audit import record_event
 from gpuagent.protocol.recipe import (
     SEED_MAX,
-    FieldProblem,
     Recipe,
     RecipeInvalidError,
     parse_recipe,
@@ -31,12 +30,13 @@ from jobs.search import index_terms
 from jobs.services.ordering import place_at
 from library.models import ModelVersion
 from library.selectors import find_version, usable_versions
-from studio.core.errors import InvalidInputError
+from studio.core.errors import ConflictError, InvalidInputError, invalid
 from studio.core.ids import new_id
 from workspaces.access import find_input, hold_input, require_in
 from workspaces.models import Artifact, Project, Workspace
 
 IDEMPOTENCY_KEY_MAX = 255
+_KEY_ELSEWHERE = "This idempotency key was used in another workspace. Send a new one."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,9 +86,10 @@ def submit_job(
     Raises:
         InvalidInputError: something about it is wrong; every field is named.
         ForbiddenError: the role may not submit.
+        ConflictError: the idempotency key names a job of another workspace.
     """
     require_in(actor, workspace, Permission.JOB_SUBMIT)
-    if idempotency_key and (existing := _find(actor, idempotency_key)):
+    if idempotency_key and (existing := _find(actor, workspace, idempotency_key)):
         return Submitted(job=existing, is_new=False)
     origin = _Origin(key=idempotency_key, rerun_of=rerun_of, retry_of=retry_of)
     project, chosen = _find_project(workspace, project_id), _find_tier(tier)
@@ -98,16 +99,26 @@ def submit_job(
             job = _create(actor, workspace, checked, origin)
     except IntegrityError:
         # The other half of a double click won the race.
-        existing = _find(actor, idempotency_key or "")
+        existing = _find(actor, workspace, idempotency_key or "")
         if existing is None:
+            if _is_used(actor, idempotency_key):
+                raise ConflictError(what=_KEY_ELSEWHERE) from None
             raise
         return Submitted(job=existing, is_new=False)
     return Submitted(job=job, is_new=True)
 
 
-def _find(actor: Actor, idempotency_key: str) -> Job | None:
+def _find(actor: Actor, workspace: Workspace, idempotency_key: str) -> Job | None:
+    """In this workspace alone: the others may be closed to the actor by now, or to their token."""
     mine = Job.objects.select_related("workspace", "model_version__asset")
-    return mine.filter(created_by_id=actor.user_id, idempotency_key=idempotency_key).first()
+    return mine.filter(
+        workspace=workspace, created_by_id=actor.user_id, idempotency_key=idempotency_key
+    ).first()
+
+
+def _is_used(actor: Actor, idempotency_key: str | None) -> bool:
+    mine = Job.objects.filter(created_by_id=actor.user_id)
+    return bool(idempotency_key) and mine.filter(idempotency_key=idempotency_key).exists()
 
 
 def with_defaults(raw: Mapping[str, object]) -> dict[str, object]:
@@ -129,10 +140,10 @@ def _find_project(workspace: Workspace, project_id: object) -> Project | None:
     project = known.filter(pk=project_id).first() if isinstance(project_id, str) else None
     if project is None:
         message = "That project is not in this workspace. Choose another, or none."
-        raise _invalid("project", "unknown_project", message)
+        raise invalid("project", "unknown_project", message)
     if project.archived_at is not None:
         message = "The project is archived. Bring it back, or choose another."
-        raise _invalid("project", "archived", message)
+        raise invalid("project", "archived", message)
     return project
 
 
@@ -144,7 +155,7 @@ def find_model(digest: str) -> ModelVersion:
     """
     version = find_version(digest)
     if version is None:
-        raise _invalid("model", "unknown_model", "There is no such model here. Choose another.")
+        raise invalid("model", "unknown_model", "There is no such model here. Choose another.")
     return version
 
 
@@ -156,7 +167,7 @@ def _find_tier(tier: object) -> Tier:
     except ValueError:
         named = ", ".join(Tier)
         message = f"There is no tier {str(tier)[:40]!r}. Choose one of: {named}."
-        raise _invalid("tier", "unknown_tier", message, str(tier)[:40]) from None
+        raise invalid("tier", "unknown_tier", message, str(tier)[:40]) from None
 
 
 def _check(
@@ -168,7 +179,7 @@ def _check(
 ) -> _Checked:
     if key is not None and len(key) > IDEMPOTENCY_KEY_MAX:
         message = f"The idempotency key has {len(key)} characters; at most 255 fit."
-        raise _invalid("idempotency_key", "too_long", message, len(key), IDEMPOTENCY_KEY_MAX)
+        raise invalid("idempotency_key", "too_long", message, len(key), IDEMPOTENCY_KEY_MAX)
     try:
         recipe = parse_recipe(with_defaults(raw))
     except RecipeInvalidError as error:
@@ -192,17 +203,9 @@ def _check(
     )
 
 
-def _invalid(
-    field: str, code: str, message: str, value: object = None, limit: object = None
-) -> InvalidInputError:
-    return InvalidInputError(
-        [FieldProblem(field=field, code=code, message=message, value=value, limit=limit)]
-    )
-
-
 def _unknown_image() -> InvalidInputError:
     message = "That starting picture is not in this workspace; add it again."
-    return _invalid("image", "unknown_image", message)
+    return invalid("image", "unknown_image", message)
 
 
 def _refuse_what_fits_nowhere(recipe: Recipe, version: ModelVersion, cost: Cost) -> None:
@@ -217,7 +220,7 @@ def _refuse_what_fits_nowhere(recipe: Recipe, version: ModelVersion, cost: Cost)
         f"{cost.memory_bytes / 1024**3:.1f} GiB; the largest agent has "
         f"{largest / 1024**3:.1f} GiB. {hint}"
     )
-    raise _invalid("width", "does_not_fit", message, recipe.width * recipe.height, side)
+    raise invalid("width", "does_not_fit", message, recipe.width * recipe.height, side)
 
 
 def _create(actor: Actor, workspace: Workspace, checked: _Checked, origin: _Origin) -> Job:
@@ -252,5 +255,5 @@ def _create(actor: Actor, workspace: Workspace, checked: _Checked, origin: _Orig
         codes["retry"] = origin.retry_of.pk
     record_event(actor, "job.submitted", job.pk, codes)
     announce_job(job, JobStatus.QUEUED)
-    wake_dispatcher()
+    wake_dispatcher(job.pk)
     return job

@@ -58,6 +58,14 @@ class InvalidInputError(StudioError):
         return self._problems
 
 
+def invalid(
+    field: str, code: str, message: str, value: object = None, limit: object = None
+) -> InvalidInputError:
+    """The error of one wrong field."""
+    problem = FieldProblem(field=field, code=code, message=message, value=value, limit=limit)
+    return InvalidInputError([problem])
+
+
 class NotFoundError(StudioError):
     """The object does not exist, or the actor may not know that it does."""
 
@@ -238,3 +246,11 @@ class LettersTooOftenError(StudioError):
         "{sent} invitations went to this address within an hour; {limit} are allowed. "
         "The next can go in {minutes} minutes."
     )
+
+
+class JoinRefusedError(StudioError):
+    """The join token was one, but lets no machine into the fleet any more."""
+
+    code = "join.refused"
+    status = 403
+    template = "This join token {reason}. Ask an operator of the studio for a new one."

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 from channels.db import database_sync_to_async
+from django.utils import timezone
 
 from accounts.actors import Actor
 from gpuagent.protocol.frames import PreviewFrame
@@ -165,3 +166,17 @@ async def test_what_is_malformed_is_dropped_and_the_socket_lives(scene: Scene) -
         await socket.send_bytes(b"\x01\x00" + b"\xff" * 30 + b"x")
         await socket.send(report(scene, seq=1, step=6))
         assert await step_of(scene, 6) == 6
+
+
+async def test_when_the_socket_breaks_the_lease_is_shortened(scene: Scene) -> None:
+    def seconds_left() -> float:
+        with system_scope():
+            until = JobAttempt.objects.values_list("lease_expires_at", flat=True)
+            return (until.get(pk=scene.attempt.pk) - timezone.now()).total_seconds()
+
+    async with connect(PATH, scene.mine) as socket:
+        await socket.send(report(scene, seq=1, step=1))
+        assert await step_of(scene, 1) == 1
+        assert await database_sync_to_async(seconds_left)() > 10
+
+    assert await database_sync_to_async(seconds_left)() < 7.6
