@@ -24,9 +24,11 @@ def class_of(agent: Agent) -> str:
     return (agent.gpu_class or agent.device or "unknown")[:CLASS_MAX]
 
 
-def learned_of(kind: str, keys: Collection[str]) -> dict[tuple[str, str], Learned]:
-    """What was learned, by class and key."""
-    rows = CostEstimate.objects.filter(kind=kind, key__in=keys)
+def learned_of(kind: str, keys: Collection[str] | None) -> dict[tuple[str, str], Learned]:
+    """What was learned, by class and key; of all keys if none are named."""
+    rows = CostEstimate.objects.filter(kind=kind)
+    if keys is not None:
+        rows = rows.filter(key__in=keys)
     return {
         (row.gpu_class, row.key): Learned(
             mean_seconds=row.mean_seconds,
@@ -64,8 +66,8 @@ def seconds_per_pass(
     return found
 
 
-def load_seconds(digests: Collection[str], *, kind: str = LOAD) -> dict[str, float]:
-    """What loading each of these models took lately, on the slowest kind of machine."""
+def load_seconds(digests: Collection[str] | None = None, *, kind: str = LOAD) -> dict[str, float]:
+    """What loading each of these models (or of all) took lately, on the slowest kind of machine."""
     found: dict[str, float] = {}
     for (_class, digest), learned in learned_of(kind, digests).items():
         found[digest] = max(found.get(digest, 0.0), learned.mean_seconds)

@@ -17,13 +17,14 @@ from jobs.explanations import Ahead, Why, say, watched
 from jobs.lifecycle import JobStatus
 from jobs.models import Job
 from jobs.scheduling import AgentView, Explanation, Queue, Tier, WaitingJob
+from jobs.scheduling.explanation import jobs_of_other_tiers
 from jobs.scheduling.index import Node
+from jobs.scheduling.policy import TIERS
 
 EVERY_SECONDS = 1.0
 # How long the dispatcher may think about it each time; who is not reached is first the next time.
 BUDGET_SECONDS = 0.05
 JOBS_OF_A_WORKSPACE = 100
-URGENCY = (Tier.TURBO, Tier.FAST, Tier.RELAX, Tier.BACKGROUND)
 logger = logging.getLogger(__name__)
 
 
@@ -70,7 +71,7 @@ def _tell(
     if user_id:
         found = {
             tier.value: newcomer(queue, agents, (tier, organization_id, user_id), now=now)
-            for tier in URGENCY
+            for tier in TIERS
         }
         say(name, found)
         return
@@ -118,7 +119,8 @@ def newcomer(
     queue: Queue, agents: Sequence[AgentView], path: tuple[Tier, str, str], *, now: float
 ) -> Ahead:
     """What would be before the next job of a person at a tier: all they have waiting there, what
-    fair shares give the others meanwhile, and all that is more urgent. The queue stays as it is.
+    fair shares give the others meanwhile, and what the other tiers have before it. The queue stays
+    as it is.
     """
     own, seconds = 0, 0.0
     nodes: list[Node | None] = [queue.everything.root]
@@ -139,11 +141,9 @@ def newcomer(
                 before = _served_before(sibling, turn, queue.policy.weight(depth, key))
                 jobs += before
                 seconds += before * sibling.seconds / sibling.jobs
-    for tier in _above(path[0]):
-        node = queue.everything.root.children.get(tier)
-        if node is not None:
-            jobs += node.jobs
-            seconds += node.seconds
+    for more_jobs, more_seconds in jobs_of_other_tiers(queue, path[0], seconds):
+        jobs += more_jobs
+        seconds += more_seconds
     accepting = [agent for agent in agents if agent.is_accepting]
     wait = _wait_seconds(accepting, jobs, seconds, now) if accepting else None
     is_free = jobs == 0 and any(_is_idle(agent) for agent in accepting)
@@ -192,10 +192,9 @@ def _busy_for(agent: AgentView, now: float) -> float:
 def _load_seconds(queue: Queue, agent: AgentView, digest: str) -> float:
     if digest in agent.resident:
         return 0.0
-    policy = queue.policy
     if digest in agent.cached:
-        return policy.cached_swap_seconds
-    return policy.swap_seconds.get(digest, policy.default_swap_seconds)
+        return queue.policy.cached_swap_seconds
+    return queue.policy.load_seconds(digest)
 
 
 def _more_urgent(queue: Queue, own: Tier, others_ahead: int) -> Mapping[str, int]:
@@ -211,4 +210,4 @@ def _more_urgent(queue: Queue, own: Tier, others_ahead: int) -> Mapping[str, int
 
 
 def _above(tier: Tier) -> Iterable[Tier]:
-    return URGENCY[: URGENCY.index(tier)]
+    return TIERS[: TIERS.index(tier)]

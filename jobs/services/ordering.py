@@ -17,11 +17,10 @@ from django.utils import timezone
 from accounts.actors import Actor
 from accounts.roles import Permission
 from accounts.services.audit import record_event
-from gpuagent.protocol.recipe import FieldProblem
 from jobs.announcements import announce_job, wake_dispatcher
 from jobs.lifecycle import JobStatus
 from jobs.models import Job
-from studio.core.errors import ConflictError, InvalidInputError
+from studio.core.errors import ConflictError, InvalidInputError, invalid
 from workspaces.access import require_in
 
 # Places within a microsecond; a bigint holds them until the year 2255.
@@ -56,10 +55,7 @@ def chosen_move(value: object) -> Move:
     except ValueError:
         named = ", ".join(Move)
         message = f"Say where to: `to` one of {named}, or `before` or `after` the id of a job."
-        problem = FieldProblem(
-            field="to", code="unknown_place", message=message, value=str(value)[:40], limit=None
-        )
-        raise InvalidInputError([problem]) from None
+        raise invalid("to", "unknown_place", message, str(value)[:40]) from None
 
 
 @transaction.atomic
@@ -226,20 +222,15 @@ def _number_anew(job: Job) -> None:
     for back, other in enumerate(reversed(others)):
         other.position = newest - back * SECOND
     Job.objects.bulk_update(others, ["position"], batch_size=500)
+    wake_dispatcher(*[other.pk for other in others])
 
 
 def _no_such_place(field: str, other_id: str) -> InvalidInputError:
     message = "That job is not in the same line: one person's waiting jobs of one speed."
-    return InvalidInputError(
-        [
-            FieldProblem(
-                field=field, code="not_in_line", message=message, value=other_id[:40], limit=None
-            )
-        ]
-    )
+    return invalid(field, "not_in_line", message, other_id[:40])
 
 
 def _tell(job: Job, actor: Actor, action: str) -> None:
     record_event(actor, action, job.pk, {"workspace": job.workspace_id})
     announce_job(job, JobStatus.QUEUED)
-    wake_dispatcher()
+    wake_dispatcher(job.pk)

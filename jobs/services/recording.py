@@ -20,7 +20,8 @@ WORKING = ("encode_prompt", "denoise", "decode")
 DAY_SECONDS = 86_400.0
 # Less is no loading: the model was there.
 LOAD_NOTICED_SECONDS = 0.05
-CACHED = frozenset({"host", "cache", "memory", "ram"})
+# As agents name where they found a model; `gpu` is no loading at all.
+RESIDENT, HOST = "gpu", "host"
 
 
 def record_run(
@@ -79,8 +80,8 @@ def _learn_from(record: RunRecord, recipe: Recipe, timings: Mapping[str, object]
     if worked > 0 and passes > 0:
         for key in step_keys(record.model_digest, recipe):
             _learn(record.gpu_class, STEP, key, worked / passes)
-    if record.load_seconds >= LOAD_NOTICED_SECONDS:
-        kind = LOAD_CACHED if record.load_source in CACHED else LOAD
+    if record.load_seconds >= LOAD_NOTICED_SECONDS and record.load_source != RESIDENT:
+        kind = LOAD_CACHED if record.load_source == HOST else LOAD
         _learn(record.gpu_class, kind, record.model_digest, record.load_seconds)
 
 
