@@ -98,7 +98,7 @@ class Fleet:
             "now": timezone.now(),
         }
         with connection.cursor() as cursor:
-            cursor.execute(_INSERT, values)  # type: ignore[arg-type]  # lists are arrays to psycopg
+            cursor.execute(_INSERT, values)
             ids = [row[0] for row in cursor.fetchall()]
         self.asked += jobs
         assert len(ids) == jobs
