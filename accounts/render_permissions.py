@@ -11,7 +11,10 @@ MEANINGS: Mapping[Permission, str] = MappingProxyType(
     {
         Permission.JOB_SUBMIT: "ask for pictures, and make one again",
         Permission.JOB_VIEW: "see jobs, their progress and previews",
-        Permission.JOB_CANCEL: "cancel any job of the organization",
+        Permission.JOB_CANCEL: (
+            "cancel any job of the organization; pause and reorder one's own "
+            "(those of others: with `workspace:manage`, too)"
+        ),
         Permission.OUTPUT_VIEW: "see pictures and their manifests, download them",
         Permission.OUTPUT_TRASH: "put pictures into the trash and bring them back",
         Permission.UPLOAD_CREATE: "add starting pictures",

@@ -212,7 +212,7 @@ class Agents:
         self._held: dict[str, list[HeldAttempt]] = {agent.agent_id: [] for agent in agents}
         self._redis = Redis.from_url(redis_url)
         limits = httpx.Limits(max_connections=16)
-        self._http = httpx.AsyncClient(timeout=60, limits=limits, trust_env=False)
+        self._http = httpx.AsyncClient(timeout=120, limits=limits, trust_env=False)
         self._sockets: dict[str, ClientConnection] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self.at_work = 0
@@ -248,6 +248,8 @@ class Agents:
             additional_headers={"Authorization": f"Bearer {agent.token}"},
             compression=None,
             proxy=None,
+            open_timeout=120,
+            ping_interval=None,
         )
 
     async def _live(self, agent: Credentials) -> None:

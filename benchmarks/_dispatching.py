@@ -11,6 +11,7 @@ import time
 from datetime import timedelta
 from random import Random
 from statistics import median
+from typing import Any
 
 import django
 from django.db import connection
@@ -83,7 +84,7 @@ class Fleet:
 
     def ask(self, jobs: int) -> list[str]:
         """So many more jobs wait; their ids."""
-        values = {
+        values: dict[str, Any] = {
             "first": self.asked,
             "jobs": jobs,
             "users": [user.pk for user in self.users],
@@ -97,7 +98,7 @@ class Fleet:
             "now": timezone.now(),
         }
         with connection.cursor() as cursor:
-            cursor.execute(_INSERT, values)  # type: ignore[arg-type]  # lists are arrays to psycopg
+            cursor.execute(_INSERT, values)
             ids = [row[0] for row in cursor.fetchall()]
         self.asked += jobs
         assert len(ids) == jobs

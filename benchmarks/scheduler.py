@@ -62,7 +62,7 @@ def scenarios(*, full: bool) -> list[Scenario]:
     ]
     if full:
         thousand = partial(large, jobs=1_000_000, agents=1_000)
-        found.append(Scenario("large", DISK_S, thousand, round_s=0.05))
+        found.append(Scenario("large", DISK_S, thousand, round_s=0.1))
     return found
 
 

@@ -33,6 +33,7 @@ import "./elements/studio-room";
 import "./elements/studio-socket";
 import "./elements/studio-stage";
 import "./elements/theme-toggle";
+import "./elements/tier-picker";
 import "./elements/time-ago";
 import "./elements/toast-stack";
 import "./elements/zone-field";

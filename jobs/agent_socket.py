@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from channels.consumer import get_handler_name
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import DataError, InterfaceError, OperationalError
+from redis.exceptions import RedisError
 from typing_extensions import override
 
 from gpuagent.protocol.frames import FrameInvalidError, PreviewFrame
@@ -27,6 +30,9 @@ from workspaces.announcements import workspace_group
 
 ATTEMPTS_KEPT = 64
 CLOSE_UNAUTHENTICATED = 4401
+REDIS_AWAY = (RedisError, OSError)
+DATABASE_AWAY = (OperationalError, InterfaceError)
+START_PAUSES = (0.5, 1.0, 2.0)
 logger = logging.getLogger(__name__)
 
 
@@ -87,12 +93,13 @@ class AgentConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels s
         """Leave the group. Most often the process is gone: its work need not wait for its lease."""
         if not hasattr(self, "agent"):
             return
-        await self.channel_layer.group_discard(self.agent.group, self.channel_name)
-        if not is_stopping.is_set():  # it is us who hang up
+        if not is_stopping.is_set():  # else it is us who hang up
             try:
                 await in_thread(_hung_up)(self.agent)
-            except (OperationalError, InterfaceError):
+            except DATABASE_AWAY:
                 logger.warning("agent %s hung up; its leases run on", self.agent.pk)
+        with suppress(*REDIS_AWAY):
+            await self.channel_layer.group_discard(self.agent.group, self.channel_name)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """A report; what is malformed, stale or about somebody else's attempt is dropped."""
@@ -105,15 +112,28 @@ class AgentConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels s
                 await self._report(json.loads(text_data))
         except (ValueError, RecursionError, MessageInvalidError, FrameInvalidError, DataError):
             logger.warning("agent %s sent a malformed message", self.agent.pk)
+        except (*REDIS_AWAY, *DATABASE_AWAY) as error:  # the next report says how things stand
+            logger.warning("agent %s is not heard (%s)", self.agent.pk, type(error).__name__)
 
     async def _report(self, raw: Any) -> None:  # noqa: ANN401  # not yet checked JSON
         kind = raw.get("type") if isinstance(raw, dict) else None
         if kind == AttemptStarted.type:
-            started = from_wire(AttemptStarted, raw)
-            start = in_thread(_start)
-            await start(self.agent, started.attempt_id, started.fence)
+            await self._started(from_wire(AttemptStarted, raw))
         elif kind == AttemptProgress.type:
             await self._progress(from_wire(AttemptProgress, raw))
+
+    async def _started(self, message: AttemptStarted) -> None:
+        """This is said once, so a restart of the database is waited for."""
+        start = in_thread(_start)
+        for pause in (*START_PAUSES, None):
+            try:
+                await start(self.agent, message.attempt_id, message.fence)
+            except DATABASE_AWAY:
+                if pause is None:
+                    raise
+                await asyncio.sleep(pause)
+            else:
+                return
 
     async def _attempt(self, attempt_id: str) -> _Known | None:
         if attempt_id not in self.known:

@@ -15,6 +15,7 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
@@ -267,7 +268,8 @@ class Broadcast:
             except AWAY:
                 await asyncio.sleep(AGENTS_SECONDS)
             finally:
-                await layer.group_discard(AGENTS_GROUP, channel)
+                with suppress(*AWAY):
+                    await layer.group_discard(AGENTS_GROUP, channel)
 
     async def _tell_of_agents(self) -> None:
         """Once a second at most, and one look for each organization."""

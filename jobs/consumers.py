@@ -75,6 +75,9 @@ class WorkspaceConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channe
         except AWAY as error:
             logger.warning("a page is sent away for now (%s)", type(error).__name__)
             await self._send_away(CLOSE_TRY_AGAIN)
+        except BaseException:
+            await self.disconnect(0)  # nobody else will
+            raise
 
     async def _join(self) -> None:
         organization_id = self.actor.organization_id

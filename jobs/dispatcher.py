@@ -9,13 +9,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
 from gpuagent.protocol.failures import FailureCode
+from jobs.costs import load_seconds
+from jobs.explaining import Explainer
 from jobs.lifecycle import AttemptStatus
 from jobs.models import JobAttempt, SchedulerState
 from jobs.process_metrics import count_end
@@ -30,6 +34,7 @@ from jobs.scheduling import (
     Queue,
     Unplaceable,
     WaitReason,
+    explain,
     plan,
     refund,
     settle,
@@ -58,13 +63,14 @@ class Dispatcher:
 
     def __init__(self, policy: Policy | None = None) -> None:
         self.policy = policy or Policy()
-        self.is_policy_given = policy is not None
         self.policy_version: datetime | None = None
+        self.is_policy_given = policy is not None
         self.queue: Queue | None = None
         self.saved_at = 0.0
         self.compared_at = 0.0
         self.known: set[str] = set()
         self.unfit_since: dict[Need, float] = {}
+        self.explainer = Explainer()
         self.swept_at = timezone.now() - SWEEP_EVERY
         self.next_due_at: float | None = None
 
@@ -87,6 +93,25 @@ class Dispatcher:
         self._sweep()
         return leased
 
+    def _follow_policy(self) -> None:
+        """Once operators have set something, it is decided by that from now on."""
+        version = policy_version()
+        if self.is_policy_given or version == self.policy_version:
+            return
+        self.policy_version = version
+        self._use(replace(load_policy(), swap_seconds=self.policy.swap_seconds))
+
+    def _learn_loads(self, queue: Queue) -> None:
+        """What loading took lately, of the models that jobs wait for."""
+        if not self.is_policy_given:
+            digests = {digest for _, digest in queue.everything.demand}
+            self._use(replace(self.policy, swap_seconds=load_seconds(digests)))
+
+    def _use(self, policy: Policy) -> None:
+        self.policy = policy
+        if self.queue is not None:
+            self.queue.use(policy)
+
     def seconds_until_due(self, *, at_most: float) -> float:
         """How long nothing needs to be looked at unless somebody says so: until a busy agent
         should be given its next job.
@@ -94,15 +119,6 @@ class Dispatcher:
         if self.next_due_at is None:
             return at_most
         return min(at_most, max(0.0, self.next_due_at - time.time()))
-
-    def _follow_policy(self) -> None:
-        """Operators may have set something since: decide by what holds now."""
-        version = policy_version()
-        if self.is_policy_given or version == self.policy_version:
-            return
-        self.policy_version, self.policy = version, load_policy()
-        if self.queue is not None:
-            self.queue.use(self.policy)
 
     def _synchronise(self, changed: Collection[str] | None) -> Queue:
         """Make the index agree with the rows that wait: with those that changed, or with all."""
@@ -120,6 +136,7 @@ class Dispatcher:
             self._follow(self.queue, self.known - waiting.keys())
             self._follow(self.queue, self._differing(self.queue, waiting))
         self.known = set(waiting)
+        self._learn_loads(self.queue)
         return self.queue
 
     def _follow(self, queue: Queue, changed: Collection[str]) -> None:
@@ -174,6 +191,15 @@ class Dispatcher:
         leased = self._lease_all(queue, planned.placements, boot_ids)
         self._note_due(seen, planned.placements, now)
         self._give_up(queue, planned.unplaceable)
+        known = partial(
+            explain,
+            queue,
+            agents=seen,
+            now=now,
+            in_flight=in_flight.organizations,
+            members_in_flight=in_flight.members,
+        )
+        self.explainer.publish(queue, seen, known, now=now)
         return leased
 
     def _note_due(

@@ -18,6 +18,7 @@ from jobs.scheduling.choosing import Member
 from jobs.services.leasing import OPEN
 
 READ_AT_ONCE = 2_000
+HOST = "host"  # where an agent says that it keeps models from which they load quickly
 # In the order of `_Row`.
 _COLUMNS = (
     "pk",
@@ -125,18 +126,22 @@ def read_in_flight() -> InFlight:
 
 def views(agents: Iterable[Agent], in_flight: InFlight) -> list[AgentView]:
     """The agents as the scheduler sees them."""
-    return [
-        AgentView(
+    found = []
+    for agent in agents:
+        resident = frozenset(agent.warm)
+        in_host = {item["digest"] for item in agent.residents if item.get("place") == HOST}
+        view = AgentView(
             id=agent.pk,
             free_slots=max(0, settings.AGENT_SLOTS - in_flight.held[agent.pk]),
             memory_bytes=agent.memory_bytes,
-            resident=frozenset(agent.warm),
+            resident=resident,
+            cached=frozenset(in_host - resident),
             busy_until=in_flight.busy_until.get(agent.pk),
             is_accepting=agent.is_accepting,
             labels=frozenset(agent.labels),
         )
-        for agent in agents
-    ]
+        found.append(view)
+    return found
 
 
 def charge_of(kept: Mapping[str, object]) -> Charge | None:

@@ -15,6 +15,7 @@ from jobs.views import (
     room,
     shared,
     shares,
+    waiting,
     workspaces,
 )
 
@@ -35,7 +36,12 @@ urlpatterns = [
     path(JOB + "tile", room.job_tiles_view, name="job-tiles"),
     path(JOB + "parameters", room.job_parameters, name="job-parameters"),
     path(JOB + "cancel", room.job_cancel, name="job-cancel"),
-    path(WORKSPACE + "queue", room.queue, name="queue"),
+    path(JOB + "pause", waiting.job_pause, name="job-pause"),
+    path(JOB + "resume", waiting.job_resume, name="job-resume"),
+    path(JOB + "move", waiting.job_move, name="job-move"),
+    path(JOB + "retry", waiting.job_retry, name="job-retry"),
+    path(WORKSPACE + "queue", waiting.queue, name="queue"),
+    path(WORKSPACE + "forecast", waiting.forecast, name="forecast"),
     path(WORKSPACE + "gallery", room.gallery, name="gallery"),
     path(WORKSPACE + "uploads", room.upload, name="upload"),
     path(WORKSPACE + "uploads/from-address", room.upload_from_address, name="upload-from-address"),

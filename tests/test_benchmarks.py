@@ -36,6 +36,7 @@ KEYS = {
         "store_to_host_ratio",
         "disk_to_host_ratio",
     },
+    "sockets": {"sockets", "lag_ms_p50", "lag_ms_p95", "kib_per_socket", "cpu_share"},
     "house": {
         "object",
         "colour",

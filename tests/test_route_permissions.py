@@ -399,7 +399,10 @@ def is_fleets(route: Route) -> bool:
     return bool(permissions & OPERATOR_RIGHTS)
 
 
-@pytest.mark.parametrize("route", filter(is_fleets, OURS), ids=lambda route: route.name)
+FLEETS = [route for route in OURS if is_fleets(route)]
+
+
+@pytest.mark.parametrize("route", FLEETS, ids=lambda route: route.name)
 def test_operators_reach_the_fleet(
     route: Route,
     ids: dict[str, str],

@@ -31,6 +31,7 @@ from tests.test_route_permissions import (
     PAGES,
     UNKNOWN,
     Route,
+    fleet_ids,
     gist,
     ids,
     people_ids,
@@ -38,7 +39,7 @@ from tests.test_route_permissions import (
 )
 from workspaces.models import Workspace
 
-__all__ = ["ids", "people_ids"]  # fixtures
+__all__ = ["fleet_ids", "ids", "people_ids"]  # fixtures
 pytestmark = pytest.mark.django_db
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+")  # such as when a token was last used
 # Kinds of things that lie in a workspace: who is not let in gets 404 for them.

@@ -13,7 +13,7 @@ from accounts.models import Organization
 from accounts.roles import Permission
 from gpuagent.protocol.recipe import FieldProblem
 from jobs.api import fleet_shapes as shapes
-from jobs.api.common import BAD_INPUT, BEFORE, ERRORS, PROBLEM, json_object, strings_of
+from jobs.api.common import BEFORE, strings_of
 from jobs.fleet_state import AgentLine, read_fleet
 from jobs.models import FleetEvent, ModelPin
 from jobs.services.fleet_agents import get_agent, remove_agent, set_labels, set_state
@@ -28,6 +28,8 @@ from jobs.services.fleet_policy import change_policy, current_policy
 from jobs.services.fleet_shares import all_shares, set_share
 from library.models import ModelVersion
 from studio.core.errors import InvalidInputError, NotFoundError
+from studio.core.openapi import BAD_INPUT, ERRORS, PROBLEM
+from studio.core.parsing import json_object
 from workspaces.api import OrganizationView
 
 EVENTS_LISTED = 100

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from jobs.api import fleet, people, projects, shares, uploads, views, workspaces
+from jobs.api import fleet, people, projects, queue, shares, uploads, views, workspaces
 
 WORKSPACE = "workspaces/<str:workspace_id>"
 FLEET_AGENT = "fleet/agents/<str:agent_id>"
@@ -26,6 +26,11 @@ urlpatterns = [
     path("jobs", views.JobsView.as_view(), name="api-jobs"),
     path("jobs/<str:job_id>", views.JobView.as_view(), name="api-job"),
     path("jobs/<str:job_id>/cancel", views.JobCancelView.as_view(), name="api-job-cancel"),
+    path("jobs/<str:job_id>/pause", queue.JobPauseView.as_view(), name="api-job-pause"),
+    path("jobs/<str:job_id>/resume", queue.JobResumeView.as_view(), name="api-job-resume"),
+    path("jobs/<str:job_id>/move", queue.JobMoveView.as_view(), name="api-job-move"),
+    path("jobs/<str:job_id>/retry", queue.JobRetryView.as_view(), name="api-job-retry"),
+    path("forecast", queue.ForecastView.as_view(), name="api-forecast"),
     path("jobs/<str:job_id>/events", views.JobEventsView.as_view(), name="api-job-events"),
     path("outputs", views.OutputsView.as_view(), name="api-outputs"),
     path("outputs/<str:output_id>", views.OutputView.as_view(), name="api-output"),

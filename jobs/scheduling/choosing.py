@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import islice
 from typing import TypeAlias
@@ -75,6 +75,7 @@ class Chooser:
     worth: Callable[[str, Tier], float]
     free_at: Callable[[str], float | None]
     is_cheaper_elsewhere: Callable[[float], bool]
+    cheaper: dict[float, bool] = field(default_factory=dict)
 
     def choose(self) -> Choice | None:
         """Tiers behind their reserve first, then by urgency. A job that would have to load its
@@ -150,7 +151,9 @@ class Chooser:
         patience, hope = policy.patience(job.tier, swap), policy.hope(job.tier, swap)
         free_at = self.free_at(digest)
         hopeless = self.now if free_at is None else free_at - hope
-        if self.is_cheaper_elsewhere(self.now + hope):
+        if hope not in self.cheaper:
+            self.cheaper[hope] = self.is_cheaper_elsewhere(self.now + hope)
+        if self.cheaper[hope]:
             patience = hope
         late = max(self.now - hope, min(self.now - patience, hopeless))
         return Fit((swap, -self.worth(digest, job.tier)), late, hopeless)

@@ -12,7 +12,7 @@ from jobs.scheduling.index import Node, place_in_line
 from jobs.scheduling.planning import NO_MEMBERS_IN_FLIGHT, NOTHING_IN_FLIGHT
 from jobs.scheduling.policy import TIERS
 from jobs.scheduling.queue import Queue
-from jobs.scheduling.rows import AgentView, Explanation, WaitingJob, WaitReason
+from jobs.scheduling.rows import AgentView, Explanation, Tier, WaitingJob, WaitReason
 
 
 def explain(
@@ -100,23 +100,23 @@ def _ahead(queue: Queue, job: WaitingJob) -> tuple[int, int, float]:
             jobs = _served_before(sibling, flow, turn, queue.policy.weight(depth, key))
             others += jobs
             seconds += jobs * sibling.seconds / sibling.jobs
-    for jobs, more in _of_other_tiers(queue, job, seconds):
+    for jobs, more in jobs_of_other_tiers(queue, job.tier, seconds):
         others += jobs
         seconds += more
     return own, others, seconds
 
 
-def _of_other_tiers(queue: Queue, job: WaitingJob, seconds: float) -> list[tuple[int, float]]:
-    """Jobs and their seconds before this one, which has so much of its own tier ahead of it."""
+def jobs_of_other_tiers(queue: Queue, own: Tier, seconds: float) -> list[tuple[int, float]]:
+    """Jobs and their seconds before one that has so much of its own tier ahead of it."""
     policy, tiers = queue.policy, queue.everything.root.children
-    share = policy.tier_reserves.get(job.tier, 0.0)
+    share = policy.tier_reserves.get(own, 0.0)
     at_most = seconds * (1 - share) / share + policy.reserve_window_seconds if share else None
     found = []
     for tier in TIERS:
         node = tiers.get(tier)
-        if node is None or tier == job.tier:
+        if node is None or tier == own:
             continue
-        if TIERS.index(tier) > TIERS.index(job.tier):
+        if TIERS.index(tier) > TIERS.index(own):
             at_most = policy.tier_reserves.get(tier, 0.0) * seconds
         taken = node.seconds if at_most is None else min(node.seconds, at_most)
         jobs = floor(node.jobs * taken / node.seconds)

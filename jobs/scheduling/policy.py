@@ -35,7 +35,7 @@ class Policy:
     """How long it waits at most: for a busy agent that holds its model, if that is free by then, or
     for one that loses much less by loading it. In proportion as above."""
     usual_load_seconds: float = 6.0
-    window_seconds: float = 120.0
+    window_seconds: float = 240.0
     """Q: how far, in GPU-seconds, fairness among organizations and users may bend for a model."""
     organization_weights: Mapping[str, float] = field(default_factory=dict)
     """Those not named weigh 1."""

@@ -376,4 +376,7 @@ class Simulation:
 
 def _may_yield(machine: _Machine, policy: Policy) -> bool:
     """Its view changes with every picture."""
-    return bool(machine.held) and machine.held[0].job.tier in policy.yielding_tiers
+    if not machine.held:
+        return False
+    job = machine.held[0].job
+    return job.pictures > 1 and job.tier in policy.yielding_tiers

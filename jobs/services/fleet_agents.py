@@ -14,7 +14,7 @@ from accounts.services.audit import record_event
 from accounts.services.tokens import hash_token
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.recipe import FieldProblem
-from jobs.announcements import announce_agents, wake_dispatcher_for_agents
+from jobs.announcements import announce_agents, wake_dispatcher
 from jobs.fleet_codes import FleetCode
 from jobs.lifecycle import AgentState, AttemptStatus
 from jobs.models import Agent, JobAttempt
@@ -76,7 +76,7 @@ def set_state(*, actor: Actor, agent_id: str, state: str) -> Agent:
     note(agent, _CODES[AgentState(state)], data, by=actor.user_id)
     record_event(actor, "agent.state_changed", agent.pk, {"state": state})
     announce_agents()
-    wake_dispatcher_for_agents()
+    wake_dispatcher()
     return agent
 
 
@@ -97,7 +97,7 @@ def set_labels(*, actor: Actor, agent_id: str, labels: Sequence[str]) -> Agent:
         agent.save(update_fields=["labels"])
         note(agent, FleetCode.LABELS, {"labels": wanted}, by=actor.user_id)
         record_event(actor, "agent.labels_changed", agent.pk, {"labels": wanted})
-        wake_dispatcher_for_agents()
+        wake_dispatcher()
     return agent
 
 
@@ -107,7 +107,6 @@ def remove_agent(*, actor: Actor, agent_id: str) -> None:
 
     Raises:
         ConflictError: it still works.
-        RedisAwayError: its way into Redis cannot be taken away now; nothing was done.
     """
     agent = _lock(actor, agent_id)
     with system_scope():
@@ -123,11 +122,11 @@ def remove_agent(*, actor: Actor, agent_id: str) -> None:
     agent.removed_at = timezone.now()
     agent.warm, agent.residents, agent.telemetry, agent.is_ready = [], [], {}, False
     agent.save()
-    _close_redis(agent)
+    transaction.on_commit(lambda: agent_access.revoke(agent), robust=True)
     note(agent, FleetCode.REMOVED, by=actor.user_id)
     record_event(actor, "agent.removed", agent.pk)
     announce_agents()
-    wake_dispatcher_for_agents()
+    wake_dispatcher()
 
 
 def name_of(agent: Agent) -> str:
@@ -168,13 +167,6 @@ def _lock(actor: Actor, agent_id: str) -> Agent:
     if agent is None:
         raise NotFoundError(noun="agent")
     return agent
-
-
-def _close_redis(agent: Agent) -> None:
-    try:
-        agent_access.revoke(agent)
-    except agent_access.UsersRefusedError:  # a Redis in which the studio has made no users
-        return
 
 
 def _take_back(agent: Agent) -> int:

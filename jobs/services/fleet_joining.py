@@ -108,7 +108,7 @@ def join(plain: str, message: Join) -> Joined:
     Raises:
         UnauthenticatedError: there is no such token.
         JoinRefusedError: it is expired, revoked or used up.
-        RedisAwayError, UsersRefusedError: the agent could not reach its queue; nothing was used up.
+        RedisAwayError, UsersRefusedError: no way into Redis can be made now; nothing was used up.
     """
     token = JoinToken.objects.filter(token_hash=hash_token(plain)).first()
     if token is None:

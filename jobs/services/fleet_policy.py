@@ -16,6 +16,7 @@ from accounts.actors import Actor
 from accounts.roles import Permission
 from accounts.services.audit import record_event
 from gpuagent.protocol.recipe import FieldProblem
+from jobs.costs import load_seconds
 from jobs.models import FleetPolicy, ModelPin, OrganizationShare
 from jobs.scheduling import Policy, Tier
 from library.models import ModelVersion
@@ -99,6 +100,7 @@ def policy_values(known: Collection[str]) -> dict[str, Any]:
         "member_caps": _caps(shares, "jobs_at_once_per_member"),
         "keep_warm": keep_warm,
         "keep_warm_labels": keep_warm_labels,
+        "swap_seconds": load_seconds(),
     }
     for name in ("floor_agents", "floor_seconds", "window_seconds"):
         if (number := getattr(row, name)) is not None:

@@ -20,12 +20,14 @@ from gpuagent.protocol.recipe import (
     parse_recipe,
 )
 from jobs.announcements import announce_job, wake_dispatcher
-from jobs.estimates import Cost, estimate_cost, largest_square
+from jobs.costs import cost_of
+from jobs.estimates import Cost, largest_square
 from jobs.lifecycle import JobStatus
 from jobs.models import Agent, Job, Output
 from jobs.recipes import seal_recipe
 from jobs.scheduling import Tier
 from jobs.search import index_terms
+from jobs.services.ordering import place_at
 from library.models import ModelVersion
 from library.selectors import find_version, usable_versions
 from studio.core.errors import ConflictError, InvalidInputError, invalid
@@ -52,7 +54,17 @@ class _Checked:
     image: Artifact | None
     cost: Cost
     project: Project | None
+    tier: Tier
     search_terms: list[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Origin:
+    """Why there is a job: the key of the request, what it makes again."""
+
+    key: str | None
+    rerun_of: Output | None
+    retry_of: Job | None
 
 
 def submit_job(
@@ -62,11 +74,14 @@ def submit_job(
     raw: Mapping[str, object],
     idempotency_key: str | None = None,
     rerun_of: Output | None = None,
+    retry_of: Job | None = None,
     project_id: object = None,
+    tier: object = None,
 ) -> Submitted:
     """Queue what `raw` asks for. No model means the library's first; no seed a random one.
 
-    What is made goes into the project, if one is named.
+    What is made goes into the project, if one is named. `tier` is how soon, `fast` if left out:
+    it stands beside the recipe, which says what is made and stays exact.
 
     Raises:
         InvalidInputError: something about it is wrong; every field is named.
@@ -76,11 +91,12 @@ def submit_job(
     require_in(actor, workspace, Permission.JOB_SUBMIT)
     if idempotency_key and (existing := _find(actor, workspace, idempotency_key)):
         return Submitted(job=existing, is_new=False)
-    project = _find_project(workspace, project_id)
-    checked = _check(workspace, raw, idempotency_key, project)
+    origin = _Origin(key=idempotency_key, rerun_of=rerun_of, retry_of=retry_of)
+    project, chosen = _find_project(workspace, project_id), _find_tier(tier)
+    checked = _check(workspace, raw, idempotency_key, project, chosen)
     try:
         with transaction.atomic():
-            job = _create(actor, workspace, checked, idempotency_key, rerun_of)
+            job = _create(actor, workspace, checked, origin)
     except IntegrityError:
         # The other half of a double click won the race.
         existing = _find(actor, workspace, idempotency_key or "")
@@ -105,7 +121,8 @@ def _is_used(actor: Actor, idempotency_key: str | None) -> bool:
     return bool(idempotency_key) and mine.filter(idempotency_key=idempotency_key).exists()
 
 
-def _with_defaults(raw: Mapping[str, object]) -> dict[str, object]:
+def with_defaults(raw: Mapping[str, object]) -> dict[str, object]:
+    """The request with the library's first model and a random seed, where it names none."""
     values = {key: value for key, value in raw.items() if value is not None}
     if values.get("model") in (None, ""):
         versions = usable_versions()
@@ -130,25 +147,50 @@ def _find_project(workspace: Workspace, project_id: object) -> Project | None:
     return project
 
 
+def find_model(digest: str) -> ModelVersion:
+    """The model of this digest.
+
+    Raises:
+        InvalidInputError: the organization's library has none.
+    """
+    version = find_version(digest)
+    if version is None:
+        raise invalid("model", "unknown_model", "There is no such model here. Choose another.")
+    return version
+
+
+def _find_tier(tier: object) -> Tier:
+    if tier in (None, ""):
+        return Tier.FAST
+    try:
+        return Tier(str(tier))
+    except ValueError:
+        named = ", ".join(Tier)
+        message = f"There is no tier {str(tier)[:40]!r}. Choose one of: {named}."
+        raise invalid("tier", "unknown_tier", message, str(tier)[:40]) from None
+
+
 def _check(
-    workspace: Workspace, raw: Mapping[str, object], key: str | None, project: Project | None
+    workspace: Workspace,
+    raw: Mapping[str, object],
+    key: str | None,
+    project: Project | None,
+    tier: Tier,
 ) -> _Checked:
     if key is not None and len(key) > IDEMPOTENCY_KEY_MAX:
         message = f"The idempotency key has {len(key)} characters; at most 255 fit."
         raise invalid("idempotency_key", "too_long", message, len(key), IDEMPOTENCY_KEY_MAX)
     try:
-        recipe = parse_recipe(_with_defaults(raw))
+        recipe = parse_recipe(with_defaults(raw))
     except RecipeInvalidError as error:
         raise InvalidInputError(error.problems) from error
-    version = find_version(recipe.model)
-    if version is None:
-        raise invalid("model", "unknown_model", "There is no such model here. Choose another.")
+    version = find_model(recipe.model)
     image = None
     if recipe.image is not None:
         image = find_input(workspace, recipe.image)
         if image is None:
             raise _unknown_image()
-    cost = estimate_cost(recipe, weights_bytes=version.weights_bytes)
+    cost = cost_of(recipe, version)
     _refuse_what_fits_nowhere(recipe, version, cost)
     return _Checked(
         recipe=recipe,
@@ -156,6 +198,7 @@ def _check(
         image=image,
         cost=cost,
         project=project,
+        tier=tier,
         search_terms=index_terms(workspace, recipe.prompt, recipe.negative_prompt),
     )
 
@@ -180,14 +223,8 @@ def _refuse_what_fits_nowhere(recipe: Recipe, version: ModelVersion, cost: Cost)
     raise invalid("width", "does_not_fit", message, recipe.width * recipe.height, side)
 
 
-def _create(
-    actor: Actor,
-    workspace: Workspace,
-    checked: _Checked,
-    idempotency_key: str | None,
-    rerun_of: Output | None,
-) -> Job:
-    recipe, job_id = checked.recipe, new_id("job")
+def _create(actor: Actor, workspace: Workspace, checked: _Checked, origin: _Origin) -> Job:
+    recipe, job_id, now = checked.recipe, new_id("job"), timezone.now()
     if checked.image is not None and not hold_input(checked.image):
         raise _unknown_image()  # swept since it was found
     job = Job.objects.create(
@@ -195,24 +232,27 @@ def _create(
         organization_id=workspace.organization_id,
         workspace=workspace,
         created_by_id=actor.user_id,
-        tier=Tier.FAST.value,
+        tier=checked.tier.value,
         model_version=checked.version,
         sealed_recipe=seal_recipe(workspace, recipe, job_id=job_id),
         project=checked.project,
         search_terms=checked.search_terms,
         input_artifact=checked.image,
-        rerun_of=rerun_of,
-        idempotency_key=idempotency_key or None,
+        rerun_of=origin.rerun_of,
+        idempotency_key=origin.key or None,
         width=recipe.width,
         height=recipe.height,
         count=recipe.num_images_per_prompt,
         cost_seconds=checked.cost.seconds,
         memory_bytes=checked.cost.memory_bytes,
-        submitted_at=timezone.now(),
+        position=place_at(now),
+        submitted_at=now,
     )
-    codes: dict[str, object] = {"workspace": workspace.pk, "pictures": job.count}
-    if rerun_of is not None:
-        codes["again"] = rerun_of.pk
+    codes: dict[str, object] = {"workspace": workspace.pk, "pictures": job.count, "tier": job.tier}
+    if origin.rerun_of is not None:
+        codes["again"] = origin.rerun_of.pk
+    if origin.retry_of is not None:
+        codes["retry"] = origin.retry_of.pk
     record_event(actor, "job.submitted", job.pk, codes)
     announce_job(job, JobStatus.QUEUED)
     wake_dispatcher(job.pk)

@@ -17,11 +17,10 @@ from accounts.policy import reachable_organizations
 from accounts.roles import Permission
 from gpuagent.protocol.recipe import Recipe
 from jobs import access
+from jobs.drawer import queue_row
 from jobs.presenters import (
     gallery_context,
     job_tiles,
-    queue_context,
-    queue_row,
     room_context,
 )
 from jobs.recipes import open_recipe
@@ -80,6 +79,7 @@ def job_submit(request: WorkspaceRequest) -> HttpResponse:
         workspace=request.workspace,
         raw=raw,
         project_id=request.POST.get("project"),
+        tier=request.POST.get("tier"),
         idempotency_key=request.POST.get("idempotency_key") or None,
     )
     if not request.headers.get("HX-Request"):  # pressed before the scripts were there
@@ -119,16 +119,8 @@ def job_cancel(request: WorkspaceRequest, job_id: str) -> HttpResponse:
     )
     cancel_job(job=job, actor=request.actor)
     job.refresh_from_db()
-    row = queue_row(job, request.actor, done=len(outputs_of(job)), position=None)
+    row = queue_row(job, request.actor, done=len(outputs_of(job)))
     return render(request, "jobs/partials/queue_row.html", {"row": row})
-
-
-@require_GET
-@workspace_page(Permission.JOB_VIEW)
-def queue(request: WorkspaceRequest) -> HttpResponse:
-    """The queue drawer."""
-    context = queue_context(request.workspace, request.actor)
-    return render(request, "jobs/partials/queue.html", context)
 
 
 @require_http_methods(["GET", "POST"])

@@ -180,7 +180,7 @@ def record(organization: Organization, agent: Agent, number: int, **values: obje
         RunRecord.objects.create(
             organization=organization,
             agent=agent,
-            **{**defaults, **values},  # type: ignore[arg-type]  # columns by name
+            **{**defaults, **values},
         )
 
 

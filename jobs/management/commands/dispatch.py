@@ -59,10 +59,10 @@ class Command(BaseCommand):
                 return
             listener.execute(f"LISTEN {DISPATCH_CHANNEL}")
             logger.info("dispatching")
-            dispatcher, tidied_at = Dispatcher(), -POLL_SECONDS
-            changed: set[str] | None = None
-            runs = RunFollower()
+            dispatcher, runs = Dispatcher(), RunFollower()
             LEADS.set(1)
+            tidied_at = -POLL_SECONDS
+            changed: set[str] | None = None
             while not self.is_stopping:
                 close_old_connections()
                 is_tidying = time.monotonic() - tidied_at >= POLL_SECONDS
