@@ -182,7 +182,7 @@ def product_with_files(layout: Layout) -> Iterator[Path]:
 def _web(layout: Layout, env: Mapping[str, str], log: IO[str]) -> Iterator[None]:
     (spec,) = (spec for spec in studio_processes(layout, env) if spec.name == "web")
     process = subprocess.Popen(
-        [*spec.argv[:-1], "benchmarks._files:application"],
+        [part if part != "studio.serve" else "benchmarks._serve_files" for part in spec.argv],
         cwd=layout.root,
         env=dict(env),
         stdout=log,

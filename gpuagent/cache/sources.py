@@ -76,7 +76,8 @@ class Sources:
             with self._http.stream("GET", url, headers=headers, follow_redirects=True) as answer:
                 if answer.status_code != status:
                     raise SourceError(f"HTTP {answer.status_code}")
-                yield answer.iter_bytes(CHUNK_BYTES)
+                # As they come: what is held back is lost if it breaks off.
+                yield answer.iter_bytes()
         except httpx.HTTPError as error:
             raise SourceError(type(error).__name__) from error
 

@@ -8,6 +8,7 @@ both are the same memory, counted in two budgets.
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,6 +39,7 @@ from gpuagent.protocol.messages import ModelRef
 from gpuagent.protocol.recipe import Recipe
 from gpuagent.runner.compute import Compute
 from gpuagent.runner.failures import is_out_of_memory
+from gpuagent.runner.freeing import give_back_freed
 from gpuagent.runner.ledger import Ledger
 from gpuagent.runner.logs import log_event
 from gpuagent.runner.pins import Pins
@@ -131,8 +133,14 @@ class Models:
         began = time.monotonic()
         measures = plan.measures if plan is not None else frozenset[Measure]()
         needed = plan.needed_bytes if plan is not None else self._resting_bytes(ref)
+        # In one memory what leaves goes where this comes from: taken first, it is not pushed out.
+        aside = None if self._engine.has_own_memory else self._host.take(ref.digest)
         self._evict(evictions(self._room(ref), needed))
-        model, source = self._find(ref, is_half=Measure.HALF_PRECISION in measures)
+        is_half = Measure.HALF_PRECISION in measures
+        if aside is not None and aside.is_half == is_half:
+            model, source = aside, "host"
+        else:
+            model, source = self._find(ref, is_half=is_half)
         self._compute.run(lambda: model.bring(measures))
         self._device.put(ref.digest, model, model.device_bytes)
         self.ledger.count(source, time.monotonic() - began)
@@ -172,6 +180,7 @@ class Models:
         self._device.evict(self._device.warm)
         if not self._engine.has_own_memory:
             self._host.evict(self._host.warm)
+        gc.collect()
         self._free()
         self._on_change()
 
@@ -187,8 +196,6 @@ class Models:
         for place, tier in (("gpu", self._device), ("host", self._host)):
             model = tier.get(ref.digest)
             if model is not None and model.is_half == is_half:
-                if not self._engine.has_own_memory and place == "host":
-                    self._host.take(ref.digest)
                 return model, place
         self._device.take(ref.digest)
         self._host.take(ref.digest)
@@ -277,7 +284,4 @@ class Models:
             self._compute.run(model.drop_host_copy)
 
     def _free(self) -> None:
-        if self._engine.has_own_memory:
-            import torch
-
-            torch.cuda.empty_cache()
+        give_back_freed(from_gpu=self._engine.has_own_memory)

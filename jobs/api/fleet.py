@@ -9,24 +9,22 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.models import Organization
 from accounts.roles import Permission
 from gpuagent.protocol.recipe import FieldProblem
 from jobs.api import fleet_shapes as shapes
 from jobs.api.common import BEFORE, strings_of
 from jobs.fleet_state import AgentLine, read_fleet
-from jobs.models import FleetEvent, ModelPin
 from jobs.services.fleet_agents import get_agent, remove_agent, set_labels, set_state
+from jobs.services.fleet_events import newest_events
 from jobs.services.fleet_joining import (
     create_join_token,
     join_command,
     newest_join_tokens,
     revoke_join_token,
 )
-from jobs.services.fleet_pins import pin_model, unpin_model
+from jobs.services.fleet_pins import pin_model, unpin_model, visible_pins
 from jobs.services.fleet_policy import change_policy, current_policy
 from jobs.services.fleet_shares import all_shares, set_share
-from library.models import ModelVersion
 from studio.core.errors import InvalidInputError, NotFoundError
 from studio.core.openapi import BAD_INPUT, ERRORS, PROBLEM
 from studio.core.parsing import json_object
@@ -114,12 +112,8 @@ class FleetEventsView(OrganizationView):
     )
     def get(self, request: Request) -> Response:
         """What happened to agents, newest first; `before` is the id of the last one seen."""
-        events = FleetEvent.objects.select_related("agent")
-        if before := request.GET.get("before"):
-            events = events.filter(pk__lt=before)
-        return Response(
-            [shapes.event_json(each) for each in events.order_by("-pk")[:EVENTS_LISTED]]
-        )
+        events = newest_events(EVENTS_LISTED, before=request.GET.get("before", ""))
+        return Response([shapes.event_json(each) for each in events])
 
 
 class FleetPinsView(OrganizationView):
@@ -132,10 +126,7 @@ class FleetPinsView(OrganizationView):
     )
     def get(self, request: Request) -> Response:
         """Models that are kept warm, of those that the organization sees."""
-        seen = ModelVersion.objects.filter(pk__in=ModelPin.objects.values("pk")).values("pk")
-        pins = ModelPin.objects.filter(pk__in=[row["pk"] for row in seen])
-        pins = pins.select_related("model_version__asset").order_by("pk")
-        return Response([shapes.pin_json(pin) for pin in pins])
+        return Response([shapes.pin_json(pin) for pin in visible_pins()])
 
 
 class FleetPinView(OrganizationView):
@@ -194,8 +185,7 @@ class FleetShareView(OrganizationView):
         """Set the weight or a limit; what is left out stays."""
         given = json_object(request)
         share = set_share(actor=self.actor, organization_id=customer_id, given=given)
-        name = Organization.objects.get(pk=customer_id).name
-        return Response(shapes.share_json(name, share))
+        return Response(shapes.share_json(share.organization.name, share))
 
 
 class FleetPolicyView(OrganizationView):

@@ -65,3 +65,11 @@ def _drained() -> list[Agent]:
         Q(agent=OuterRef("pk"), code=FleetCode.DRAINED.value, at__gte=OuterRef("told_at"))
     )
     return list(draining.filter(~Exists(held), ~Exists(done), told_at__isnull=False))
+
+
+def newest_events(count: int, *, before: str = "") -> list[FleetEvent]:
+    """What happened, newest first; `before` is the id of the last one seen."""
+    events = FleetEvent.objects.select_related("agent")
+    if before:
+        events = events.filter(pk__lt=before)
+    return list(events.order_by("-pk")[:count])

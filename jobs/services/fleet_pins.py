@@ -105,3 +105,10 @@ def _problem(
     field: str, code: str, message: str, value: object, limit: object = None
 ) -> FieldProblem:
     return FieldProblem(field=field, code=code, message=message, value=value, limit=limit)
+
+
+def visible_pins() -> list[ModelPin]:
+    """Pins of models that the organization in scope sees, in a steady order."""
+    seen = ModelVersion.objects.filter(pk__in=ModelPin.objects.values("pk"))
+    pins = ModelPin.objects.filter(pk__in=list(seen.values_list("pk", flat=True)))
+    return list(pins.select_related("model_version__asset").order_by("pk"))

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.browser
 
 def open_fleet(page: Page) -> None:
     """By way of the account menu, as an operator would."""
-    page.locator("drop-menu summary").last.click()
+    page.locator("summary", has_text="Account").click()
     page.get_by_role("link", name="Members of").click()
     page.get_by_role("link", name="Fleet", exact=True).click()
     expect(page.get_by_role("heading", name="Fleet", exact=True)).to_be_visible()

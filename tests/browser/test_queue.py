@@ -72,7 +72,7 @@ def test_jobs_are_reordered_by_keyboard_button_and_mouse_in_both_tabs(
 
     # With the mouse: the last before the first
     handle, target = (room.locator(f"#handle-{jobs[at]}") for at in (1, 0))
-    handle.scroll_into_view_if_needed()
+    room.evaluate("id => document.getElementById(id).scrollIntoView()", f"handle-{jobs[1]}")
     start = handle.bounding_box()
     assert start
     room.mouse.move(start["x"] + 6, start["y"] + start["height"] / 2)

@@ -57,11 +57,14 @@ def test_too_large_picture_is_refused_with_the_size_that_fits(
 
 
 def limit_to(agent: AgentProcess, more_bytes: int) -> None:
-    """From now on the system gives this process only so much more memory."""
+    """From now on the system gives this process only so much more memory.
+
+    Not address space: what threads reserve and never use is much of that, and never the same.
+    """
     status = Path(f"/proc/{agent.process.pid}/status").read_text()
-    line = next(line for line in status.splitlines() if line.startswith("VmSize:"))
+    line = next(line for line in status.splitlines() if line.startswith("VmData:"))
     limit = int(line.split()[1]) * 1024 + more_bytes
-    resource.prlimit(agent.process.pid, resource.RLIMIT_AS, (limit, -1))
+    resource.prlimit(agent.process.pid, resource.RLIMIT_DATA, (limit, -1))
 
 
 @pytest.fixture
@@ -79,16 +82,16 @@ def large_agent(
     agent.close()
 
 
-SQUARE = {**BIG, "width": 640, "height": 640}
+SQUARE = {**BIG, "width": 1024, "height": 1024}
 
 
 def test_when_memory_runs_out_a_cheaper_plan_makes_the_picture(
     large_agent: AgentProcess, studio: FakeStudio, house_ref: ModelRef
 ) -> None:
     attempt = studio.add_attempt(house_ref, SQUARE)
-    limit_to(large_agent, 240 * MIB)
+    limit_to(large_agent, 500 * MIB)
     finish = large_agent.run(attempt, seconds=200)
-    assert finish["status"] == "succeeded", large_agent.log.read_text()[-2000:]
+    assert finish["status"] == "succeeded", finish["error"]
     assert attempt.commits[0]["manifest"]["engine"]["memory"].startswith("vae_tiles")
     assert "attempt.cheaper" in large_agent.log.read_text()
 
@@ -97,15 +100,15 @@ def test_when_that_runs_out_too_the_failure_has_numbers_to_lower(
     large_agent: AgentProcess, studio: FakeStudio, house_ref: ModelRef
 ) -> None:
     attempt = studio.add_attempt(house_ref, SQUARE)
-    limit_to(large_agent, 8 * MIB)
+    limit_to(large_agent, 64 * MIB)
     finish = large_agent.run(attempt, seconds=200)
-    assert finish["error"]["code"] == "gpu.out_of_memory", large_agent.log.read_text()[-2000:]
+    assert finish["error"]["code"] == "gpu.out_of_memory", finish["error"]
     data = finish["error"]["data"]
-    assert (data["width"], data["height"]) == (640, 640)
-    assert 0 < data["largest_side"] < 640
+    assert (data["width"], data["height"]) == (1024, 1024)
+    assert 0 < data["largest_side"] < 1024
     assert data["needed_bytes"] > 0
     # and the agent lives on
     assert large_agent.process.poll() is None
-    resource.prlimit(large_agent.process.pid, resource.RLIMIT_AS, (-1, -1))
+    resource.prlimit(large_agent.process.pid, resource.RLIMIT_DATA, (-1, -1))
     small = studio.add_attempt(house_ref, {**BIG, "width": 64, "height": 64})
     assert large_agent.run(small, seconds=90)["status"] == "succeeded"
