@@ -30,7 +30,7 @@ class Policy:
     whose own is wanted less. For models that load in `usual_load_seconds` or longer; less in
     proportion for quicker ones. Tiers not named: 0."""
     hope_seconds: Mapping[Tier, float] = field(
-        default_factory=lambda: {Tier.TURBO: 1.2, Tier.FAST: 8.0}
+        default_factory=lambda: {Tier.TURBO: 1.3, Tier.FAST: 9.6}
     )
     """How long it waits at most: for a busy agent that holds its model, if that is free by then, or
     for one that loses much less by loading it. In proportion as above."""
