@@ -42,6 +42,7 @@ from jobs.scheduling import (
 from jobs.selectors import live_agents
 from jobs.services.fleet_policy import load_policy, policy_version
 from jobs.services.leasing import (
+    ask_to_yield,
     expire_overdue,
     lease_attempt,
     lease_attempts,
@@ -189,6 +190,7 @@ class Dispatcher:
         )
         boot_ids = {agent.pk: agent.boot_id for agent in agents}
         leased = self._lease_all(queue, planned.placements, boot_ids)
+        ask_to_yield(planned.yields)
         self._note_due(seen, planned.placements, now)
         self._give_up(queue, planned.unplaceable)
         known = partial(

@@ -109,12 +109,13 @@ def counts_against_job(
 ) -> bool:
     """Whether the ended attempt uses up one of the job's tries.
 
-    An agent that says it is leaving (`agent.lost`: drained, spot notice) is not the job's fault.
+    An agent that says it is leaving (`agent.lost`: drained, spot notice) is not the job's fault,
+    nor is it that something more urgent came (`agent.yielded`).
     A lease that ran out in silence counts, or a job that kills its agent would be tried forever.
     """
     if attempt_status is AttemptStatus.EXPIRED:
         return True
-    return failure_code is not FailureCode.AGENT_LOST
+    return failure_code not in (FailureCode.AGENT_LOST, FailureCode.YIELDED)
 
 
 def after_attempt_ends(

@@ -84,7 +84,12 @@ class Agent:
             host_bytes=host_cache_bytes(self._engine, settings.host_cache_bytes),
             on_change=self._poke,
         )
-        self._link = Link(places, on_cancel=lambda a: self._held.stop([a], Stop.CANCELED), tls=tls)
+        self._link = Link(
+            places,
+            on_cancel=lambda attempt_id: self._held.stop([attempt_id], Stop.CANCELED),
+            on_yield=lambda attempt_id: self._held.yield_after_picture([attempt_id]),
+            tls=tls,
+        )
         self._previews = PreviewThread(self._link.send_preview)
         self._preloader = Preloader(
             self._models, self._compute, self._held, on_warm=self._become_ready

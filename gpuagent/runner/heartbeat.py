@@ -108,6 +108,7 @@ class HeartbeatThread:
     def _follow(self, reply: HeartbeatReply) -> None:
         self._held.stop(reply.lost, Stop.LOST)
         self._held.stop(reply.cancel, Stop.CANCELED)
+        self._held.yield_after_picture(reply.yields)
         if not reply.known:
             self._on_unknown()
         self._on_preload(reply.preload)

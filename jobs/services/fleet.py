@@ -112,7 +112,13 @@ def hear_heartbeat(agent: Agent, message: Heartbeat) -> HeartbeatReply:
             announce_agents()
             wake_dispatcher_for_agents()
     preload = _preload(agent, warm, is_ready=message.ready)
-    return HeartbeatReply(known=True, lost=renewal.lost, cancel=renewal.cancel, preload=preload)
+    return HeartbeatReply(
+        known=True,
+        lost=renewal.lost,
+        cancel=renewal.cancel,
+        yields=renewal.yields,
+        preload=preload,
+    )
 
 
 def _news(agent: Agent, message: Heartbeat, sick_code: str) -> list[FleetCode]:
