@@ -22,6 +22,7 @@ from jobs.costs import load_seconds
 from jobs.explaining import Explainer
 from jobs.lifecycle import AttemptStatus
 from jobs.models import JobAttempt, SchedulerState
+from jobs.preloading import Preloading, read_popularity
 from jobs.process_metrics import count_end
 from jobs.queue_rows import charge_of, positions, read_in_flight, read_waiting, views
 from jobs.scheduling import (
@@ -72,6 +73,7 @@ class Dispatcher:
         self.known: set[str] = set()
         self.unfit_since: dict[Need, float] = {}
         self.explainer = Explainer()
+        self.preloading = Preloading()
         self.swept_at = timezone.now() - SWEEP_EVERY
         self.next_due_at: float | None = None
 
@@ -132,6 +134,7 @@ class Dispatcher:
         if self.queue is None:
             saved = SchedulerState.objects.filter(pk=1).values_list("state", flat=True).first()
             state = FairState.from_json(saved) if saved else FairState()
+            self.preloading = Preloading(read_popularity(saved))
             self.queue = Queue(policy=self.policy, state=state, waiting=read_waiting(waiting))
         else:
             self._follow(self.queue, self.known - waiting.keys())
@@ -202,6 +205,7 @@ class Dispatcher:
             members_in_flight=in_flight.members,
         )
         self.explainer.publish(queue, seen, known, now=now)
+        self.preloading.publish(queue, agents, seen, now=now)
         return leased
 
     def _note_due(
@@ -264,6 +268,7 @@ class Dispatcher:
         if attempt is None:  # canceled or paused since the round began
             refund(queue, placement.charge)
             return
+        self.preloading.note(placement, now=time.time())
         logger.info(
             "leased attempt=%s job=%s agent=%s", attempt.pk, attempt.job_id, placement.agent_id
         )
@@ -272,7 +277,11 @@ class Dispatcher:
         if time.monotonic() - self.saved_at < SAVE_SECONDS:
             return
         self.saved_at = time.monotonic()
-        SchedulerState.objects.update_or_create(pk=1, defaults={"state": queue.state.to_json()})
+        state = {
+            **queue.state.to_json(),
+            "popularity": self.preloading.to_json(now=time.time()),
+        }
+        SchedulerState.objects.update_or_create(pk=1, defaults={"state": state})
 
     def _sweep(self) -> None:
         """Now and then ask the worker to clean up."""
