@@ -18,7 +18,7 @@ from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
 from gpuagent.protocol.failures import FailureCode
-from jobs.costs import load_seconds
+from jobs.costs import LOAD_CACHED, load_seconds
 from jobs.explaining import Explainer
 from jobs.lifecycle import AttemptStatus
 from jobs.models import JobAttempt, SchedulerState
@@ -102,13 +102,18 @@ class Dispatcher:
         if self.is_policy_given or version == self.policy_version:
             return
         self.policy_version = version
-        self._use(replace(load_policy(), swap_seconds=self.policy.swap_seconds))
+        known = self.policy
+        self._use(
+            replace(load_policy(), swap_seconds=known.swap_seconds, cached_swaps=known.cached_swaps)
+        )
 
     def _learn_loads(self, queue: Queue) -> None:
         """What loading took lately, of the models that jobs wait for."""
         if not self.is_policy_given:
             digests = {digest for _, digest in queue.everything.demand}
-            self._use(replace(self.policy, swap_seconds=load_seconds(digests)))
+            cached = load_seconds(digests, kind=LOAD_CACHED)
+            loads = load_seconds(digests)
+            self._use(replace(self.policy, swap_seconds=loads, cached_swaps=cached))
 
     def _use(self, policy: Policy) -> None:
         self.policy = policy

@@ -211,7 +211,7 @@ def _load_seconds(queue: Queue, agent: AgentView, digest: str) -> float:
     if digest in agent.resident:
         return 0.0
     if digest in agent.cached:
-        return queue.policy.cached_swap_seconds
+        return queue.policy.cached_load_seconds(digest)
     return queue.policy.load_seconds(digest)
 
 

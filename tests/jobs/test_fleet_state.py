@@ -117,7 +117,10 @@ def test_the_board_tells_kinds_and_never_whose_or_what(
     with system_scope():
         Job.objects.filter(pk=paused.pk).update(paused_at=timezone.now())
         JobAttempt.objects.filter(pk=attempt.pk).update(
-            status=AttemptStatus.RUNNING.value, claimed_at=timezone.now(), started_at=timezone.now()
+            status=AttemptStatus.RUNNING.value,
+            claimed_at=timezone.now(),
+            started_at=timezone.now(),
+            charged_seconds=30.0,
         )
     Agent.objects.update(warm=[model_version.digest, "f" * 64])
 
