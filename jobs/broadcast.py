@@ -32,6 +32,8 @@ from jobs.room_reads import OpenJob, agents_now, in_thread, open_jobs, states_no
 from workspaces.announcements import workspace_group
 
 FLUSH_SECONDS = 0.25
+# The first preview follows the first number by a moment, and it is what people wait for.
+FIRST_PREVIEW_SECONDS, FIRST_PREVIEW_ROUNDS = 0.03, 8
 AGENTS_SECONDS = 1.0
 SILENT_SECONDS, SILENT_SECONDS_MAX = 5.0, 60.0
 AWAY = (RedisError, OSError, OperationalError, InterfaceError)
@@ -60,6 +62,7 @@ class Told:
     outputs: int
     look_at: float
     pause: float = SILENT_SECONDS
+    rounds: int = 0
 
 
 class Room:
@@ -188,7 +191,18 @@ class Room:
                 await self._flush(sorted(dirty))
             except AWAY as error:
                 logger.warning("no progress for pages (%s)", type(error).__name__)
-            await asyncio.sleep(FLUSH_SECONDS)
+            await asyncio.sleep(self._pause_after(dirty))
+
+    def _pause_after(self, job_ids: set[str]) -> float:
+        """Short while a job that has just begun has no preview yet, for a few rounds."""
+        young = [
+            told
+            for job_id in job_ids - self._previews.frames.keys()
+            if (told := self.told.get(job_id)) and told.rounds < FIRST_PREVIEW_ROUNDS
+        ]
+        for told in young:
+            told.rounds += 1
+        return FIRST_PREVIEW_SECONDS if young else FLUSH_SECONDS
 
     async def _flush(self, job_ids: Sequence[str]) -> None:
         numbers = await read_progress(job_ids)

@@ -137,6 +137,30 @@ async def test_a_sealed_preview_arrives_as_an_opened_frame(scene: Scene) -> None
     assert frame.payload == b"a small picture"
 
 
+async def test_the_first_preview_does_not_wait_for_the_next_round(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broadcast, "FLUSH_SECONDS", 60.0)
+
+    def sealed() -> bytes:
+        key = data_key(scene.job.workspace, scene.attempt.wrapped_preview_key)
+        context = Context(
+            organization=scene.job.organization_id, object_id=scene.attempt.pk, kind="preview"
+        )
+        return seal(b"a small picture", key=key, context=context)
+
+    async with connect(scene.path, scene.bob) as socket:
+        await socket.receive_type("agents")
+        envelope = await database_sync_to_async(sealed)()
+        await progress(scene, 1)
+        assert (await socket.receive_type("progress"))["step"] == 1
+        await put_preview(scene.job.pk, attempt_id=scene.attempt.pk, index=0, envelope=envelope)
+        await progress(scene, 2)
+        frame = PreviewFrame.decode(await socket.receive_bytes())
+
+    assert frame.payload == b"a small picture"
+
+
 async def test_a_preview_that_does_not_open_is_dropped(scene: Scene) -> None:
     async with connect(scene.path, scene.bob) as socket:
         await socket.receive_type("agents")
