@@ -11,6 +11,8 @@ from gpuagent.protocol.recipe import Recipe
 # on two CPU cores takes about 0.04 s, and work grows with the pixels.
 SECONDS_PER_STEP = 0.04
 PIXELS_OF_PRIOR = 128 * 128
+# Taking a starting picture into latent space, once for all pictures made from it.
+STEPS_OF_PICTURE = 1
 # Weights are stored as fp16 and may be loaded as fp32 (CPU agents).
 LOADED_PER_STORED_BYTES = 2
 
@@ -23,12 +25,17 @@ class Cost:
     memory_bytes: int
 
 
-def estimate_cost(recipe: Recipe, *, weights_bytes: int) -> Cost:
-    """Estimate from the recipe and the stored size of the weights."""
+def estimate_cost(recipe: Recipe, *, weights_bytes: int, picture_pixels: int = 0) -> Cost:
+    """Estimate from the recipe, the stored size of the weights and that of the starting picture."""
     pixels = recipe.width * recipe.height
     steps = recipe.denoising_steps + 2  # encoding and decoding cost about two steps
-    seconds = SECONDS_PER_STEP * steps * recipe.num_images_per_prompt * pixels / PIXELS_OF_PRIOR
-    memory = estimate(recipe, weights_bytes=weights_bytes * LOADED_PER_STORED_BYTES)
+    steps = steps * recipe.num_images_per_prompt + (STEPS_OF_PICTURE if recipe.image else 0)
+    seconds = SECONDS_PER_STEP * steps * pixels / PIXELS_OF_PRIOR
+    memory = estimate(
+        recipe,
+        weights_bytes=weights_bytes * LOADED_PER_STORED_BYTES,
+        picture_pixels=picture_pixels,
+    )
     return Cost(seconds=seconds, memory_bytes=memory.total_bytes)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -56,22 +57,25 @@ LIMITS = {
     "clip_skip_max": limits.CLIP_SKIP_MAX,
     "strength_min": limits.STRENGTH_MIN,
     "strength_max": limits.STRENGTH_MAX,
+    "mask_blur_max": limits.MASK_BLUR_MAX,
+    "mask_padding_max": limits.MASK_PADDING_MAX,
 }
 
 
-def output_tile(output: Output, *, width: int, height: int) -> dict[str, Any]:
+def output_tile(output: Output) -> dict[str, Any]:
     """A finished picture in the gallery."""
+    picture = output.picture
     return {
         "job_id": output.job_id,
         "index": output.index,
         "status": JobStatus.SUCCEEDED.value,
         "seed": output.seed,
-        "width": width,
-        "height": height,
+        "width": picture.width,
+        "height": picture.height,
         "project_id": output.project_id,
         "output_id": output.pk,
         "thumb_url": media_url(output.thumbnail),
-        "picture_url": media_url(output.picture),
+        "picture_url": media_url(picture),
         "alt": f"Picture {output.index + 1}, seed {output.seed}",
         "error_message": None,
         "can_cancel": False,
@@ -106,7 +110,7 @@ def job_tiles(job: Job, actor: Actor) -> list[dict[str, Any]]:
         if output is None:
             tiles.append(_unmade_tile(job, index, can_cancel=can_cancel))
         elif output.trashed_at is None:
-            tiles.append(output_tile(output, width=job.width, height=job.height))
+            tiles.append(output_tile(output))
     return tiles
 
 
@@ -124,7 +128,7 @@ def gallery_context(
     is_search = bool(filters.query.strip())
     following = address if is_search else f"{address}?{query}"
     return {
-        "tiles": [output_tile(o, width=o.job.width, height=o.job.height) for o in outputs],
+        "tiles": [output_tile(output) for output in outputs],
         "next_url": following if next_before else None,
         # Words of prompts are posted, not put into an address.
         "next_values": json.dumps({**where, "q": filters.query}) if is_search else None,
@@ -232,7 +236,7 @@ def _form(versions: list[ModelVersion]) -> dict[str, Any]:
     side = first.default_width if first else defaults.width
     presets = usable_presets(first.asset.presets) if first else []
     return {
-        **defaults.to_wire(),
+        **asdict(defaults),
         "width": side,
         "height": first.default_height if first else defaults.height,
         "seed": "",
@@ -287,6 +291,7 @@ def room_context(workspace: Workspace, actor: Actor, email: str) -> dict[str, An
         "sizes": _sizes(side),
         "example_prompts": prompts[:12],
         "limits": LIMITS,
+        "extend_sides": [(side, side.capitalize()) for side in limits.SIDES],
         "gallery": gallery_context(workspace, before=None, is_trash=False),
         "projects": project_choices(workspace),
         "can_manage_projects": actor.can(Permission.PROJECT_MANAGE),
@@ -350,6 +355,7 @@ def output_context(output: Output, actor: Actor) -> dict[str, Any]:
             "size_bytes": picture.size_bytes,
             "media_type": picture.media_type,
         },
+        "is_outpaint": recipe.is_outpaint,
         "recipe": {**recipe.to_wire(), "sampler_label": SAMPLERS[recipe.sampler].label},
         "manifest": manifest,
         "manifest_json": json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False),

@@ -1,15 +1,20 @@
-/** The starting picture: a file or a web address, chosen, dropped or pasted; sent at once, named in the form by its hash. */
+/** The starting picture, or a mask: a file or a web address, chosen, dropped or pasted; sent at once, named in the form by its hash. */
 
 import { announce, part } from "../lib/dom";
 import { type Answer, ask } from "../lib/http";
 import { addressIn } from "../lib/web-address";
 
-interface Uploaded {
+export interface Uploaded {
   sha256: string;
   width: number;
   height: number;
   url: string;
+  /** Hash of a mask of its transparent parts. */
+  mask?: string | null;
 }
+
+/** Said by the element whenever another picture, or none, is in the form. */
+export type PictureEvent = CustomEvent<{ picture: Uploaded | null; byUser: boolean }>;
 
 export class StartPicture extends HTMLElement {
   private uploads = 0;
@@ -24,7 +29,7 @@ export class StartPicture extends HTMLElement {
   };
 
   connectedCallback(): void {
-    document.addEventListener("paste", this.pasted);
+    if (this.field === "image") document.addEventListener("paste", this.pasted);
     this.file?.addEventListener("change", () => {
       const file = this.file?.files?.[0];
       if (file) void this.upload(file);
@@ -68,12 +73,20 @@ export class StartPicture extends HTMLElement {
     document.removeEventListener("paste", this.pasted);
   }
 
+  private get field(): string {
+    return this.dataset.field ?? "image";
+  }
+
+  private get noun(): string {
+    return this.field === "mask" ? "mask" : "starting picture";
+  }
+
   private get file(): HTMLInputElement | null {
     return this.querySelector<HTMLInputElement>('input[type="file"]');
   }
 
   private get value(): HTMLInputElement | null {
-    return this.querySelector<HTMLInputElement>('input[name="image"]');
+    return this.querySelector<HTMLInputElement>(`input[name="${this.field}"]`);
   }
 
   private get address(): HTMLInputElement | null {
@@ -116,17 +129,18 @@ export class StartPicture extends HTMLElement {
     this.toggleAttribute("data-busy", false);
     this.setText(null);
     if (answer.kind === "ok" && isUploaded(answer.json)) {
-      this.put(answer.json);
-      announce("The starting picture is in the recipe.");
+      this.put(this.field === "mask" ? whereTransparent(answer.json) : answer.json);
+      announce(`The ${this.noun} is in the recipe.`);
       return true;
     }
     this.say(sentenceOf(answer), from);
     return false;
   }
 
-  private put(picture: Uploaded | null): void {
+  /** Take a picture that lies in the workspace already. */
+  put(picture: Uploaded | null): void {
     const value = this.value;
-    this.draw(picture);
+    this.draw(picture, true);
     if (!value) return;
     value.value = picture?.sha256 ?? "";
     value.dispatchEvent(new Event("input", { bubbles: true }));
@@ -135,10 +149,10 @@ export class StartPicture extends HTMLElement {
   private remove_(): void {
     this.put(null);
     this.file?.focus();
-    announce("The starting picture is removed.");
+    announce(`The ${this.noun} is removed.`);
   }
 
-  private draw(picture: Uploaded | null): void {
+  private draw(picture: Uploaded | null, byUser = false): void {
     const drop = part(this, "drop");
     const web = part(this, "web");
     const card = part(this, "card");
@@ -155,6 +169,7 @@ export class StartPicture extends HTMLElement {
       else shown.removeAttribute("src");
     }
     if (facts) facts.textContent = picture?.width ? `${picture.width} × ${picture.height}` : `${picture?.sha256.slice(0, 12) ?? ""}…`;
+    this.dispatchEvent(new CustomEvent("picture", { bubbles: true, detail: { picture, byUser } }));
   }
 
   private setText(text: string | null): void {
@@ -166,7 +181,7 @@ export class StartPicture extends HTMLElement {
   }
 
   private say(text: string, at: HTMLElement | null = this.file): void {
-    const error = this.querySelector<HTMLElement>("#error_image");
+    const error = this.querySelector<HTMLElement>(`#error_${this.field}`);
     if (!error) return;
     error.textContent = text;
     error.hidden = text === "";
@@ -175,6 +190,11 @@ export class StartPicture extends HTMLElement {
     at?.setAttribute("aria-invalid", "true");
     announce(text);
   }
+}
+
+/** What a picture says that is transparent in parts, as other tools save masks: there the change is wanted. */
+function whereTransparent(picture: Uploaded): Uploaded {
+  return picture.mask ? { ...picture, sha256: picture.mask } : picture;
 }
 
 function sentenceOf(answer: Answer): string {

@@ -158,6 +158,9 @@ def room(tiles: list[dict[str, Any]], rows: list[dict[str, Any]], **more: object
         "clip_skip": 0,
         "model": DIGEST,
         "strength": 0.7,
+        "mask_blur": 4,
+        "inpaint_area": "whole",
+        "mask_padding": 32,
     }
     context = {
         **base(),

@@ -13,6 +13,7 @@ import numpy as np
 from gpuagent.cache.files import write_atomically
 from gpuagent.pipelines.encode import Pixels
 from gpuagent.pipelines.engine import Engine
+from gpuagent.pipelines.inpaint import INPAINTING_CHANNELS, LatentMask, latent_values, mask_pixels
 from gpuagent.pipelines.preview import Floats, LatentColors, fit_latent_colors
 from gpuagent.pipelines.prompts import Embeddings, encode_prompts
 from gpuagent.pipelines.samplers import Foreseer, make_scheduler
@@ -41,9 +42,13 @@ class Watch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartingPicture:
-    """A picture taken into latent space: each picture made from it samples this once."""
+    """A picture taken into latent space: each picture made from it samples this once.
+
+    With a mask, only what it covers is made anew.
+    """
 
     posterior: Any
+    mask: LatentMask | None = None
 
 
 class StableDiffusion15:
@@ -98,15 +103,36 @@ class StableDiffusion15:
         with torch.inference_mode():
             return encode_prompts(self._tokenizer, self._text_encoder, recipe)
 
-    def take_in(self, picture: Image.Image) -> StartingPicture:
-        """Take a starting picture of the right size into latent space."""
+    def take_in(self, picture: Image.Image, mask: Floats | None = None) -> StartingPicture:
+        """Take a starting picture (and a mask, 0 to 1) of the right size into latent space."""
         import torch
         from diffusers.image_processor import VaeImageProcessor
 
         tensor = VaeImageProcessor(vae_scale_factor=self._scale).preprocess(picture)
         with torch.inference_mode():
             tensor = tensor.to(device=self._engine.device, dtype=self._vae.dtype)
-            return StartingPicture(posterior=self._vae.encode(tensor).latent_dist)
+            posterior = self._vae.encode(tensor).latent_dist
+            if mask is None and not self._is_for_inpainting:
+                return StartingPicture(posterior=posterior)
+            if mask is None:
+                mask = np.ones((picture.height, picture.width), dtype=np.float32)
+            return StartingPicture(posterior=posterior, mask=self._take_in_mask(tensor, mask))
+
+    def _take_in_mask(self, picture: torch.Tensor, mask: Floats) -> LatentMask:
+        import torch
+
+        values = torch.from_numpy(latent_values(mask, self._scale))[None, None]
+        values = values.to(device=self._engine.device, dtype=self._engine.dtype)
+        if not self._is_for_inpainting:
+            return LatentMask(values=values)
+        changing = mask_pixels((values > 0).to(picture.dtype), self._scale)
+        kept = self._vae.encode(picture * (1 - changing)).latent_dist.mode()
+        return LatentMask(values=values, kept=kept * self._vae.config.scaling_factor)
+
+    @property
+    def _is_for_inpainting(self) -> bool:
+        """Whether the U-Net wants to be told what is kept. Without a mask, that is nothing."""
+        return int(self._unet.config.in_channels) == INPAINTING_CHANNELS
 
     def denoise(
         self,
@@ -127,10 +153,14 @@ class StableDiffusion15:
         # A CPU generator draws the same noise on every device.
         generator = torch.Generator("cpu").manual_seed(recipe.seed_of(index))
         scheduler = make_scheduler(recipe.sampler, self._scheduler_config)
-        callback = _StepCallback(recipe, Foreseer(scheduler), watch or Watch())
+        if start is None and self._is_for_inpainting:
+            start = self._nothing(recipe)
+        mask = start.mask if start is not None else None
+        callback = _StepCallback(recipe, Foreseer(scheduler), watch or Watch(), mask)
         with torch.inference_mode():
             size = self._size_arguments(recipe, start, generator)
-            pipeline = self._pipeline("txt2img" if start is None else "img2img", scheduler)
+            mode = "txt2img" if start is None else "img2img" if mask is None else "inpaint"
+            pipeline = self._pipeline(mode, scheduler)
             latents: torch.Tensor = pipeline(
                 prompt_embeds=embeddings.prompt,
                 negative_prompt_embeds=embeddings.negative,
@@ -171,11 +201,33 @@ class StableDiffusion15:
     ) -> dict[str, object]:
         if start is None:
             return {"width": recipe.width, "height": recipe.height}
-        latents = start.posterior.sample(generator) * self._vae.config.scaling_factor
-        return {
+        if self._is_for_inpainting and recipe.denoising_steps == recipe.num_inference_steps:
+            latents = start.posterior.mode()  # never looked at, so nothing is drawn for it
+        else:
+            latents = start.posterior.sample(generator)
+        latents = latents * self._vae.config.scaling_factor
+        arguments: dict[str, object] = {
             "image": latents.to(self._engine.dtype),
             "strength": _strength_for(recipe.num_inference_steps, recipe.denoising_steps),
         }
+        if start.mask is None:
+            return arguments
+        kept = start.mask.kept
+        first = start.mask.at(1 / recipe.denoising_steps if kept is None else 1)
+        return {
+            **arguments,
+            "width": recipe.width,
+            "height": recipe.height,
+            "mask_image": mask_pixels(first, self._scale),
+            # A U-Net that is not made for inpainting never sees them.
+            "masked_image_latents": (latents if kept is None else kept).to(self._engine.dtype),
+        }
+
+    def _nothing(self, recipe: Recipe) -> StartingPicture:
+        """What a U-Net for inpainting starts from when there is no picture."""
+        from PIL import Image
+
+        return self.take_in(Image.new("RGB", (recipe.width, recipe.height), "gray"))
 
     def _pipeline(self, mode: str, scheduler: Any) -> Any:  # noqa: ANN401 - diffusers has no types
         """A thin pipeline over the shared parts, with this picture's scheduler.
@@ -184,10 +236,7 @@ class StableDiffusion15:
         """
         pipeline = self._pipelines.get(mode)
         if pipeline is None:
-            from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
-
-            kinds = {"txt2img": StableDiffusionPipeline, "img2img": StableDiffusionImg2ImgPipeline}
-            pipeline = kinds[mode](
+            pipeline = _pipeline_class(mode)(
                 vae=self._vae,
                 text_encoder=self._text_encoder,
                 tokenizer=self._tokenizer,
@@ -238,7 +287,10 @@ class StableDiffusion15:
 class _StepCallback:
     """Turns the pipeline's callbacks into whole steps: second-order samplers call back twice."""
 
-    def __init__(self, recipe: Recipe, foreseer: Foreseer, watch: Watch) -> None:
+    def __init__(
+        self, recipe: Recipe, foreseer: Foreseer, watch: Watch, mask: LatentMask | None
+    ) -> None:
+        self._mask = mask
         self._steps = recipe.denoising_steps
         self._order = 2 if SAMPLERS[recipe.sampler].is_second_order else 1
         self._foreseer = foreseer
@@ -259,7 +311,21 @@ class _StepCallback:
             self._done = done
             foreseen = self._foreseer.predicted(tensors["latents"])
             self._watch.step(done, self._steps, lambda: foreseen[0].float().cpu().numpy())
-        return {}
+        if self._mask is None or pipeline.unet.config.in_channels == INPAINTING_CHANNELS:
+            return {}
+        # This call ends step `number`; the mask is for the end of the next.
+        mask = self._mask.at(min(1.0, (number + 2) / pipeline.num_timesteps))
+        return {"mask": mask.repeat(1 + pipeline.do_classifier_free_guidance, 1, 1, 1)}
+
+
+def _pipeline_class(mode: str) -> Any:  # noqa: ANN401 - no types
+    import diffusers
+
+    return {
+        "txt2img": diffusers.StableDiffusionPipeline,
+        "img2img": diffusers.StableDiffusionImg2ImgPipeline,
+        "inpaint": diffusers.StableDiffusionInpaintPipeline,
+    }[mode]
 
 
 def _strength_for(steps: int, denoising_steps: int) -> float:

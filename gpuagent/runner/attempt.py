@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from gpuagent.cache.errors import AttemptFailedError
 from gpuagent.cache.places import PlaceRefusedError
 from gpuagent.cache.sources import SourceError, Sources
-from gpuagent.pipelines.encode import Pixels, open_input
+from gpuagent.pipelines.canvas import Canvas, CanvasColors, make_canvas
+from gpuagent.pipelines.encode import Pixels, count_pixels, open_input
 from gpuagent.pipelines.prompts import EmbeddingCache, Embeddings
 from gpuagent.pipelines.sd15 import StableDiffusion15, StartingPicture, Watch
 from gpuagent.planning.memory import Estimate
@@ -59,7 +60,7 @@ class _Work:
     recipe: Recipe
     timings: _Timings
     need: Estimate | None = None
-    source: bytes | None = None
+    sources: dict[str, bytes] = field(default_factory=dict)
     finishing: list[Future[None]] = field(default_factory=list)
 
 
@@ -162,9 +163,10 @@ class AttemptRunner:
         if work.recipe.model != work.assignment.model.digest:
             raise AttemptFailedError(FailureCode.RECIPE_INVALID, reason="another model")
         self._models.fetch(work.assignment.model)
-        work.need = self._models.plan(work.assignment.model, work.recipe)
-        if work.recipe.image is not None:
-            work.source = self._fetch_input(work.assignment, work.recipe.image)
+        for name, sha256 in work.recipe.inputs.items():
+            work.sources[name] = self._fetch_input(work.assignment, sha256)
+        pixels = count_pixels(work.sources["image"]) if "image" in work.sources else 0
+        work.need = self._models.plan(work.assignment.model, work.recipe, picture_pixels=pixels)
         work.timings.measure("fetch", began)
 
     def _fetch_input(self, assignment: Assignment, sha256: str) -> bytes:
@@ -195,8 +197,8 @@ class AttemptRunner:
             reporter = self._reporter(work.assignment, work.held)
             reporter.started()
             embeddings = self._embed(work, model)
-            start = self._start(work, model)
-            make = _Maker(work, self._compute, model, embeddings, start, reporter)
+            start, canvas = self._start(work, model)
+            make = _Maker(work, self._compute, model, embeddings, start, canvas, reporter)
             for index in range(work.recipe.num_images_per_prompt):
                 if index not in work.assignment.done:
                     work.held.check_next_picture()
@@ -215,11 +217,18 @@ class AttemptRunner:
         work.timings.measure("encode_prompt", began)
         return embeddings
 
-    def _start(self, work: _Work, model: StableDiffusion15) -> StartingPicture | None:
-        if work.source is None:
-            return None
-        picture = open_input(work.source, width=work.recipe.width, height=work.recipe.height)
-        return self._compute.run(lambda: model.take_in(picture))
+    def _start(
+        self, work: _Work, model: StableDiffusion15
+    ) -> tuple[StartingPicture | None, Canvas | None]:
+        recipe, source = work.recipe, work.sources.get("image")
+        if source is None:
+            return None, None
+        canvas = make_canvas(recipe, source, work.sources.get("mask"))
+        if canvas is not None:
+            taken = self._compute.run(lambda: model.take_in(canvas.picture, canvas.mask))
+            return taken, canvas
+        picture = open_input(source, width=recipe.width, height=recipe.height)
+        return self._compute.run(lambda: model.take_in(picture)), None
 
     def _finish_picture(self, work: _Work, index: int, pixels: Pixels) -> None:
         """Begin to store a picture; the next one is made meanwhile."""
@@ -254,6 +263,7 @@ class _Maker:
     model: StableDiffusion15
     embeddings: Embeddings
     start: StartingPicture | None
+    canvas: Canvas | None
     reporter: ProgressReporter
 
     def __call__(self, index: int) -> Pixels:
@@ -267,11 +277,15 @@ class _Maker:
         )
         denoised = timings.measure("denoise", began)
         pixels = self.model.decode(latents)
+        if self.canvas is not None:
+            pixels = self.canvas.finish(pixels)
         timings.measure("decode", denoised)
         return pixels
 
     def _watch(self, index: int) -> Watch:
         count, colors = self.work.recipe.num_images_per_prompt, self.model.colors
+        if self.canvas is not None:
+            colors = CanvasColors.of(colors, self.canvas)
         return Watch(
             check=self.work.held.check,
             step=lambda done, of, peek: self.reporter.step(index, count, done, of, peek, colors),

@@ -53,14 +53,14 @@ class Models:
         if self._residency.get(ref.digest) is None:
             self._cache.folder(ref)
 
-    def plan(self, ref: ModelRef, recipe: Recipe) -> Estimate:
-        """The memory a picture needs.
+    def plan(self, ref: ModelRef, recipe: Recipe, *, picture_pixels: int = 0) -> Estimate:
+        """The memory a picture needs, made from one of so many pixels.
 
         Raises:
             AttemptFailedError: it does not fit on this device at all.
         """
         weights = self._weights_bytes(ref)
-        need = estimate(recipe, weights_bytes=weights)
+        need = estimate(recipe, weights_bytes=weights, picture_pixels=picture_pixels)
         available = self._engine.memory_bytes
         if need.total_bytes > available:
             raise AttemptFailedError(

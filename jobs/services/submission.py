@@ -27,12 +27,13 @@ from jobs.models import Agent, Job, Output
 from jobs.recipes import seal_recipe
 from jobs.scheduling import Tier
 from jobs.search import index_terms
+from jobs.services.inputs import Inputs, attach_inputs, find_inputs, hold_inputs, pixels_of
 from library.models import ModelVersion
 from library.selectors import find_version, usable_versions
 from studio.core.errors import InvalidInputError
 from studio.core.ids import new_id
-from workspaces.access import find_input, hold_input, require_in
-from workspaces.models import Artifact, Project, Workspace
+from workspaces.access import require_in
+from workspaces.models import Project, Workspace
 
 IDEMPOTENCY_KEY_MAX = 255
 
@@ -49,7 +50,7 @@ class Submitted:
 class _Checked:
     recipe: Recipe
     version: ModelVersion
-    image: Artifact | None
+    inputs: Inputs
     cost: Cost
     project: Project | None
     search_terms: list[int]
@@ -132,17 +133,15 @@ def _check(
     version = find_version(recipe.model)
     if version is None:
         raise _invalid("model", "unknown_model", "There is no such model here. Choose another.")
-    image = None
-    if recipe.image is not None:
-        image = find_input(workspace, recipe.image)
-        if image is None:
-            raise _unknown_image()
-    cost = estimate_cost(recipe, weights_bytes=version.weights_bytes)
+    inputs = find_inputs(workspace, recipe)
+    cost = estimate_cost(
+        recipe, weights_bytes=version.weights_bytes, picture_pixels=pixels_of(inputs)
+    )
     _refuse_what_fits_nowhere(recipe, version, cost)
     return _Checked(
         recipe=recipe,
         version=version,
-        image=image,
+        inputs=inputs,
         cost=cost,
         project=project,
         search_terms=index_terms(workspace, recipe.prompt, recipe.negative_prompt),
@@ -155,11 +154,6 @@ def _invalid(
     return InvalidInputError(
         [FieldProblem(field=field, code=code, message=message, value=value, limit=limit)]
     )
-
-
-def _unknown_image() -> InvalidInputError:
-    message = "That starting picture is not in this workspace; add it again."
-    return _invalid("image", "unknown_image", message)
 
 
 def _refuse_what_fits_nowhere(recipe: Recipe, version: ModelVersion, cost: Cost) -> None:
@@ -185,8 +179,7 @@ def _create(
     rerun_of: Output | None,
 ) -> Job:
     recipe, job_id = checked.recipe, new_id("job")
-    if checked.image is not None and not hold_input(checked.image):
-        raise _unknown_image()  # swept since it was found
+    hold_inputs(checked.inputs)
     job = Job.objects.create(
         id=job_id,
         organization_id=workspace.organization_id,
@@ -197,7 +190,6 @@ def _create(
         sealed_recipe=seal_recipe(workspace, recipe, job_id=job_id),
         project=checked.project,
         search_terms=checked.search_terms,
-        input_artifact=checked.image,
         rerun_of=rerun_of,
         idempotency_key=idempotency_key or None,
         width=recipe.width,
@@ -207,6 +199,7 @@ def _create(
         memory_bytes=checked.cost.memory_bytes,
         submitted_at=timezone.now(),
     )
+    attach_inputs(job, checked.inputs)
     codes: dict[str, object] = {"workspace": workspace.pk, "pictures": job.count}
     if rerun_of is not None:
         codes["again"] = rerun_of.pk

@@ -118,5 +118,5 @@ def output_project(request: WorkspaceRequest, output_id: str) -> HttpResponse:
 
 
 def _tile(request: WorkspaceRequest, output: Output) -> HttpResponse:
-    tile = output_tile(output, width=output.job.width, height=output.job.height)
+    tile = output_tile(output)
     return render(request, "jobs/partials/tiles.html", {"tiles": [tile]})

@@ -29,9 +29,13 @@ from jobs.services.cancellation import cancel_job
 from jobs.services.submission import submit_job
 from workspaces.access import get_project
 from workspaces.http import WorkspaceRequest, workspace_page
-from workspaces.models import Artifact
 from workspaces.selectors import rooms_of, workspaces_of
-from workspaces.services.uploads import add_upload, add_upload_from_address, content_of
+from workspaces.services.uploads import (
+    Upload,
+    add_upload,
+    add_upload_from_address,
+    content_of,
+)
 from workspaces.signing import media_url
 
 FIELDS = frozenset(Recipe.__dataclass_fields__)
@@ -154,26 +158,27 @@ def gallery(request: WorkspaceRequest) -> HttpResponse:
 def upload(request: WorkspaceRequest) -> JsonResponse:
     """Add a starting picture."""
     content = content_of(next(iter(request.FILES.values()), None))
-    artifact = add_upload(actor=request.actor, workspace=request.workspace, content=content)
-    return _uploaded(artifact)
+    return _uploaded(add_upload(actor=request.actor, workspace=request.workspace, content=content))
 
 
 @require_POST
 @workspace_page(Permission.UPLOAD_CREATE)
 def upload_from_address(request: WorkspaceRequest) -> JsonResponse:
     """Add a starting picture that lies on the web."""
-    artifact = add_upload_from_address(
-        actor=request.actor, workspace=request.workspace, address=request.POST.get("url", "")
+    address = request.POST.get("url", "")
+    return _uploaded(
+        add_upload_from_address(actor=request.actor, workspace=request.workspace, address=address)
     )
-    return _uploaded(artifact)
 
 
-def _uploaded(artifact: Artifact) -> JsonResponse:
+def _uploaded(upload: Upload) -> JsonResponse:
+    artifact = upload.picture
     body = {
         "id": artifact.pk,
         "sha256": artifact.sha256,
         "width": artifact.width,
         "height": artifact.height,
+        "mask": upload.mask.sha256 if upload.mask is not None else None,
         "url": media_url(artifact),
     }
     return JsonResponse(body, status=201)

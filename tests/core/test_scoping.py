@@ -30,7 +30,7 @@ from accounts.models import (
     TeamMember,
     User,
 )
-from jobs.models import Job, JobAttempt, OrganizationShare, Output, RunRecord
+from jobs.models import Job, JobAttempt, JobInput, OrganizationShare, Output, RunRecord
 from library.models import ModelAsset, ModelFile, ModelVersion
 from studio.core.scoping import (
     ScopedManager,
@@ -59,6 +59,7 @@ OWNED = [
     ModelFile,
     Job,
     JobAttempt,
+    JobInput,
     Output,
     OrganizationShare,
     RunRecord,

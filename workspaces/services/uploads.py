@@ -11,6 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
@@ -39,6 +40,23 @@ FETCHES_MAX_OF_ONE = 2
 _fetching: Counter[str] = Counter()
 _fetching_lock = threading.Lock()
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoded:
+    """A picture as PNG; `mask` (PNG, too) is white where it is transparent, or None."""
+
+    content: bytes
+    size: tuple[int, int]
+    mask: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """What was stored: the picture and, if some of it is transparent, a mask of these parts."""
+
+    picture: Artifact
+    mask: Artifact | None
 
 
 def _refusal(
@@ -84,8 +102,8 @@ def content_of(file: object) -> bytes:
     return file.read() if isinstance(file, UploadedFile) else b""
 
 
-def as_png(content: bytes) -> tuple[bytes, tuple[int, int]]:
-    """Decode an untrusted picture, in a process of its own, to a plain upright PNG and its size.
+def as_png(content: bytes) -> Decoded:
+    """Decode an untrusted picture, in a process of its own, to a plain upright PNG.
 
     Raises:
         InvalidInputError: empty, too large, of no known format, or broken.
@@ -104,7 +122,12 @@ def as_png(content: bytes) -> tuple[bytes, tuple[int, int]]:
         raise _too_many_pixels(said["size"])
     if "refused" in said:
         raise _broken()
-    return encoded, (said["width"], said["height"])
+    end = said["picture_bytes"]
+    return Decoded(
+        content=encoded[:end],
+        size=(said["width"], said["height"]),
+        mask=encoded[end:] or None,
+    )
 
 
 def _run_decoder(content: bytes) -> bytes:
@@ -129,7 +152,7 @@ def _run_decoder(content: bytes) -> bytes:
     return ended.stdout
 
 
-def add_upload(*, actor: Actor, workspace: Workspace, content: bytes) -> Artifact:
+def add_upload(*, actor: Actor, workspace: Workspace, content: bytes) -> Upload:
     """Store a starting picture as PNG; the same picture again is the same artifact.
 
     Raises:
@@ -141,7 +164,7 @@ def add_upload(*, actor: Actor, workspace: Workspace, content: bytes) -> Artifac
     return _add(actor, workspace, content, action="upload.added")
 
 
-def add_upload_from_address(*, actor: Actor, workspace: Workspace, address: str) -> Artifact:
+def add_upload_from_address(*, actor: Actor, workspace: Workspace, address: str) -> Upload:
     """Fetch a starting picture from the web; the address is neither kept nor logged.
 
     Raises:
@@ -177,21 +200,31 @@ def _fetching_one(organization_id: str) -> Iterator[None]:
                 del _fetching[organization_id]
 
 
-def _add(actor: Actor, workspace: Workspace, content: bytes, *, action: str) -> Artifact:
-    encoded, size = as_png(content)
-    known = find_input(workspace, hashlib.sha256(encoded).hexdigest())
+def _add(actor: Actor, workspace: Workspace, content: bytes, *, action: str) -> Upload:
+    decoded = as_png(content)
     with transaction.atomic():
-        if known is None or not _renew(known):
-            known = store_bytes(
-                workspace,
-                encoded,
-                kind=ArtifactKind.INPUT,
-                media_type="image/png",
-                width=size[0],
-                height=size[1],
-            )
-        record_event(actor, action, known.pk, {"workspace": workspace.pk})
-    return known
+        picture = _keep(workspace, decoded.content, decoded.size)
+        record_event(actor, action, picture.pk, {"workspace": workspace.pk})
+        mask = None
+        if decoded.mask is not None:
+            mask = _keep(workspace, decoded.mask, decoded.size)
+            record_event(actor, action, mask.pk, {"workspace": workspace.pk})
+    return Upload(picture=picture, mask=mask)
+
+
+def _keep(workspace: Workspace, content: bytes, size: tuple[int, int]) -> Artifact:
+    """The stored picture with these bytes, its time without use begun anew; or a new one."""
+    known = find_input(workspace, hashlib.sha256(content).hexdigest())
+    if known is not None and _renew(known):
+        return known
+    return store_bytes(
+        workspace,
+        content,
+        kind=ArtifactKind.INPUT,
+        media_type="image/png",
+        width=size[0],
+        height=size[1],
+    )
 
 
 def _renew(artifact: Artifact) -> bool:
