@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from accounts.roles import (
-    FOR_SOME_WORKSPACES,
     OPERATOR_RIGHTS,
     ROLE_PERMISSIONS,
+    WITHIN_WORKSPACES,
     Permission,
     Permissions,
     Role,
@@ -64,22 +64,31 @@ class Actor:
     ) -> Actor:
         """The same member as a program: limits only take away. No scopes given: none taken.
 
-        Who is limited to some workspaces can do nothing to the organization as a whole.
+        Who is limited to some workspaces keeps nothing that would reach beyond them.
         """
-        rights = self.rights if scopes is None else self.rights & scopes
-        return replace(
+        program = replace(
             self,
-            rights=rights & FOR_SOME_WORKSPACES if workspace_ids else rights,
             token_id=token_id,
             scopes=scopes,
             workspace_ids=workspace_ids,
             requests_per_minute=requests_per_minute,
         )
+        return replace(program, rights=program._kept(self.rights))
+
+    def by_provider(self) -> Actor:
+        """The same member in a session that an identity provider alone has opened.
+
+        A provider is one organization's, so it never speaks for who runs the installation, nor do
+        tokens that are made there.
+        """
+        if not self.rights & OPERATOR_RIGHTS:
+            return self
+        kept = frozenset(Permission) - OPERATOR_RIGHTS
+        return replace(self, rights=self.rights & kept, scopes=kept)
 
     def within(self, workspace_id: str, rights: Permissions) -> Actor:
         """The same actor in one workspace, with the rights there."""
-        kept = rights if self.scopes is None else rights & self.scopes
-        return replace(self, rights=kept, workspace_id=workspace_id)
+        return replace(self, rights=self._kept(rights), workspace_id=workspace_id)
 
     def can(self, permission: Permission) -> bool:
         """Whether the actor has the permission."""
@@ -93,3 +102,9 @@ class Actor:
         """
         if not self.can(permission):
             raise ForbiddenError(permission=permission.value)
+
+    def _kept(self, rights: Permissions) -> Permissions:
+        """What the token's limits leave of the rights."""
+        if self.scopes is not None:
+            rights = rights & self.scopes
+        return rights & WITHIN_WORKSPACES if self.workspace_ids else rights

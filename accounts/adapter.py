@@ -7,15 +7,18 @@ from types import MappingProxyType
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.socialaccount.models import SocialAccount
 from django.conf import settings
 from django.http import HttpRequest
 from django.urls import reverse
 
 from accounts.devices import describe_device
-from accounts.models import User
+from accounts.models import IdentityProvider, User
 from studio.core.mail import pretend_on_commit, send_on_commit
+from studio.core.scoping import system_scope
 
 RESET_MAIL_SESSION_KEY = "password_reset_mail"
+SIGN_ON_CONNECTED = "sign_on/email/connected"
 # What is told to a person by mail when it happens to their account, by allauth's name of it.
 NOTICES: Mapping[str, str] = MappingProxyType(
     {
@@ -25,6 +28,7 @@ NOTICES: Mapping[str, str] = MappingProxyType(
         "mfa/email/totp_deactivated": "The authenticator app was removed from your account",
         "mfa/email/webauthn_added": "A passkey was added to your account",
         "mfa/email/webauthn_removed": "A passkey was removed from your account",
+        SIGN_ON_CONNECTED: "A company’s single sign-on was connected with your account",
         "mfa/email/recovery_codes_generated": "New recovery codes were made for your account",
     }
 )
@@ -44,7 +48,7 @@ class ClosedSignupAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allau
         return settings.STUDIO_URL.rstrip("/") + path
 
     def send_password_reset_mail(self, user: User, email: str, context: dict[str, Any]) -> None:
-        if user.has_usable_password():
+        if user.has_usable_password() or _is_stranded(user):
             url = {"url": context["password_reset_url"]}
             self._note_reset(send_on_commit("password_reset", user.email, url))
         else:  # they come by single sign-on
@@ -70,3 +74,12 @@ class ClosedSignupAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allau
 
     def _note_reset(self, mail_id: str) -> None:
         self.request.session[RESET_MAIL_SESSION_KEY] = mail_id
+
+
+def _is_stranded(user: User) -> bool:
+    """A member somewhere whose single sign-on was removed, so that only the mailbox is left."""
+    if user.is_service or not user.memberships.exists():
+        return False
+    known = list(SocialAccount.objects.filter(user=user).values_list("provider", flat=True))
+    with system_scope():
+        return not IdentityProvider.objects.filter(pk__in=known).exists()

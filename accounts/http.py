@@ -12,21 +12,34 @@ from django.contrib import messages
 from django.contrib.auth import get_user, logout
 from django.contrib.auth.views import redirect_to_login
 from django.contrib.sessions.middleware import SessionMiddleware
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils.http import urlencode
 
 from accounts import policy
 from accounts.actors import Actor
 from accounts.addresses import client_address
 from accounts.models import Organization
-from accounts.roles import Permission
+from accounts.roles import Permission, Role
 from accounts.selectors import find_actor
-from studio.core.errors import NotFoundError, SessionExpiredError, UnauthenticatedError
+from accounts.services.audit import record_event
+from studio.core.errors import (
+    NotFoundError,
+    SessionExpiredError,
+    SignOnElsewhereError,
+    SignOnEndedError,
+    SignOnRequiredError,
+    StudioError,
+    UnauthenticatedError,
+)
 from studio.core.problems import wants_json
 from studio.core.scoping import organization_scope
 
 # Where somebody was going who had to add a second factor first.
 AFTER_SESSION_KEY = "after_second_factor"
+# Organizations that an owner has entered past their single sign-on: written down once a session.
+BYPASSED_SESSION_KEY = "bypassed_sign_on"
 View = TypeVar("View", bound=Callable[..., Any])
 
 
@@ -50,6 +63,14 @@ def public(reason: str) -> Callable[[View], View]:
     return lambda view: declare(view, Access(kind="public", reason=reason))
 
 
+def find_member(request: HttpRequest, organization_id: str) -> Actor | None:
+    """Who is signed in, as a member of the organization and by what brought the session."""
+    user_id = str(request.user.pk)
+    actor = find_actor(user_id, organization_id, address=client_address(request))
+    is_local = policy.ways_of(request.session, user_id).is_local
+    return actor if actor is None or is_local else actor.by_provider()
+
+
 class OrganizationRequest(HttpRequest):
     """A request whose organization and actor are known and allowed."""
 
@@ -67,8 +88,7 @@ def organization_page(permission: Permission) -> Callable[[Callable[..., Any]], 
         ) -> HttpResponseBase:
             if not request.user.is_authenticated:
                 return sign_in_first(request)
-            address = client_address(request)
-            actor = find_actor(str(request.user.pk), organization_id, address=address)
+            actor = find_member(request, organization_id)
             if actor is None:
                 raise NotFoundError(noun="organization")
             request.organization = Organization.objects.get(pk=organization_id)
@@ -138,24 +158,53 @@ def enforce(request: HttpRequest, organization: Organization) -> HttpResponseBas
     None: go on. Else the answer: to sign in, or to the security page; both lead back here.
 
     Raises:
-        SessionExpiredError, SecondFactorRequiredError: to a script, or instead of a change.
+        SessionExpiredError, SecondFactorRequiredError, SignOnRequiredError, SignOnEndedError: to a
+            script, or instead of a change.
+        SignOnElsewhereError: this session is another organization's.
     """
     breach = policy.session_breach(
         organization, request.session, str(request.user.pk), now=time.time()
     )
     if breach is None:
+        _note_bypass(request, organization)
         return None
     address = request.get_full_path()
-    is_expired = isinstance(breach, SessionExpiredError)
+    is_expired = isinstance(breach, SessionExpiredError | SignOnEndedError)
     if is_expired:
         logout(request)
-    if wants_sentence(request):
+    if wants_sentence(request) or isinstance(breach, SignOnElsewhereError):
         raise breach
-    messages.warning(request, breach.message)
+    if isinstance(breach, SignOnRequiredError):
+        start = reverse("sign-on-start", args=[breach.data["provider_id"]])
+        return redirect(f"{start}?{urlencode({'next': address})}")
     if is_expired:
-        return redirect_to_login(address)
+        return sign_in_again(request, breach)
+    messages.warning(request, breach.message)
     request.session[AFTER_SESSION_KEY] = address
     return redirect("security")
+
+
+def sign_in_again(request: HttpRequest, why: StudioError) -> HttpResponseRedirect:
+    """End a session that opens nothing any more, say so, and come back here."""
+    logout(request)
+    messages.warning(request, why.message)
+    return redirect_to_login(request.get_full_path())
+
+
+def _note_bypass(request: HttpRequest, organization: Organization) -> None:
+    """An owner who comes in past the single sign-on that others must use is written down."""
+    user_id = str(request.user.pk)
+    noted = request.session.get(BYPASSED_SESSION_KEY, [])
+    if not organization.requires_sign_on or organization.pk in noted:
+        return
+    if policy.came_by_provider(organization, request.session, user_id):
+        return
+    if policy.required_provider(organization, user_id) is None:
+        return
+    request.session[BYPASSED_SESSION_KEY] = [*noted, organization.pk]
+    actor = Actor.of(user_id, organization.pk, Role.OWNER, address=client_address(request))
+    with organization_scope(organization.pk):
+        record_event(actor, "sign_on.bypassed", organization.pk)
 
 
 def signed_in(view: View) -> View:

@@ -26,9 +26,11 @@ SECTIONS = (
     Section("Teams", "teams", Permission.MEMBER_VIEW),
     Section("Workspaces", "workspaces", Permission.WORKSPACE_CREATE),
     Section("Service accounts", "service-accounts", Permission.SERVICE_ACCOUNT_MANAGE),
+    Section("Sign-on", "sign-on", Permission.SIGN_ON_MANAGE),
     Section("Audit log", "audit-log", Permission.AUDIT_VIEW),
     Section("Organization", "organization-settings", Permission.ORGANIZATION_MANAGE),
     Section("Export", "organization-export", Permission.ORGANIZATION_EXPORT),
+    Section("Fleet", "fleet", Permission.FLEET_VIEW),
 )
 
 

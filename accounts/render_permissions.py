@@ -11,7 +11,10 @@ MEANINGS: Mapping[Permission, str] = MappingProxyType(
     {
         Permission.JOB_SUBMIT: "ask for pictures, and make one again",
         Permission.JOB_VIEW: "see jobs, their progress and previews",
-        Permission.JOB_CANCEL: "cancel any job of the organization",
+        Permission.JOB_CANCEL: (
+            "cancel any job of the organization; pause and reorder one's own "
+            "(those of others: with `workspace:manage`, too)"
+        ),
         Permission.OUTPUT_VIEW: "see pictures and their manifests, download them",
         Permission.OUTPUT_TRASH: "put pictures into the trash and bring them back",
         Permission.UPLOAD_CREATE: "add starting pictures",
@@ -27,8 +30,9 @@ MEANINGS: Mapping[Permission, str] = MappingProxyType(
         Permission.MEMBER_MANAGE: "invite and remove members, change their roles",
         Permission.TEAM_MANAGE: "make teams and choose their members",
         Permission.SERVICE_ACCOUNT_MANAGE: "make service accounts and their API tokens",
-        Permission.ORGANIZATION_MANAGE: "change the organization's name, sign-in rules and sign-on",
+        Permission.ORGANIZATION_MANAGE: "change the organization's name and sign-in rules",
         Permission.ORGANIZATION_EXPORT: "export everything of the organization",
+        Permission.SIGN_ON_MANAGE: "set up single sign-on, and require it",
         Permission.AUDIT_VIEW: "read and export the audit log",
         Permission.TOKEN_MANAGE_OWN: "make and revoke one's own API tokens",
         Permission.FLEET_VIEW: "see the machines, the queue of the installation and its waits",
@@ -46,8 +50,10 @@ another. It holds in the whole organization, in every workspace that is not rest
 workspace is closed to all but owners, admins, and those who are let in: a **grant** gives a member
 or a team a role in one workspace, restricted or not, on top of what their role in the organization
 gives them. An API token has what its owner has at the moment of the request, less what its scopes
-and workspaces leave out. Who is no member, or is not let into a restricted workspace, gets 404 for
-everything in it; who is in but may not do something gets 403 with the name of the permission.
+and workspaces leave out; one that is limited to some workspaces has, of what holds in the
+organization as a whole, `member:view`, `audit:view` and `token:manage_own` alone. Who is no member,
+or is not let into a restricted workspace, gets 404 for everything in it; who is in but may not do
+something gets 403 with the name of the permission.
 
 ## Roles in the organization
 """

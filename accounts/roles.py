@@ -30,6 +30,7 @@ class Permission(StrEnum):
     SERVICE_ACCOUNT_MANAGE = "service_account:manage"
     ORGANIZATION_MANAGE = "organization:manage"
     ORGANIZATION_EXPORT = "organization:export"
+    SIGN_ON_MANAGE = "sign_on:manage"
     AUDIT_VIEW = "audit:view"
     TOKEN_MANAGE_OWN = "token:manage_own"  # noqa: S105  # the name of a permission
     FLEET_VIEW = "fleet:view"
@@ -75,7 +76,10 @@ _MAKE = _LOOK | {
 _MEMBER = frozenset({Permission.MEMBER_VIEW, Permission.TOKEN_MANAGE_OWN})
 # Of the installation, not of an organization: no role has them, only who is an operator.
 OPERATOR_RIGHTS = frozenset({Permission.FLEET_VIEW, Permission.FLEET_MANAGE})
-_OWNER_ONLY = frozenset({Permission.WORKSPACE_DELETE, Permission.ORGANIZATION_EXPORT})
+# Whoever sets where people sign in can sign in as anybody, an owner included.
+_OWNER_ONLY = frozenset(
+    {Permission.WORKSPACE_DELETE, Permission.ORGANIZATION_EXPORT, Permission.SIGN_ON_MANAGE}
+)
 
 ROLE_PERMISSIONS: Mapping[Role, Permissions] = MappingProxyType(
     {
@@ -95,9 +99,10 @@ GRANTED: Mapping[WorkspaceRole, Permissions] = MappingProxyType(
 )
 # Held or not in each workspace by itself; all others hold in the organization as a whole.
 IN_WORKSPACE: Permissions = GRANTED[WorkspaceRole.MANAGER] | {Permission.WORKSPACE_DELETE}
-# What a token for some workspaces may still have: nothing of the organization as a whole. Of the
-# audit log it is shown what was done in these.
-FOR_SOME_WORKSPACES: Permissions = IN_WORKSPACE | {
+# What is left to a token that is limited to some workspaces. Whatever else holds in the
+# organization as a whole leads beyond them: inviting, teams, service accounts, new workspaces.
+WITHIN_WORKSPACES: Permissions = IN_WORKSPACE | {
+    Permission.MEMBER_VIEW,
     Permission.AUDIT_VIEW,
     Permission.TOKEN_MANAGE_OWN,
 }

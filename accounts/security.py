@@ -11,6 +11,7 @@ from allauth.usersessions.internal.flows.sessions import end_other_sessions, end
 from allauth.usersessions.models import UserSession
 from django.conf import settings
 from django.contrib import messages
+from django.contrib.sessions.backends.db import SessionStore
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -20,7 +21,7 @@ from accounts.addresses import client_address
 from accounts.devices import describe_device, is_phone
 from accounts.http import AFTER_SESSION_KEY, signed_in
 from accounts.models import Organization, User
-from accounts.policy import requires_second_factor
+from accounts.policy import Ways, reachable_organizations, ways_of
 from accounts.second_factor import can_use_passkeys, has_second_factor
 from accounts.services.audit import record_person
 from studio.core.errors import NotFoundError
@@ -32,15 +33,17 @@ def security(request: HttpRequest) -> HttpResponse:
     """Show how the account is guarded; end a session, or all others."""
     user = request.user
     assert isinstance(user, User)  # noqa: S101  # `signed_in` has seen to it
+    ways = ways_of(request.session, user.pk)
     if request.method == "POST":
-        return _end(request, user)
+        return _end(request, user, ways)
     context = {
         "section": "security",
         "account_email": user.email,
         "has_password": user.has_usable_password(),
         "has_second_factor": has_second_factor(user.pk),
-        "sessions": [_session(row) for row in _sessions_of(user)],
-        "required_by": _required_by(user),
+        "sessions": [_session(row) for row in _sessions_of(user, ways)],
+        "required_by": _required_by(request, user),
+        "is_local": ways.is_local,
         "can_use_passkeys": can_use_passkeys(request),
         "passkey_address": _passkey_address(),
         **_factors(user),
@@ -59,15 +62,18 @@ def go_on(request: HttpRequest) -> HttpResponse:
     return redirect(address if is_ours else "/")
 
 
-def _end(request: HttpRequest, user: User) -> HttpResponse:
+def _end(request: HttpRequest, user: User, ways: Ways) -> HttpResponse:
     if request.POST.get("action") == "end_others":
-        end_other_sessions(request, user)
+        if ways.is_local:
+            end_other_sessions(request, user)
+        else:
+            others = [row for row in _sessions_of(user, ways) if not row.is_current()]
+            end_sessions(request, others)
         record_person(user.pk, "session.closed", address=client_address(request))
         messages.success(request, "All other sessions have ended.")
         return redirect("security")
     chosen = request.POST.get("session", "")
-    is_number = chosen.isascii() and chosen.isdigit()
-    row = UserSession.objects.filter(user=user, pk=chosen).first() if is_number else None
+    row = next((row for row in _sessions_of(user, ways) if str(row.pk) == chosen), None)
     if row is None:
         raise NotFoundError(noun="session")
     end_sessions(request, [row])
@@ -89,9 +95,16 @@ def _factors(user: User) -> Mapping[str, Any]:
     }
 
 
-def _sessions_of(user: User) -> list[UserSession]:
+def _sessions_of(user: User, ways: Ways) -> list[UserSession]:
+    """The person's sessions; one that an identity provider opened is shown its own kind alone."""
     rows = UserSession.objects.purge_and_list(user)
+    if not ways.is_local:
+        rows = [row for row in rows if _ways_of_row(row, user) == ways]
     return sorted(rows, key=lambda row: (not row.is_current(), -row.last_seen_at.timestamp()))
+
+
+def _ways_of_row(row: UserSession, user: User) -> Ways:
+    return ways_of(SessionStore(row.session_key), user.pk)
 
 
 def _session(row: UserSession) -> Mapping[str, Any]:
@@ -106,9 +119,12 @@ def _session(row: UserSession) -> Mapping[str, Any]:
     }
 
 
-def _required_by(user: User) -> list[str]:
-    mine = Organization.objects.filter(memberships__user=user).order_by("name")
-    return [row.name for row in mine if requires_second_factor(row)]
+def _required_by(request: HttpRequest, user: User) -> list[str]:
+    mine = Organization.objects.filter(memberships__user=user, requires_second_factor=True)
+    among = reachable_organizations(request.session, user.pk)
+    if among is not None:
+        mine = mine.filter(pk__in=among)
+    return list(mine.order_by("name").values_list("name", flat=True))
 
 
 def _passkey_address() -> str:

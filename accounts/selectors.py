@@ -44,9 +44,11 @@ def known_scopes(names: list[str] | None) -> Permissions | None:
     return None if names is None else frozenset(p for p in Permission if p.value in names)
 
 
-def organizations_of(user_id: str) -> list[str]:
-    """Ids of the organizations the user belongs to, oldest membership first."""
+def organizations_of(user_id: str, *, among: frozenset[str] | None = None) -> list[str]:
+    """Ids of the organizations the user belongs to (`among` these), oldest membership first."""
     memberships = Membership.objects.filter(user_id=user_id).order_by("created_at")
+    if among is not None:
+        memberships = memberships.filter(organization_id__in=among)
     return list(memberships.values_list("organization_id", flat=True))
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.core.cache import cache
+from django.http import HttpRequest
 from redis.exceptions import RedisError
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
@@ -72,7 +73,7 @@ def count_request(allowance: Allowance) -> None:
         )
 
 
-def of_address(request: Request) -> Allowance:
+def of_address(request: Request | HttpRequest) -> Allowance:
     """What an address may ask without a token."""
     limit, period = settings.API_RATE_ANONYMOUS
     name = _network(str(request.META.get("REMOTE_ADDR") or ""))

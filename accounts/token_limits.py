@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from accounts.actors import Actor
+from accounts.names import name_problems
 from accounts.roles import Permission
 from gpuagent.protocol.recipe import FieldProblem
 
@@ -35,29 +36,19 @@ def find_problems(name: str, limits: Limits, *, actor: Actor, now: datetime) -> 
     workspaces.
     """
     found = [
-        _name(name),
         _scopes(limits.scopes, actor),
         _workspaces(limits.workspace_ids, actor),
         _rate(limits.requests_per_minute, actor),
         _expiry(limits.expires_at, now),
     ]
-    return [problem for problem in found if problem is not None]
-
-
-def _name(name: str) -> FieldProblem | None:
-    if 1 <= len(name) <= NAME_MAX:
-        return None
-    message = f"The name has {len(name)} characters; give it 1 to {NAME_MAX}."
-    return FieldProblem(
-        field="name", code="length", message=message, value=len(name), limit=[1, NAME_MAX]
-    )
+    return [*name_problems(name, NAME_MAX), *(problem for problem in found if problem is not None)]
 
 
 def _scopes(scopes: frozenset[str] | None, actor: Actor) -> FieldProblem | None:
     if scopes is None:
         if actor.scopes is None:
             return None
-        message = "This token is limited to scopes; name those that the new one shall have."
+        message = "You are limited to scopes here; name those that the new one shall have."
         return FieldProblem(field="scopes", code="required", message=message)
     unknown = sorted(scopes - {p.value for p in Permission})
     if unknown:
@@ -68,7 +59,7 @@ def _scopes(scopes: frozenset[str] | None, actor: Actor) -> FieldProblem | None:
         return FieldProblem(field="scopes", code="empty", message=message)
     beyond = sorted(scopes - {p.value for p in actor.scopes}) if actor.scopes is not None else []
     if beyond:
-        message = f"This token does not have the scope {beyond[0]} itself."
+        message = f"You do not have the scope {beyond[0]} here yourself."
         return FieldProblem(field="scopes", code="beyond", message=message, value=beyond[0])
     return None
 

@@ -61,12 +61,16 @@ def organization_new(request: HttpRequest) -> HttpResponse:
     """Found an organization."""
     form = OrganizationForm(request.POST or None)
     if form.is_bound and form.is_valid():
-        organization = create_organization(
-            user_id=str(request.user.pk),
-            name=form.cleaned_data["name"],
-            address=client_address(request),
-        )
-        return redirect("organization-settings", organization.pk)
+        try:
+            organization = create_organization(
+                user_id=str(request.user.pk),
+                name=form.cleaned_data["name"],
+                address=client_address(request),
+            )
+        except InvalidInputError as error:
+            add_problems(form, error)
+        else:
+            return redirect("organization-settings", organization.pk)
     context = {"form": form, "account_email": str(getattr(request.user, "email", ""))}
     status = 422 if form.errors else 200
     return render(request, "accounts/organization_new.html", context, status=status)

@@ -118,15 +118,7 @@ class Artist:
 def signed_in(studio: Studio) -> Iterator[Artist]:
     """Sign in through the form, open the room's socket, make a token."""
     url = studio.layout.url
-    with httpx.Client(base_url=url, timeout=30, trust_env=False) as web:
-        _post_form(
-            web, "/accounts/login/", login=studio.login.email, password=studio.login.password
-        )
-        shown = _post_form(web, "/settings/tokens", **_TOKEN_FORM).text
-        token = _TOKEN.search(shown)
-        if token is None:
-            raise RuntimeError("The page of tokens shows no new token.")
-        cookie = "; ".join(f"{name}={value}" for name, value in web.cookies.items())
+    token, cookie = signed_in_token(studio)
     path = studio.login.workspace_path.removeprefix("/w/")
     with (
         connect(
@@ -137,12 +129,27 @@ def signed_in(studio: Studio) -> Iterator[Artist]:
         ) as socket,
         httpx.Client(
             base_url=url,
-            headers={"Authorization": f"Bearer {token.group()}"},
+            headers={"Authorization": f"Bearer {token}"},
             timeout=90,
             trust_env=False,
         ) as api,
     ):
         yield Artist(api, Page(socket))
+
+
+def signed_in_token(studio: Studio) -> tuple[str, str]:
+    """A new API token from the page that makes them, and the cookie of the browser's session."""
+    url = studio.layout.url
+    with httpx.Client(base_url=url, timeout=30, trust_env=False) as web:
+        _post_form(
+            web, "/accounts/login/", login=studio.login.email, password=studio.login.password
+        )
+        shown = _post_form(web, "/settings/tokens", **_TOKEN_FORM).text
+        token = _TOKEN.search(shown)
+        if token is None:
+            raise RuntimeError("The page of tokens shows no new token.")
+        cookie = "; ".join(f"{name}={value}" for name, value in web.cookies.items())
+    return token.group(), cookie
 
 
 def _post_form(web: httpx.Client, path: str, **fields: str) -> httpx.Response:

@@ -1,6 +1,6 @@
 """The product's web process with one more address: plain files, the reference of `crypto`.
 
-`daphne benchmarks._files:application` is the studio, and answers `/plain/NAME` with the file of
+`python -m benchmarks._serve_files` is the studio, and answers `/plain/NAME` with the file of
 that name in the folder `BENCHMARK_FILES`: through the same server, middleware and threads, in
 one piece or streamed as a picture of that size would be.
 """

@@ -23,7 +23,7 @@ from launcher.ports import free_port
 from launcher.prepare import FirstLogin, prepare_database
 from launcher.process import die_with_parent
 from launcher.readiness import ask
-from launcher.servers import start_servers
+from launcher.servers import RunningServers, start_servers
 from launcher.supervisor import Supervisor
 from launcher.up import studio_processes
 
@@ -39,6 +39,7 @@ class Studio:
     login: FirstLogin
     env: Mapping[str, str]
     supervisor: Supervisor
+    servers: RunningServers
 
     @property
     def database_url(self) -> str:
@@ -83,24 +84,32 @@ def throwaway_layout() -> Iterator[Layout]:
 
 
 @contextmanager
-def running_studio(layout: Layout, *, with_agent: bool = True) -> Iterator[Studio]:
+def running_studio(
+    layout: Layout, *, with_agent: bool = True, settings: Mapping[str, str] | None = None
+) -> Iterator[Studio]:
     """Start everything `make up` starts, as durable as there, and wait until it answers."""
     servers = start_servers(layout.state, durable=True, root=layout.root)
     try:
         env = {
             **with_venv_first(bare_environment(), layout),
-            **studio_settings(layout, servers, {}),
+            **(settings or {}),
+            **studio_settings(layout, servers, settings or {}),
         }
         with (layout.logs / "processes.log").open("a", encoding="utf-8") as log:
             login = prepare_database(layout, Console(log), env)
+
+            def emit(name: str, line: str) -> None:
+                print(f"{time.time():.3f} {name:<10} {line}", file=log, flush=True)
+
             supervisor = Supervisor(
                 [s for s in studio_processes(layout, env) if with_agent or s.name != "agent"],
-                emit=lambda name, line: print(f"{name:<10} {line}", file=log, flush=True),
+                emit=emit,
                 cwd=layout.root,
+                on_tick=lambda: servers.revive(emit),
             )
             with _running(supervisor):
                 _wait_until_up(layout.port, with_agent=with_agent)
-                yield Studio(layout, login, env, supervisor)
+                yield Studio(layout, login, env, supervisor, servers)
     finally:
         servers.stop()
 
@@ -126,6 +135,23 @@ def _wait_until_up(port: int, *, with_agent: bool) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError(f"The studio still waits for {answer.waiting_for}.")
         time.sleep(_ASK_EVERY_S)
+
+
+@contextmanager
+def product(layout: Layout) -> Iterator[None]:
+    """Servers with a prepared database, and their settings for Django in this process."""
+    servers = start_servers(layout.state, durable=True, root=layout.root)
+    try:
+        env = {
+            **with_venv_first(bare_environment(), layout),
+            **studio_settings(layout, servers, {}),
+        }
+        with (layout.logs / "processes.log").open("a", encoding="utf-8") as log:
+            prepare_database(layout, Console(log), env)
+        os.environ.update(env)
+        yield
+    finally:
+        servers.stop()
 
 
 @contextmanager
@@ -156,7 +182,7 @@ def product_with_files(layout: Layout) -> Iterator[Path]:
 def _web(layout: Layout, env: Mapping[str, str], log: IO[str]) -> Iterator[None]:
     (spec,) = (spec for spec in studio_processes(layout, env) if spec.name == "web")
     process = subprocess.Popen(
-        [*spec.argv[:-1], "benchmarks._files:application"],
+        [part if part != "studio.serve" else "benchmarks._serve_files" for part in spec.argv],
         cwd=layout.root,
         env=dict(env),
         stdout=log,

@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import AsyncIterator, Callable
 from functools import wraps
 from typing import Any
 
-from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from asgiref.sync import sync_to_async
+from django.core.files.base import File
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    JsonResponse,
+    StreamingHttpResponse,
+)
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
 from accounts.http import Access, declare, takes_large_body
-from gpuagent.protocol.messages import AttemptFinish, Claim, Heartbeat, OutputCommit, Register
-from gpuagent.protocol.sealing import HEADER, SEGMENT_BYTES
+from gpuagent.protocol.messages import (
+    AttemptFinish,
+    Claim,
+    Heartbeat,
+    OutputCommit,
+    QueueAccess,
+    Register,
+)
+from gpuagent.protocol.sealing import HEADER
 from gpuagent.protocol.wire import MessageInvalidError, from_wire
 from jobs.models import Agent, JobAttempt, JobInput
-from jobs.services import claiming, fleet, reporting
+from jobs.services import agent_access, claiming, fleet, reporting
 from jobs.services.leasing import OPEN
 from library.models import ModelFile
 from studio.core import storage
@@ -26,6 +42,8 @@ from workspaces.models import Artifact, ArtifactStatus
 
 # An 8,192 × 8,192 picture that does not shrink has 192 MiB.
 SEALED_MAX_BYTES = 256 * 1024 * 1024
+_PIECE_BYTES = 1 << 20
+_RANGE = re.compile(r"bytes=(\d{1,15})-(\d{1,15})")
 
 
 class AgentRequest(HttpRequest):
@@ -89,6 +107,14 @@ def register(request: AgentRequest) -> JsonResponse:
 
 
 @agent_call("POST")
+def queue(request: AgentRequest) -> JsonResponse:
+    """The way to the agent's queue; made anew if Redis has forgotten it."""
+    response = JsonResponse(QueueAccess(redis_url=agent_access.grant(request.agent)).to_wire())
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+@agent_call("POST")
 def heartbeat(request: AgentRequest) -> JsonResponse:
     """The agent lives; what should it stop?"""
     reply = fleet.hear_heartbeat(request.agent, _read(request, Heartbeat))
@@ -145,7 +171,7 @@ def input_bytes(request: AgentRequest, attempt_id: str, artifact_id: str) -> Htt
     found = given.select_related("artifact").first()
     if found is None:
         raise NotFoundError(noun="input")
-    return _file(found.artifact.storage_key)
+    return _file(request, found.artifact.storage_key)
 
 
 @agent_call("GET")
@@ -154,12 +180,42 @@ def model_bytes(request: AgentRequest, sha256: str) -> HttpResponseBase:
     file = ModelFile.objects.filter(sha256=sha256).first()
     if file is None:
         raise NotFoundError(noun="model file")
-    return _file(file.storage_key)
+    return _file(request, file.storage_key)
 
 
-def _file(key: str) -> FileResponse:
+def _file(request: HttpRequest, key: str) -> HttpResponseBase:
+    """An object, or the one range of it that was asked for: agents fetch large files in parts."""
     if not storage.exists(key):
         raise NotFoundError(noun="file")
-    response = FileResponse(storage.open_object(key), content_type="application/octet-stream")
-    response.block_size = SEGMENT_BYTES
+    size = storage.size(key)
+    wanted = _range(request.headers.get("Range", ""), size)
+    start, end = wanted or (0, size)
+    pieces = _pieces(storage.open_object(key), start, end)
+    response = StreamingHttpResponse(pieces, content_type="application/octet-stream")
+    if wanted is not None:
+        response.status_code = 206
+        response["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+    response["Content-Length"] = str(end - start)
+    response["Accept-Ranges"] = "bytes"
     return response
+
+
+def _range(header: str, size: int) -> tuple[int, int] | None:
+    """Start and end (exclusive) of `bytes=a-b`; None for all, as HTTP lets a server answer."""
+    found = _RANGE.fullmatch(header)
+    if found is None:
+        return None
+    start, end = int(found[1]), min(int(found[2]) + 1, size)
+    return (start, end) if start < end else None
+
+
+async def _pieces(opened: File[bytes], start: int, end: int) -> AsyncIterator[bytes]:
+    """Piece by piece, each read in a thread: weights may have more bytes than this process may."""
+    read = sync_to_async(opened.read, thread_sensitive=False)
+    try:
+        opened.seek(start)
+        while start < end and (piece := await read(min(_PIECE_BYTES, end - start))):
+            start += len(piece)
+            yield piece
+    finally:
+        opened.close()

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import partial
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
 from gpuagent.protocol.failures import FailureCode
-from jobs.lifecycle import AttemptStatus, JobStatus
-from jobs.models import Agent, Job, JobAttempt, SchedulerState
+from jobs.costs import load_seconds
+from jobs.explaining import Explainer
+from jobs.lifecycle import AttemptStatus
+from jobs.models import JobAttempt, SchedulerState
+from jobs.process_metrics import count_end
+from jobs.queue_rows import charge_of, positions, read_in_flight, read_waiting, views
 from jobs.scheduling import (
     AgentView,
     Charge,
@@ -27,31 +32,28 @@ from jobs.scheduling import (
     Placement,
     Policy,
     Queue,
-    Tier,
     Unplaceable,
-    WaitingJob,
     WaitReason,
+    explain,
     plan,
     refund,
     settle,
 )
 from jobs.selectors import live_agents
-from jobs.services.leasing import OPEN, expire_overdue, lease_attempt, resend_unclaimed
+from jobs.services.fleet_policy import load_policy, policy_version
+from jobs.services.leasing import (
+    expire_overdue,
+    lease_attempt,
+    lease_attempts,
+    resend_unclaimed,
+)
 from jobs.services.transitions import fail_job
 from studio.core.queue import flush_outbox, send_on_commit
 
 SAVE_SECONDS = 5.0
-READ_AT_ONCE = 2_000
-_COLUMNS = (
-    "organization_id",
-    "created_by_id",
-    "tier",
-    "model_version__digest",
-    "cost_seconds",
-    "memory_bytes",
-    "submitted_at",
-    "position",
-)
+# A note names every job that changes; this often all rows are compared in case one did not.
+COMPARE_SECONDS = 30.0
+SETTLE_AT_ONCE = 500
 SWEEP_EVERY = timedelta(minutes=10)
 logger = logging.getLogger(__name__)
 
@@ -61,15 +63,21 @@ class Dispatcher:
 
     def __init__(self, policy: Policy | None = None) -> None:
         self.policy = policy or Policy()
+        self.policy_version: datetime | None = None
+        self.is_policy_given = policy is not None
         self.queue: Queue | None = None
         self.saved_at = 0.0
+        self.compared_at = 0.0
         self.known: set[str] = set()
         self.unfit_since: dict[Need, float] = {}
+        self.explainer = Explainer()
         self.swept_at = timezone.now() - SWEEP_EVERY
+        self.next_due_at: float | None = None
 
-    def run_round(self, *, is_tidying: bool = True) -> int:
+    def run_round(self, *, is_tidying: bool = True, changed: Collection[str] | None = None) -> int:
         """Do all that is due now; how many attempts were leased.
 
+        `changed` names the jobs that may have changed since the last round; None: any may have.
         Tidying looks for what was lost, which is a matter of seconds: a round that was only woken
         for a new job can do without.
         """
@@ -77,57 +85,131 @@ class Dispatcher:
             expire_overdue()
             resend_unclaimed()
             flush_outbox()
-        queue = self._synchronise()
+            self._follow_policy()
+        queue = self._synchronise(changed)
         self._settle(queue)
         leased = self._place(queue)
         self._save(queue)
         self._sweep()
         return leased
 
-    def _synchronise(self) -> Queue:
-        """Make the index agree with the queued rows: ids of all, columns only of what is new."""
-        queued = Job.objects.filter(status=JobStatus.QUEUED.value)
-        positions = dict(queued.order_by().values_list("pk", "position"))
+    def _follow_policy(self) -> None:
+        """Once operators have set something, it is decided by that from now on."""
+        version = policy_version()
+        if self.is_policy_given or version == self.policy_version:
+            return
+        self.policy_version = version
+        self._use(replace(load_policy(), swap_seconds=self.policy.swap_seconds))
+
+    def _learn_loads(self, queue: Queue) -> None:
+        """What loading took lately, of the models that jobs wait for."""
+        if not self.is_policy_given:
+            digests = {digest for _, digest in queue.everything.demand}
+            self._use(replace(self.policy, swap_seconds=load_seconds(digests)))
+
+    def _use(self, policy: Policy) -> None:
+        self.policy = policy
+        if self.queue is not None:
+            self.queue.use(policy)
+
+    def seconds_until_due(self, *, at_most: float) -> float:
+        """How long nothing needs to be looked at unless somebody says so: until a busy agent
+        should be given its next job.
+        """
+        if self.next_due_at is None:
+            return at_most
+        return min(at_most, max(0.0, self.next_due_at - time.time()))
+
+    def _synchronise(self, changed: Collection[str] | None) -> Queue:
+        """Make the index agree with the rows that wait: with those that changed, or with all."""
+        is_time = time.monotonic() - self.compared_at >= COMPARE_SECONDS
+        if self.queue is not None and changed is not None and not is_time:
+            self._follow(self.queue, changed)
+            return self.queue
+        self.compared_at = time.monotonic()
+        waiting = positions()
         if self.queue is None:
             saved = SchedulerState.objects.filter(pk=1).values_list("state", flat=True).first()
             state = FairState.from_json(saved) if saved else FairState()
-            self.queue = Queue(policy=self.policy, state=state, waiting=_read(list(positions)))
+            self.queue = Queue(policy=self.policy, state=state, waiting=read_waiting(waiting))
         else:
-            queue = self.queue
-            for job_id in self.known - positions.keys():
-                queue.remove(job_id)
-            for job in _read([pk for pk in positions if _differs(queue, pk, positions[pk])]):
-                queue.add(job)
-        self.known = set(positions)
+            self._follow(self.queue, self.known - waiting.keys())
+            self._follow(self.queue, self._differing(self.queue, waiting))
+        self.known = set(waiting)
+        self._learn_loads(self.queue)
         return self.queue
+
+    def _follow(self, queue: Queue, changed: Collection[str]) -> None:
+        """Read these jobs anew; those that do not wait leave the index."""
+        if not changed:
+            return
+        waiting = {job.id: job for job in read_waiting(changed)}
+        for job_id in changed:
+            if job_id in waiting:
+                queue.add(waiting[job_id])
+                self.known.add(job_id)
+            else:
+                queue.remove(job_id)
+                self.known.discard(job_id)
+
+    def _differing(self, queue: Queue, waiting: Mapping[str, int]) -> list[str]:
+        """Jobs that the index lacks, or has in another place of their owner's line."""
+        found = []
+        for job_id, position in waiting.items():
+            known = queue.get(job_id)
+            if known is None or known.position != position:
+                found.append(job_id)
+        return found
 
     def _settle(self, queue: Queue) -> None:
         """Replace the estimates of ended attempts by what they took."""
         ended = JobAttempt.objects.filter(settled_at=None, ended_at__isnull=False)
-        for attempt in ended.order_by("ended_at")[:500]:
-            charge = _charge(attempt)
+        columns = ("pk", "status", "placement", "started_at", "claimed_at", "ended_at")
+        attempts = list(ended.only(*columns).order_by("ended_at")[:SETTLE_AT_ONCE])
+        if not attempts:
+            return
+        for attempt in attempts:
+            charge = charge_of(attempt.placement)
             if charge is not None:
                 _settle_one(queue, charge, attempt)
-            JobAttempt.objects.filter(pk=attempt.pk).update(settled_at=timezone.now())
+            count_end(attempt)
+        done = JobAttempt.objects.filter(pk__in=[attempt.pk for attempt in attempts])
+        done.update(settled_at=timezone.now())
 
     def _place(self, queue: Queue) -> int:
-        agents = {agent.pk: agent for agent in live_agents()}
-        open_attempts = list(
-            JobAttempt.objects.filter(status__in=OPEN).values_list(
-                "agent_id", "organization_id", "charged_seconds", "leased_at"
-            )
+        agents = list(live_agents())
+        in_flight = read_in_flight()
+        seen, now = views(agents, in_flight), time.time()
+        planned = plan(
+            queue,
+            seen,
+            now=now,
+            in_flight=in_flight.organizations,
+            members_in_flight=in_flight.members,
         )
-        held = Counter(agent_id for agent_id, *_rest in open_attempts)
-        in_flight = Counter(organization_id for _agent, organization_id, *_rest in open_attempts)
-        now = time.time()
-        busy: dict[str, float] = {}
-        for agent_id, _organization, seconds, leased_at in open_attempts:
-            busy[agent_id] = max(busy.get(agent_id, 0.0), leased_at.timestamp()) + seconds
-        views = [_view(agent, held[agent.pk], busy.get(agent.pk)) for agent in agents.values()]
-        planned = plan(queue, views, now=now, in_flight=in_flight)
-        leased = sum(self._lease(queue, placement, agents) for placement in planned.placements)
+        boot_ids = {agent.pk: agent.boot_id for agent in agents}
+        leased = self._lease_all(queue, planned.placements, boot_ids)
+        self._note_due(seen, planned.placements, now)
         self._give_up(queue, planned.unplaceable)
+        known = partial(
+            explain,
+            queue,
+            agents=seen,
+            now=now,
+            in_flight=in_flight.organizations,
+            members_in_flight=in_flight.members,
+        )
+        self.explainer.publish(queue, seen, known, now=now)
         return leased
+
+    def _note_due(
+        self, agents: Sequence[AgentView], placements: Sequence[Placement], now: float
+    ) -> None:
+        """When the next of the busy agents should be given what it does next."""
+        ahead = self.policy.stage_ahead_seconds
+        due = [a.busy_until - ahead for a in agents if a.busy_until is not None and a.free_slots]
+        due += [now + placement.charged_seconds - ahead for placement in placements]
+        self.next_due_at = min((at for at in due if at > now), default=None)
 
     def _give_up(self, queue: Queue, unplaceable: Sequence[Unplaceable]) -> None:
         """Fail what has been too large for every live agent for a while; a larger one may come."""
@@ -141,24 +223,48 @@ class Dispatcher:
                 fail_job(job_id, FailureCode.DOES_NOT_FIT, dict(too_large[need].data))
                 queue.remove(job_id)
 
-    def _lease(self, queue: Queue, placement: Placement, agents: dict[str, Agent]) -> bool:
-        boot_id = agents[placement.agent_id].boot_id
+    def _lease_all(
+        self, queue: Queue, placements: Sequence[Placement], boot_ids: Mapping[str, str]
+    ) -> int:
+        """All of the round's leases in one transaction; one by one if something is wrong there."""
+        if not placements:
+            return 0
+        try:
+            attempts = lease_attempts(placements, boot_ids=boot_ids)
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception as error:  # one bad row must not stop everybody's queue
+            logger.error("cannot lease together (%s), trying singly", type(error).__name__)
+            return sum(
+                self._lease(queue, placement, boot_ids[placement.agent_id])
+                for placement in placements
+            )
+        leased = {attempt.job_id: attempt for attempt in attempts}
+        for placement in placements:
+            self._note_lease(queue, placement, leased.get(placement.job_id))
+        return len(attempts)
+
+    def _lease(self, queue: Queue, placement: Placement, boot_id: str) -> bool:
         try:
             attempt = lease_attempt(placement, boot_id=boot_id)
         except (OperationalError, InterfaceError):
             raise
-        except Exception as error:  # one bad row must not stop everybody's queue
+        except Exception as error:  # the same, and now it is known which row it is
             logger.error("cannot lease job=%s (%s)", placement.job_id, type(error).__name__)
             refund(queue, placement.charge)
             fail_job(placement.job_id, FailureCode.INTERNAL)
             return False
-        if attempt is None:  # canceled since the round began
+        self._note_lease(queue, placement, attempt)
+        return attempt is not None
+
+    def _note_lease(self, queue: Queue, placement: Placement, attempt: JobAttempt | None) -> None:
+        self.known.discard(placement.job_id)
+        if attempt is None:  # canceled or paused since the round began
             refund(queue, placement.charge)
-            return False
+            return
         logger.info(
             "leased attempt=%s job=%s agent=%s", attempt.pk, attempt.job_id, placement.agent_id
         )
-        return True
 
     def _save(self, queue: Queue) -> None:
         if time.monotonic() - self.saved_at < SAVE_SECONDS:
@@ -173,60 +279,6 @@ class Dispatcher:
         self.swept_at = timezone.now()
         with transaction.atomic():
             send_on_commit("sweep")
-
-
-def _differs(queue: Queue, job_id: str, position: int) -> bool:
-    """Whether the index lacks the job, or has it in another place of its owner's line."""
-    known = queue.get(job_id)
-    return known is None or known.position != position
-
-
-def _read(job_ids: Sequence[str]) -> list[WaitingJob]:
-    """The jobs with what the scheduler must know of them, some hundreds at a time."""
-    found: list[WaitingJob] = []
-    for start in range(0, len(job_ids), READ_AT_ONCE):
-        some = Job.objects.filter(pk__in=job_ids[start : start + READ_AT_ONCE])
-        rows = some.select_related("model_version").only(*_COLUMNS)
-        found.extend(_waiting(row) for row in rows)
-    return found
-
-
-def _waiting(job: Job) -> WaitingJob:
-    return WaitingJob(
-        id=job.pk,
-        organization_id=job.organization_id,
-        user_id=job.created_by_id,
-        tier=Tier(job.tier),
-        model_digest=job.model_version.digest,
-        cost_seconds=job.cost_seconds,
-        memory_bytes=job.memory_bytes,
-        submitted_at=job.submitted_at.timestamp(),
-        position=job.position,
-    )
-
-
-def _view(agent: Agent, held: int, busy_until: float | None) -> AgentView:
-    return AgentView(
-        id=agent.pk,
-        free_slots=max(0, settings.AGENT_SLOTS - held),
-        memory_bytes=agent.memory_bytes,
-        resident=frozenset(agent.warm),
-        busy_until=busy_until,
-        is_accepting=not agent.is_draining,
-    )
-
-
-def _charge(attempt: JobAttempt) -> Charge | None:
-    kept = attempt.placement
-    try:
-        return Charge(
-            tier=Tier(kept["tier"]),
-            organization_id=kept["organization_id"],
-            user_id=kept["user_id"],
-            seconds=float(kept["seconds"]),
-        )
-    except (KeyError, ValueError):
-        return None
 
 
 def _settle_one(queue: Queue, charge: Charge, attempt: JobAttempt) -> None:

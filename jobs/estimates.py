@@ -1,4 +1,9 @@
-"""What a recipe will cost and need, before it runs. Pure."""
+"""What a recipe will cost and need, before it runs, and what runs teach about it. Pure.
+
+Work is counted in *passes*: one evaluation of the denoiser over a megapixel. Guidance and samplers
+of second order need two a step. What a pass takes is learned per kind of GPU, model and size; until
+enough runs have ended, a prior from the size of the weights stands in.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +11,25 @@ from dataclasses import dataclass
 
 from gpuagent.planning.memory import estimate, largest_side
 from gpuagent.protocol.recipe import Recipe
+from gpuagent.protocol.taxonomy import SAMPLERS
 
-# Prior, until finished attempts teach better: one step of a 128 × 128 picture of the house model
-# on two CPU cores takes about 0.04 s, and work grows with the pixels.
-SECONDS_PER_STEP = 0.04
-PIXELS_OF_PRIOR = 128 * 128
-# Taking a starting picture into latent space, once for all pictures made from it.
-STEPS_OF_PICTURE = 1
+PIXELS_PER_PASS = 1_000_000
+# Encoding the prompt and decoding the picture cost about two steps.
+STEPS_BESIDE = 2
+# Prior, seconds of a pass per stored byte of weights. CPU: the house model (16 MB) on two cores
+# takes 0.04 s a step at 128 × 128 with guidance. GPU: about 1,000 FLOP a byte and megapixel at
+# 10 TFLOP/s, which any card of the last years exceeds.
+CPU_SECONDS_PER_BYTE = 7.6e-8
+GPU_SECONDS_PER_BYTE = 1e-10
+# The prior weighs as much as so many runs.
+PRIOR_WEIGHT = 2.0
+# Each run counts a twentieth less than the one after it: about the last twenty matter.
+DECAY = 0.95
+# One run cannot pull the mean by more than this factor: a machine that was asleep teaches nothing.
+OUTLIER_FACTOR = 4.0
 # Weights are stored as fp16 and may be loaded as fp32 (CPU agents).
 LOADED_PER_STORED_BYTES = 2
+LEAST_SECONDS = 0.001
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,17 +40,72 @@ class Cost:
     memory_bytes: int
 
 
-def estimate_cost(recipe: Recipe, *, weights_bytes: int, picture_pixels: int = 0) -> Cost:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learned:
+    """A running mean; `weight` is how many recent runs stand behind it."""
+
+    mean_seconds: float
+    deviation_seconds: float = 0.0
+    weight: float = 1.0
+
+
+def passes_of(recipe: Recipe, *, pictures: int | None = None) -> float:
+    """The work of a recipe, or of so many of its pictures."""
+    calls = 2 if SAMPLERS[recipe.sampler].is_second_order else 1
+    guided = 2 if recipe.guidance_scale > 1 else 1
+    steps = recipe.denoising_steps * calls + STEPS_BESIDE
+    count = recipe.num_images_per_prompt if pictures is None else pictures
+    return steps * guided * count * recipe.width * recipe.height / PIXELS_PER_PASS
+
+
+def step_keys(digest: str, recipe: Recipe) -> tuple[str, str]:
+    """What a run teaches: of the model at about this size, and of the model at any.
+
+    Small pictures cost more a pixel (calls to the GPU) and very large ones, too (attention).
+    """
+    return f"{digest}@{(recipe.width * recipe.height).bit_length()}", digest
+
+
+def prior_seconds(*, weights_bytes: int, gpu_class: str) -> float:
+    """Seconds of a pass, before anything was learned."""
+    is_gpu = bool(gpu_class) and not gpu_class.lower().startswith("cpu")
+    rate = GPU_SECONDS_PER_BYTE if is_gpu else CPU_SECONDS_PER_BYTE
+    return max(1, weights_bytes) * rate
+
+
+def learn(known: Learned | None, seconds: float) -> Learned:
+    """The mean after one more run."""
+    if known is None or known.mean_seconds <= 0:
+        return Learned(mean_seconds=seconds)
+    least, most = known.mean_seconds / OUTLIER_FACTOR, known.mean_seconds * OUTLIER_FACTOR
+    taken = min(max(seconds, least), most)
+    weight = known.weight * DECAY + 1
+    away = abs(taken - known.mean_seconds)
+    return Learned(
+        mean_seconds=known.mean_seconds + (taken - known.mean_seconds) / weight,
+        deviation_seconds=known.deviation_seconds + (away - known.deviation_seconds) / weight,
+        weight=weight,
+    )
+
+
+def blend(prior: float, learned: Learned | None) -> float:
+    """The prior, moved towards what was learned the more the more runs there were."""
+    if learned is None:
+        return prior
+    total = PRIOR_WEIGHT + learned.weight
+    return (PRIOR_WEIGHT * prior + learned.weight * learned.mean_seconds) / total
+
+
+def estimate_cost(
+    recipe: Recipe, *, weights_bytes: int, seconds_per_pass: float, picture_pixels: int = 0
+) -> Cost:
     """Estimate from the recipe, the stored size of the weights and that of the starting picture."""
-    pixels = recipe.width * recipe.height
-    steps = recipe.denoising_steps + 2  # encoding and decoding cost about two steps
-    steps = steps * recipe.num_images_per_prompt + (STEPS_OF_PICTURE if recipe.image else 0)
-    seconds = SECONDS_PER_STEP * steps * pixels / PIXELS_OF_PRIOR
     memory = estimate(
         recipe,
         weights_bytes=weights_bytes * LOADED_PER_STORED_BYTES,
         picture_pixels=picture_pixels,
     )
+    seconds = max(LEAST_SECONDS, passes_of(recipe) * seconds_per_pass)
     return Cost(seconds=seconds, memory_bytes=memory.total_bytes)
 
 

@@ -18,6 +18,11 @@ _SENTENCES: Mapping[str, str] = {
     FailureCode.AGENT_LOST: "The agent stopped answering three times. Try again; tell an admin.",
     FailureCode.INTERNAL: "Something went wrong on the agent. Try again.",
 }
+# The same where the agent says what would fit.
+_TOO_LARGE: Mapping[str, str] = {
+    FailureCode.OUT_OF_MEMORY: "The agent ran out of memory.",
+    FailureCode.DOES_NOT_FIT: "The picture does not fit into the agent's memory.",
+}
 
 
 def failure_sentence(code: str, data: Mapping[str, object]) -> str:
@@ -25,4 +30,7 @@ def failure_sentence(code: str, data: Mapping[str, object]) -> str:
     if code == FailureCode.RECIPE_INVALID and {"field", "value", "limit"} <= data.keys():
         setting = str(data["field"]).replace("_", " ").capitalize()
         return f"{setting} is {data['value']}; this model allows at most {data['limit']}."
+    side = data.get("largest_side")
+    if code in _TOO_LARGE and isinstance(side, int) and not isinstance(side, bool) and side > 0:
+        return f"{_TOO_LARGE[code]} Up to {side} × {side} pixels it should work."
     return _SENTENCES.get(code, "Something went wrong. Try again.")

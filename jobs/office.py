@@ -13,10 +13,10 @@ from workspaces.palette import COLORS
 from workspaces.selectors import (
     Reach,
     bytes_in,
+    count_reaches,
     deleted_workspaces,
     grants_in,
     open_workspaces,
-    reaches_of,
     who_can_be_let_in,
     who_reaches,
 )
@@ -33,13 +33,13 @@ PEOPLE_NAMED = 3
 def workspaces_context(organization: Organization, actor: Actor) -> dict[str, Any]:
     """The organization's workspaces with their numbers, and those that can be brought back."""
     rooms = open_workspaces(organization.pk)
-    reaches, pictures, sizes = reaches_of(rooms), picture_counts(rooms), bytes_in(rooms)
+    people, pictures, sizes = count_reaches(rooms), picture_counts(rooms), bytes_in(rooms)
     can_delete = actor.can(Permission.WORKSPACE_DELETE)
     return {
         "rooms": [
             {
                 "workspace": room,
-                "people": len(reaches[room.pk]),
+                "people": people[room.pk],
                 "pictures": pictures.get(room.pk, 0),
                 "bytes": sizes.get(room.pk, 0),
             }

@@ -15,8 +15,9 @@ from accounts.actors import Actor
 from accounts.roles import Permission
 from gpuagent.protocol import recipe as limits
 from gpuagent.protocol.recipe import Recipe
-from gpuagent.protocol.sealing import SealBrokenError
 from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER, SAMPLERS
+from jobs.drawer import queue_context
+from jobs.forecast import TIERS
 from jobs.lifecycle import JOB_OPEN, JobStatus
 from jobs.messages import failure_sentence
 from jobs.models import Job, Output
@@ -27,15 +28,12 @@ from jobs.selectors import (
     count_agents,
     count_outputs,
     gallery_page,
-    made_counts,
-    open_jobs,
     outputs_of,
     projects_of,
-    queue_positions,
-    recent_failures,
     warm_digests,
 )
 from jobs.services.outputs import compare_with_original
+from jobs.wording import MEANINGS, tier_name
 from library.models import ModelVersion
 from library.presets import Preset, describe_recipe, usable_presets
 from library.selectors import usable_versions
@@ -96,6 +94,7 @@ def _unmade_tile(job: Job, index: int, *, can_cancel: bool) -> dict[str, Any]:
         "project_id": job.project_id,
         "output_id": None,
         "error_message": failure_sentence(job.error_code, job.error_data) if failed else None,
+        "is_paused": job.status == JobStatus.QUEUED.value and job.paused_at is not None,
         "can_cancel": can_cancel and job.status in JOB_OPEN,
         "created_at": job.submitted_at,
     }
@@ -160,44 +159,6 @@ def project_row(project: Project) -> dict[str, Any]:
     }
 
 
-def queue_row(job: Job, actor: Actor, *, done: int, position: int | None) -> dict[str, Any]:
-    """A line of the queue; only its owner sees the prompt."""
-    is_mine = job.created_by_id == actor.user_id
-    reason = "Canceling…" if job.cancel_requested_at and job.status in JOB_OPEN else None
-    if job.status == JobStatus.FAILED.value:
-        reason = failure_sentence(job.error_code, job.error_data)
-    return {
-        "job_id": job.pk,
-        "prompt": _prompt(job) if is_mine else None,
-        "status": job.status,
-        "count": job.count,
-        "done": done,
-        "position": position,
-        "created_at": job.submitted_at,
-        "can_cancel": actor.can(Permission.JOB_CANCEL) and job.status in JOB_OPEN and not reason,
-        "cancel_url": reverse("job-cancel", args=[job.workspace_id, job.pk]),
-        "reason": reason,
-    }
-
-
-def _prompt(job: Job) -> str:
-    try:
-        return open_recipe(job).prompt
-    except SealBrokenError:
-        return ""
-
-
-def queue_context(workspace: Workspace, actor: Actor) -> dict[str, Any]:
-    """The open jobs of the workspace, and what of the actor's own failed lately."""
-    jobs = open_jobs(workspace) + recent_failures(workspace, actor.user_id)
-    positions, made = queue_positions(jobs), made_counts(jobs)
-    rows = [
-        queue_row(job, actor, done=made.get(job.pk, 0), position=positions.get(job.pk))
-        for job in jobs
-    ]
-    return {"rows": rows}
-
-
 def _preset(preset: Preset) -> dict[str, str]:
     return {
         "name": preset["name"],
@@ -253,6 +214,7 @@ def room_urls(workspace: Workspace) -> dict[str, str]:
         "queue": reverse("queue", args=[workspace.pk]),
         "gallery": gallery,
         "trash": f"{gallery}?trash=1",
+        "forecast": reverse("forecast", args=[workspace.pk]),
         "upload": reverse("upload", args=[workspace.pk]),
         "projects": reverse("projects", args=[workspace.pk]),
         "shares": reverse("shares", args=[workspace.pk]),
@@ -289,6 +251,7 @@ def room_context(workspace: Workspace, actor: Actor, email: str) -> dict[str, An
         "models": [_model(version, warm) for version in versions],
         "samplers": [{"id": s.id, "label": s.label} for s in SAMPLERS.values()],
         "sizes": _sizes(side),
+        "tiers": [{"id": t.value, "name": tier_name(t), "means": MEANINGS[t]} for t in TIERS],
         "example_prompts": prompts[:12],
         "limits": LIMITS,
         "extend_sides": [(side, side.capitalize()) for side in limits.SIDES],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 from weakref import WeakKeyDictionary
@@ -64,19 +64,26 @@ async def put_preview(job_id: str, *, attempt_id: str, index: int, envelope: byt
 
 async def get_progress(job_id: str) -> Progress | None:
     """The newest numbers, if any are kept."""
+    return (await read_progress([job_id])).get(job_id)
+
+
+async def read_progress(job_ids: Sequence[str]) -> dict[str, Progress]:
+    """The newest numbers of those jobs of which some are kept, in one round trip."""
     names = ["attempt_id", "index", "count", "step", "steps", "preview"]
-    raw = await _read(job_id, names)
-    if raw[0] is None:
-        return None
-    numbers = [int(value or 0) for value in raw[1:]]
-    return Progress(
-        attempt_id=raw[0].decode(),
-        index=numbers[0],
-        count=numbers[1],
-        step=numbers[2],
-        steps=numbers[3],
-        preview=numbers[4],
-    )
+    found: dict[str, Progress] = {}
+    for job_id, raw in (await _read(job_ids, names)).items():
+        if raw[0] is None:
+            continue
+        numbers = [int(value or 0) for value in raw[1:]]
+        found[job_id] = Progress(
+            attempt_id=raw[0].decode(),
+            index=numbers[0],
+            count=numbers[1],
+            step=numbers[2],
+            steps=numbers[3],
+            preview=numbers[4],
+        )
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,13 +97,32 @@ class SealedPreview:
 
 async def get_preview(job_id: str) -> SealedPreview | None:
     """The newest sealed preview, if any is kept."""
+    return (await read_previews([job_id])).get(job_id)
+
+
+async def read_previews(job_ids: Sequence[str]) -> dict[str, SealedPreview]:
+    """The newest sealed previews of those jobs that have one, in one round trip."""
     names = ["envelope_attempt", "envelope_index", "envelope"]
-    attempt, index, envelope = await _read(job_id, names)
-    if attempt is None or envelope is None:
-        return None
-    return SealedPreview(attempt_id=attempt.decode(), index=int(index or 0), envelope=envelope)
+    found: dict[str, SealedPreview] = {}
+    for job_id, (attempt, index, envelope) in (await _read(job_ids, names)).items():
+        if attempt is not None and envelope is not None:
+            found[job_id] = SealedPreview(
+                attempt_id=attempt.decode(), index=int(index or 0), envelope=envelope
+            )
+    return found
 
 
-async def _read(job_id: str, names: list[str]) -> list[bytes | None]:
-    """Values of a job's hash; bytes, since our client decodes nothing."""
-    return cast("list[bytes | None]", await _client().hmget(_key(job_id), names))
+async def redis_run_id() -> str:
+    """Which process of Redis answers: another one than before has lost what was rung meanwhile."""
+    return str((await _client().info("server"))["run_id"])
+
+
+async def _read(job_ids: Sequence[str], names: list[str]) -> dict[str, list[bytes | None]]:
+    """Values of jobs' hashes; bytes, since our client decodes nothing."""
+    if not job_ids:
+        return {}
+    async with _client().pipeline(transaction=False) as pipe:
+        for job_id in job_ids:
+            pipe.hmget(_key(job_id), names)
+        values = await pipe.execute()
+    return dict(zip(job_ids, cast("list[list[bytes | None]]", values), strict=True))

@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from django.conf import settings
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Case, Count, Q, QuerySet, When
 from django.utils import timezone
 
-from jobs.lifecycle import JOB_OPEN, JobStatus
+from jobs.lifecycle import JOB_OPEN, AgentState, JobStatus
 from jobs.models import Agent, Job, Output
+from jobs.scheduling import Tier
 from jobs.search import query_terms
 from library.models import ModelVersion
-from studio.core.scoping import system_scope
 from workspaces.models import Project, Workspace
 
 PAGE_SIZE = 60
 QUEUE_ROWS = 60
-FAILURES_SHOWN = 5
+OTHERS_ROWS = 20
+ENDED_ROWS = 5
 FAILURES_SHOWN_FOR = timedelta(hours=1)
+CANCELED_SHOWN_FOR = timedelta(minutes=10)
 
 
 def live_agents() -> QuerySet[Agent]:
     """Agents that were heard of within a lease's time, also those that take nothing more."""
     limit = timezone.now() - timedelta(seconds=settings.LEASE_SECONDS)
-    return Agent.objects.filter(last_seen_at__gt=limit)
+    return Agent.objects.filter(last_seen_at__gt=limit, removed_at=None)
 
 
 def accepting_agents() -> QuerySet[Agent]:
     """Live agents that take work."""
-    return live_agents().filter(is_draining=False)
+    serving = AgentState.SERVING.value
+    return live_agents().filter(state=serving, is_draining=False, sick_code="")
 
 
 def count_agents() -> tuple[int, int]:
@@ -110,11 +112,39 @@ def outputs_named(workspace: Workspace, output_ids: Sequence[str]) -> list[Outpu
     return list(outputs.select_related("picture", "thumbnail", "job").order_by("-id"))
 
 
-def open_jobs(workspace: Workspace) -> list[Job]:
-    """Queued and running jobs, newest first."""
-    statuses = [status.value for status in JOB_OPEN]
-    jobs = Job.objects.filter(workspace=workspace, status__in=statuses)
-    return list(jobs.select_related("created_by", "workspace").order_by("-id")[:QUEUE_ROWS])
+def running_jobs(workspace: Workspace) -> list[Job]:
+    """What is being made, the oldest first."""
+    return list(_jobs_in(workspace, JobStatus.RUNNING).order_by("id")[:QUEUE_ROWS])
+
+
+def waiting_jobs(workspace: Workspace, user_id: str) -> tuple[list[Job], list[Job]]:
+    """What the user has waiting, and what the others have; tier by tier, each in its order."""
+    urgency = Case(*(When(tier=tier.value, then=at) for at, tier in enumerate(Tier)), default=9)
+    waiting = _jobs_in(workspace, JobStatus.QUEUED).order_by(
+        urgency, "position", "submitted_at", "id"
+    )
+    mine = waiting.filter(created_by_id=user_id)[:QUEUE_ROWS]
+    return list(mine), list(waiting.exclude(created_by_id=user_id)[:OTHERS_ROWS])
+
+
+def count_open(workspace: Workspace, user_id: str) -> tuple[int, int]:
+    """How many jobs of the user wait or run in the workspace, and how many of everybody."""
+    counted = Job.objects.filter(
+        workspace=workspace, status__in=[status.value for status in JOB_OPEN]
+    ).aggregate(mine=Count("pk", filter=Q(created_by_id=user_id)), total=Count("pk"))
+    return counted["mine"], counted["total"]
+
+
+def _jobs_in(workspace: Workspace, status: JobStatus) -> QuerySet[Job]:
+    jobs = Job.objects.filter(workspace=workspace, status=status.value)
+    return jobs.select_related("created_by", "workspace")
+
+
+def agent_names(agent_ids: Collection[str]) -> dict[str, str]:
+    """What these agents are called."""
+    if not agent_ids:
+        return {}
+    return dict(Agent.objects.filter(pk__in=agent_ids).values_list("pk", "name"))
 
 
 def outputs_of(job: Job) -> dict[int, Output]:
@@ -137,27 +167,30 @@ def projects_of(workspace: Workspace, *, with_archived: bool = False) -> list[Pr
     return list(counted.order_by("-id"))
 
 
-def recent_failures(workspace: Workspace, user_id: str) -> list[Job]:
-    """The user's own jobs that failed lately, so that a reload does not hide them."""
-    jobs = Job.objects.filter(
-        workspace=workspace,
-        created_by_id=user_id,
-        status=JobStatus.FAILED.value,
-        ended_at__gt=timezone.now() - FAILURES_SHOWN_FOR,
+def recently_ended(workspace: Workspace, user_id: str) -> list[Job]:
+    """The user's own jobs that failed or were canceled lately, so that a reload does not hide
+    them; not those that were asked for again.
+    """
+    now = timezone.now()
+    jobs = Job.objects.filter(workspace=workspace, created_by_id=user_id).filter(
+        Q(status=JobStatus.FAILED.value, ended_at__gt=now - FAILURES_SHOWN_FOR)
+        | Q(status=JobStatus.CANCELED.value, ended_at__gt=now - CANCELED_SHOWN_FOR)
     )
-    return list(jobs.select_related("created_by", "workspace").order_by("-id")[:FAILURES_SHOWN])
+    ended = list(jobs.select_related("created_by", "workspace").order_by("-ended_at")[:QUEUE_ROWS])
+    again = retried_of([job.pk for job in ended], user_id)
+    return [job for job in ended if job.pk not in again][:ENDED_ROWS]
 
 
-def queue_positions(jobs: list[Job]) -> dict[str, int]:
-    """Rough positions of queued jobs: 1 + how many of the installation were submitted before."""
-    wanted = [job for job in jobs if job.status == JobStatus.QUEUED.value]
-    if not wanted:
-        return {}
-    last = max(job.submitted_at for job in wanted)
-    with system_scope():
-        waiting = Job.objects.filter(status=JobStatus.QUEUED.value, submitted_at__lte=last)
-        times = list(waiting.order_by("submitted_at").values_list("submitted_at", flat=True))
-    return {job.pk: bisect_left(times, job.submitted_at) + 1 for job in wanted}
+def retry_key(job_id: str) -> str:
+    """Makes a second press of *Retry* find the job of the first."""
+    return f"retry:{job_id}"
+
+
+def retried_of(job_ids: Sequence[str], user_id: str) -> set[str]:
+    """Those of these jobs that the user has asked for again."""
+    keys = {retry_key(job_id): job_id for job_id in job_ids}
+    known = Job.objects.filter(created_by_id=user_id, idempotency_key__in=keys)
+    return {keys[key] for key in known.values_list("idempotency_key", flat=True) if key}
 
 
 def made_counts(jobs: list[Job]) -> dict[str, int]:

@@ -3,16 +3,19 @@
 from django.urls import path
 
 from accounts.urls import MEMBER, ORGANIZATION
-from jobs import agent_api
+from jobs import agent_api, agent_join
 from jobs.views import (
     access,
     export,
+    fleet,
+    fleet_settings,
     leaving,
     outputs,
     projects,
     room,
     shared,
     shares,
+    waiting,
     workspaces,
 )
 
@@ -22,6 +25,8 @@ OUTPUT = WORKSPACE + "outputs/<str:output_id>"
 PROJECTS = WORKSPACE + "projects"
 SHARES = WORKSPACE + "shares"
 SHARED = "s/<str:token>"
+FLEET = ORGANIZATION + "fleet"
+FLEET_AGENT = FLEET + "/agents/<str:agent_id>"
 ATTEMPT = "agent/v1/attempts/<str:attempt_id>/"
 
 urlpatterns = [
@@ -31,7 +36,12 @@ urlpatterns = [
     path(JOB + "tile", room.job_tiles_view, name="job-tiles"),
     path(JOB + "parameters", room.job_parameters, name="job-parameters"),
     path(JOB + "cancel", room.job_cancel, name="job-cancel"),
-    path(WORKSPACE + "queue", room.queue, name="queue"),
+    path(JOB + "pause", waiting.job_pause, name="job-pause"),
+    path(JOB + "resume", waiting.job_resume, name="job-resume"),
+    path(JOB + "move", waiting.job_move, name="job-move"),
+    path(JOB + "retry", waiting.job_retry, name="job-retry"),
+    path(WORKSPACE + "queue", waiting.queue, name="queue"),
+    path(WORKSPACE + "forecast", waiting.forecast, name="forecast"),
     path(WORKSPACE + "gallery", room.gallery, name="gallery"),
     path(WORKSPACE + "uploads", room.upload, name="upload"),
     path(WORKSPACE + "uploads/from-address", room.upload_from_address, name="upload-from-address"),
@@ -66,7 +76,27 @@ urlpatterns = [
     path("s/<path:rest>", shared.nowhere, name="shared-nowhere"),
     path(MEMBER + "/remove", leaving.member_remove, name="member-remove"),
     path(ORGANIZATION + "leave", leaving.leave, name="leave"),
+    path(FLEET, fleet.fleet, name="fleet"),
+    path(FLEET + "/live", fleet.fleet_live, name="fleet-live"),
+    path(FLEET_AGENT, fleet.fleet_agent, name="fleet-agent"),
+    path(FLEET_AGENT + "/state", fleet.fleet_agent_state, name="fleet-agent-state"),
+    path(FLEET_AGENT + "/labels", fleet.fleet_agent_labels, name="fleet-agent-labels"),
+    path(FLEET_AGENT + "/remove", fleet.fleet_agent_remove, name="fleet-agent-remove"),
+    path(FLEET + "/models", fleet_settings.fleet_models, name="fleet-models"),
+    path(FLEET + "/models/<str:version_id>", fleet_settings.fleet_pin, name="fleet-pin"),
+    path(FLEET + "/sharing", fleet_settings.fleet_sharing, name="fleet-sharing"),
+    path(FLEET + "/sharing/policy", fleet_settings.fleet_policy, name="fleet-policy"),
+    path(FLEET + "/sharing/<str:customer_id>", fleet_settings.fleet_share, name="fleet-share"),
+    path(FLEET + "/joining", fleet_settings.fleet_joining, name="fleet-joining"),
+    path(FLEET + "/joining/new", fleet_settings.fleet_join_new, name="fleet-join-new"),
+    path(
+        FLEET + "/joining/<str:join_id>/revoke",
+        fleet_settings.fleet_join_revoke,
+        name="fleet-join-revoke",
+    ),
+    path("agent/v1/join", agent_join.join_fleet, name="agent-join"),
     path("agent/v1/register", agent_api.register, name="agent-register"),
+    path("agent/v1/queue", agent_api.queue, name="agent-queue"),
     path("agent/v1/heartbeat", agent_api.heartbeat, name="agent-heartbeat"),
     path(ATTEMPT + "claim", agent_api.claim, name="agent-claim"),
     path(ATTEMPT + "outputs", agent_api.outputs, name="agent-outputs"),

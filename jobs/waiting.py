@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 
 from channels.db import database_sync_to_async
@@ -19,6 +20,7 @@ from workspaces.announcements import workspace_group
 
 RECHECK_SECONDS = 2.0
 KEEP_ALIVE_SECONDS = 15.0
+ASK_SECONDS = 60.0
 
 
 def _state(organization_id: str, job_id: str) -> tuple[JobStatus, int]:
@@ -69,13 +71,21 @@ def _encode(name: str, data: dict[str, object]) -> str:
     return f"event: {name}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n"
 
 
-async def stream_events(job: Job) -> AsyncIterator[str]:
-    """Server-sent events of one job: `status` at every change, `progress` between, then the end."""
-    read = database_sync_to_async(_state)
+async def stream_events(job: Job, may_stay: Callable[[], bool]) -> AsyncIterator[str]:
+    """Server-sent events of one job: `status` at every change, `progress` between, then the end.
+
+    Once a minute it is asked whether who listens may still; it ends without a word if not.
+    """
+    read, ask = database_sync_to_async(_state), database_sync_to_async(may_stay)
+    asked_at = time.monotonic()
     said: tuple[JobStatus, int] | None = None
     quiet = 0.0
     async with aclosing(_events(job.workspace_id, job.pk)) as events:
         async for event in events:
+            if time.monotonic() - asked_at >= ASK_SECONDS:
+                asked_at = time.monotonic()
+                if not await ask():
+                    return
             if event is not None and event["type"] == "job.progress":
                 progress = await get_progress(job.pk)
                 if progress is not None:

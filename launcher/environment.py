@@ -47,6 +47,7 @@ def studio_settings(
         "STUDIO_SECRET_KEY_FILE": environ.get("STUDIO_SECRET_KEY_FILE") or str(secret),
         "STUDIO_URL": environ.get("STUDIO_URL") or layout.url,
         "STUDIO_PORT": str(layout.port),
+        "STUDIO_AGENT_DEVICES": environ.get("STUDIO_AGENT_DEVICES") or "",
         "STUDIO_AGENT_CREDENTIALS": str(layout.state / "agent.json"),
         "STUDIO_AGENT_CACHE": str(layout.state / "agent-cache"),
     }

@@ -16,7 +16,7 @@ from typing import IO
 
 from launcher.process import die_with_parent, kill_group, output_of, send
 
-FIRST_PAUSE_S, LONGEST_PAUSE_S, HEALTHY_AFTER_S = 0.5, 10.0, 30.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S, HEALTHY_AFTER_S = 0.5, 10.0, 10.0
 _TICK_S = 0.25
 _LONGEST_LINE_BYTES = 65536
 _OWN_NAME = "studio"

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Mapping
 
+from launcher.agents import agent_processes, devices
 from launcher.bootstrap import install_python_packages
 from launcher.checks import check_disk, prepare_state
 from launcher.console import Console
@@ -26,6 +27,7 @@ _ASK_EVERY_S, _REPEAT_EVERY_S = 0.5, 15.0
 
 def up(layout: Layout, console: Console) -> int:
     """Install, build, start and supervise; returns 0 after an orderly end."""
+    devices(os.environ)  # a wrong name is said before anything is started
     prepare_state(layout.state)
     with hold_state(layout):
         check_disk(layout.state)
@@ -63,14 +65,8 @@ def studio_processes(layout: Layout, env: Mapping[str, str]) -> list[ChildSpec]:
         ChildSpec("web", [python, "-m", "studio.serve", *listen], env, 8.0),
         ChildSpec("dispatcher", [python, "manage.py", "dispatch"], env, 8.0),
         ChildSpec("worker", [python, "manage.py", "work"], env, 8.0),
-        ChildSpec("agent", [python, "-m", "gpuagent"], agent_env(env), 15.0),
+        *agent_processes(python, env),
     ]
-
-
-def agent_env(env: Mapping[str, str]) -> dict[str, str]:
-    """The agent gets no key of the web side and no way to its database."""
-    web_only = ("DATABASE_URL", "STUDIO_MASTER_KEY", "STUDIO_SECRET_KEY", "AWS_", "EMAIL_")
-    return {name: value for name, value in env.items() if not name.startswith(web_only)}
 
 
 class ReadyWatch:

@@ -81,6 +81,29 @@ def networks(name: str) -> list[str]:
     return parts
 
 
+def hosts(name: str) -> frozenset[str]:
+    """Names of hosts, each with a port if only that one is meant, separated by commas."""
+    parts = [part.strip().lower() for part in text(name, "").split(",") if part.strip()]
+    for part in parts:
+        if re.fullmatch(r"(\[[0-9a-f:.]+\]|[^\s/:@\[\]]+)(:\d{1,5})?", part) is None:
+            raise ImproperlyConfigured(
+                f"{name} holds {part!r}; it must be hosts like sso.example.internal or "
+                "sso.example.internal:8443, separated by commas."
+            )
+    return frozenset(parts)
+
+
+def listening(name: str) -> tuple[str, int] | None:
+    """Where to listen, from `127.0.0.1:9101`; None if it is not set."""
+    value = text(name, "").strip()
+    host, _, port = value.rpartition(":")
+    if not value:
+        return None
+    if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
+        raise ImproperlyConfigured(f"{name} is {value!r}; it must be like 127.0.0.1:9101.")
+    return host.strip("[]"), int(port)
+
+
 def secret(name: str) -> str:
     """The variable itself, or the content of the file that `NAME_FILE` points at."""
     if value := os.environ.get(name):

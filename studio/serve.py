@@ -18,6 +18,7 @@ from studio import env
 from studio.connections import GuardedConnection
 from studio.core.stopping import is_stopping
 
+APPLICATION = "studio.asgi:application"
 # The largest that anybody sends is a sealed preview of 20 KiB.
 SOCKET_MESSAGE_MAX_BYTES = 64 * 1024
 PING_SECONDS = 20.0
@@ -36,15 +37,15 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def configuration(host: str, port: int) -> uvicorn.Config:
-    """How we serve.
+def configuration(host: str, port: int, application: str = APPLICATION) -> uvicorn.Config:
+    """How we serve; `application` is `module:name`.
 
     Raises:
         ImproperlyConfigured: `STUDIO_TRUSTED_PROXIES` is not a list of addresses.
     """
     proxies = env.networks("STUDIO_TRUSTED_PROXIES")
     return uvicorn.Config(
-        "studio.asgi:application",
+        application,
         host=host,
         port=port,
         loop="uvloop",
@@ -65,14 +66,14 @@ def configuration(host: str, port: int) -> uvicorn.Config:
     )
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, *, application: str = APPLICATION) -> int:
     """Serve until a signal comes."""
     parser = argparse.ArgumentParser(prog="python -m studio.serve", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     given = parser.parse_args(arguments)
     try:
-        server = Server(configuration(given.host, given.port))
+        server = Server(configuration(given.host, given.port, application))
     except ImproperlyConfigured as error:
         print(error, file=sys.stderr)
         return 1

@@ -20,6 +20,7 @@ STUDIO_MASTER_KEY = env.secret("STUDIO_MASTER_KEY")
 STUDIO_URL = env.text("STUDIO_URL", "http://127.0.0.1:8000")
 STORAGE_URL = env.text("STORAGE_URL")
 REDIS_URL = env.text("REDIS_URL")
+AGENT_REDIS_URL = env.text("STUDIO_AGENT_REDIS_URL", "")  # where agents find it, if elsewhere
 
 _origin = urlsplit(STUDIO_URL)
 IS_HTTPS = _origin.scheme == "https"
@@ -43,6 +44,7 @@ INSTALLED_APPS = [
     "django_htmx",
     "allauth",
     "allauth.account",
+    "allauth.socialaccount",
     "allauth.mfa",
     "allauth.usersessions",
     "csp",
@@ -66,6 +68,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "accounts.activity.ActivityMiddleware",
+    "accounts.sign_on.guard.SignOnMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "studio.core.problems.ProblemMiddleware",
 ]
@@ -93,8 +96,8 @@ TEMPLATES = [
 
 DATABASES = {"default": env.database("DATABASE_URL")}
 
-# Counts of tries and requests, the same for all processes. JSON, never pickle: agents know the
-# password of this Redis, and a pickle that they put there would run here.
+# Counts of tries and requests, the same for all processes. JSON, never pickle: a pickle that
+# somebody put there would run here.
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
@@ -144,6 +147,13 @@ ACCOUNT_REAUTHENTICATION_TIMEOUT = 300
 PASSWORD_RESET_TIMEOUT = 3 * 60 * 60
 # allauth's own makes a row for known addresses, and so takes longer than for unknown ones.
 ACCOUNT_PASSWORD_RESET_TOKEN_GENERATOR = "django.contrib.auth.tokens.PasswordResetTokenGenerator"  # noqa: S105  # a class
+# Single sign-on keeps who came from where in allauth's table, and uses its client; see
+# `accounts/sign_on`. Its own pages have no address, and nothing else of it is stored.
+SOCIALACCOUNT_ADAPTER = "accounts.sign_on.outgoing.SignOnAdapter"
+SOCIALACCOUNT_STORE_TOKENS = False
+SOCIALACCOUNT_REQUESTS_TIMEOUT = 10
+# Identity providers within our own network, which may be asked though they are not public.
+SSO_HOSTS = env.hosts("STUDIO_SSO_HOSTS")
 MFA_ADAPTER = "accounts.second_factor.SecondFactorAdapter"
 MFA_FORMS = {
     "activate_totp": "accounts.factor_forms.SealedActivateTOTPForm",
@@ -235,6 +245,11 @@ SPECTACULAR_SETTINGS = {
         "WorkspaceRoleEnum": "jobs.api.workspace_shapes.WORKSPACE_ROLE_VALUES",
     },
 }
+
+# ------------------------------------------------------------------ metrics
+METRICS_TOKEN = env.text("STUDIO_METRICS_TOKEN", "").strip()
+DISPATCHER_METRICS = env.listening("STUDIO_DISPATCHER_METRICS")
+WORKER_METRICS = env.listening("STUDIO_WORKER_METRICS")
 
 # ------------------------------------------------------------------ language, files, uploads
 LANGUAGE_CODE = "en"

@@ -12,6 +12,7 @@ from drf_spectacular.views import SpectacularJSONAPIView
 from accounts import security
 from accounts.http import public
 from jobs import health
+from jobs.metrics import metrics
 
 schema = public("the description of the API holds no data")(
     SpectacularJSONAPIView.as_view(authentication_classes=[], permission_classes=[])
@@ -29,6 +30,7 @@ PASSKEY = FACTORS + "passkeys/<int:pk>/"
 urlpatterns = [
     path("healthz", health.alive, name="healthz"),
     path("readyz", health.ready, name="readyz"),
+    path("metrics", metrics, name="metrics"),
     # Only these of allauth's views: its page of e-mail addresses would let people take any address.
     path("accounts/login/", allauth.login, name="account_login"),
     path("accounts/logout/", allauth.logout, name="account_logout"),
@@ -84,6 +86,7 @@ urlpatterns = [
     path("api/schema/", schema, name="api-schema"),
     path("api/v1/", include("jobs.api.urls")),
     path("api/v1/", include("workspaces.token_urls")),
+    path("", include("accounts.sign_on.urls")),
     path("", include("accounts.urls")),
     path("", include("workspaces.urls")),
     path("", include("jobs.urls")),

@@ -29,7 +29,7 @@ from library.models import ModelVersion
 from studio.core import queue, storage
 from studio.core.scoping import system_scope
 from tests import factories
-from tests.accounts.guarding import Policy, choose_policy
+from tests.accounts.guarding import Policy
 from tests.factories import AgentHandle
 from workspaces.models import Workspace
 
@@ -170,6 +170,20 @@ def charlie_in_b(charlie: User, organization_b: Organization) -> Actor:
 
 
 @pytest.fixture
+def olga(organization_a: Organization) -> User:
+    """Operator of the installation; an artist in A."""
+    user = factories.make_member(organization_a, Role.ARTIST, email="olga@alpha.example")
+    User.objects.filter(pk=user.pk).update(is_operator=True)
+    return user
+
+
+@pytest.fixture
+def operator(olga: User, organization_a: Organization) -> Actor:
+    """Olga in A."""
+    return factories.make_actor(olga, organization_a)
+
+
+@pytest.fixture
 def model_version(tmp_path: Path, store_folder: Path) -> ModelVersion:
     """A tiny model, public on this installation."""
     return factories.make_model_version(folder=factories.make_tiny_folder(tmp_path / "model"))
@@ -233,12 +247,14 @@ def agent_client(agent: AgentHandle) -> Client:
 
 
 @pytest.fixture
-def set_policy(monkeypatch: pytest.MonkeyPatch) -> Policy:
+def set_policy() -> Policy:
     """`set_policy(organization.pk, second_factor=True, hours=8)`: what its owner would choose."""
 
     def choose(
         organization_id: str, *, second_factor: bool = False, hours: int | None = None
     ) -> None:
-        choose_policy(monkeypatch, organization_id, second_factor=second_factor, hours=hours)
+        Organization.objects.filter(pk=organization_id).update(
+            requires_second_factor=second_factor, session_hours=hours
+        )
 
     return choose

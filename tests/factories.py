@@ -221,11 +221,11 @@ def make_heartbeat(agent: Agent, *, is_ready: bool = True) -> Heartbeat:
     return Heartbeat(boot_id=agent.boot_id, ready=is_ready, warm=(), attempts=())
 
 
-def make_job(actor: Actor, workspace: Workspace, **raw: object) -> Job:
+def make_job(actor: Actor, workspace: Workspace, *, tier: str | None = None, **raw: object) -> Job:
     """A queued job, submitted as an artist would."""
     with organization_scope(actor.organization_id):
         values = {"prompt": PROMPT, "seed": 7, **raw}
-        return submit_job(actor=actor, workspace=workspace, raw=values).job
+        return submit_job(actor=actor, workspace=workspace, raw=values, tier=tier).job
 
 
 def make_placement(job: Job, agent: Agent) -> Placement:
@@ -356,10 +356,11 @@ def make_output(
     *,
     color: str = "teal",
     engine: Mapping[str, object] = ENGINE,
+    tier: str | None = None,
     **raw: object,
 ) -> Output:
     """The first picture of a job that was made from submission to finish."""
-    job = make_job(actor, workspace, **raw)
+    job = make_job(actor, workspace, tier=tier, **raw)
     return run_attempt(make_attempt(job, agent), agent, color=color, engine=engine)[0]
 
 

@@ -19,6 +19,7 @@ from jobs.models import Output
 from library.models import ModelVersion
 from tests import factories
 from tests.conformance import DOCUMENT, Api, Case, load, path_parameters
+from tests.test_route_permissions import fleet_ids as fleet_ids
 from tests.test_route_permissions import ids as ids
 from tests.test_route_permissions import people_ids as people_ids
 from tests.test_route_permissions import token_of

@@ -24,6 +24,7 @@ from tests.conformance import (
     check_problem,
     undone,
 )
+from tests.test_route_permissions import fleet_ids as fleet_ids
 from tests.test_route_permissions import ids as ids
 from tests.test_route_permissions import people_ids as people_ids
 from tests.test_route_permissions import token_of

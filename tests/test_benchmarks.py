@@ -28,6 +28,15 @@ KEYS = {
         "delivery_ratio",
         "rotation_rows_per_s",
     },
+    "residency": {
+        "store_s",
+        "disk_s",
+        "host_s",
+        "gpu_s",
+        "store_to_host_ratio",
+        "disk_to_host_ratio",
+    },
+    "sockets": {"sockets", "lag_ms_p50", "lag_ms_p95", "kib_per_socket", "cpu_share"},
     "house": {
         "object",
         "colour",

@@ -23,6 +23,7 @@ from tests import factories
 from tests.answers import Answer
 from tests.factories import AgentHandle
 from tests.test_route_permissions import API, PAGES, UNKNOWN, Route, gist, send
+from tests.test_route_permissions import fleet_ids as fleet_ids
 from tests.test_route_permissions import ids as ids
 from tests.test_route_permissions import people_ids as people_ids
 from workspaces.models import Workspace

@@ -22,14 +22,17 @@ from accounts.actors import Actor
 from accounts.http import Access
 from accounts.models import ApiToken, Organization, User
 from accounts.permissions import ANY_TOKEN
-from accounts.roles import Permission, Role, WorkspaceRole, is_allowed
+from accounts.roles import OPERATOR_RIGHTS, Permission, Role, WorkspaceRole, is_allowed
 from accounts.services.invitations import Offer, invite
 from accounts.services.service_accounts import create_service_account
 from jobs.models import Output
-from library.models import ModelFile
+from jobs.services.fleet_joining import create_join_token
+from library.models import ModelFile, ModelVersion
 from studio.asgi import application
 from studio.core.scoping import organization_scope, system_scope
 from tests import factories
+from tests.accounts.identity_providers import SamlProvider
+from tests.accounts.signing_on import make_saml
 from tests.factories import AgentHandle
 from workspaces.models import Workspace
 
@@ -75,6 +78,7 @@ UNKNOWN = {
     "artifact_id": "art_00000000000000000000000000",
     "attempt_id": "att_00000000000000000000000000",
     "organization_id": "org_00000000000000000000000000",
+    "provider_id": "idp_00000000000000000000000000",
     "project_id": "prj_00000000000000000000000000",
     "share_id": "shr_00000000000000000000000000",
     "token_id": "tok_00000000000000000000000000",
@@ -83,6 +87,10 @@ UNKNOWN = {
     "invitation_id": "inv_00000000000000000000000000",
     "team_id": "tea_00000000000000000000000000",
     "grant_id": "grt_00000000000000000000000000",
+    "agent_id": "agt_00000000000000000000000000",
+    "version_id": "ver_00000000000000000000000000",
+    "customer_id": "org_00000000000000000000000001",
+    "join_id": "jot_00000000000000000000000000",
     "sha256": "0" * 64,
 }
 
@@ -147,7 +155,11 @@ def people_ids(alice_in_a: Actor, organization_a: Organization) -> dict[str, str
 
 @pytest.fixture
 def ids(
-    output: Output, agent: AgentHandle, people_ids: dict[str, str], bob_in_a: Actor
+    output: Output,
+    agent: AgentHandle,
+    people_ids: dict[str, str],
+    fleet_ids: dict[str, str],
+    bob_in_a: Actor,
 ) -> dict[str, str]:
     """Ids that exist, in organization A."""
     project = factories.make_project(bob_in_a, output.workspace)
@@ -164,10 +176,27 @@ def ids(
         "output_id": output.pk,
         "artifact_id": output.picture_id,
         "attempt_id": output.attempt_id,
+        "provider_id": make_saml(output.organization, SamlProvider()).pk,
         "project_id": project.pk,
         "share_id": share.pk,
         "grant_id": factories.make_grant(output.workspace, guest, WorkspaceRole.VIEWER).pk,
         "sha256": file.sha256,
+        **fleet_ids,
+    }
+
+
+@pytest.fixture
+def fleet_ids(
+    operator: Actor, model_version: ModelVersion, organization_b: Organization
+) -> dict[str, str]:
+    """What operators look after: an idle agent, a model, another organization, a join token."""
+    with organization_scope(operator.organization_id):
+        join, _plain = create_join_token(actor=operator)
+    return {
+        "agent_id": factories.make_agent("spare").row.pk,
+        "version_id": model_version.pk,
+        "customer_id": organization_b.pk,
+        "join_id": join.pk,
     }
 
 
@@ -217,7 +246,7 @@ def test_every_route_says_who_may_use_it(route: Route) -> None:
         assert route.access.permission is not None
         assert route.parameters[0] == SCOPED[route.access.kind], "the scope comes from the address"
     else:
-        assert route.access.kind in ("signed_in", "agent")
+        assert route.access.kind in ("signed_in", "agent", "join_token")
 
 
 def test_every_socket_says_who_may_use_it() -> None:
@@ -266,7 +295,9 @@ def check(
         unknown = send(house.outsider, method, route.address(UNKNOWN))
         calls += 2
         if route.parameters:
-            assert foreign.status_code == 404, (method, foreign)
+            # No role reaches the fleet: who is refused is refused whatever the id.
+            is_fleets = permission in OPERATOR_RIGHTS and "organization_id" not in route.parameters
+            assert foreign.status_code == (403 if is_fleets else 404), (method, foreign)
             assert gist(foreign, ids) == gist(unknown, ids)
         for role, client in house.roles.items():
             own = route.address({**ids, **house.own.get(role, {})})
@@ -361,6 +392,31 @@ def test_the_api_opens_to_its_roles_alone(
     print(f"{route.name}: {calls} calls")
 
 
+def is_fleets(route: Route) -> bool:
+    permissions = set((route.api_permissions or {}).values())
+    if route.access is not None:
+        permissions = {route.access.permission}
+    return bool(permissions & OPERATOR_RIGHTS)
+
+
+FLEETS = [route for route in OURS if is_fleets(route)]
+
+
+@pytest.mark.parametrize("route", FLEETS, ids=lambda route: route.name)
+def test_operators_reach_the_fleet(
+    route: Route,
+    ids: dict[str, str],
+    olga: User,
+    organization_a: Organization,
+    api_of: Callable[[User, Organization], Client],
+    client_of: Callable[[User], Client],
+) -> None:
+    client = client_of(olga) if route.access else api_of(olga, organization_a)
+    answers = {m: try_out(client, m, route.address(ids)).status_code for m in METHODS}
+    reached = {method for method, status in answers.items() if status not in (403, 404, 405)}
+    assert reached == set(route.api_permissions or {}) or (route.access and len(reached) == 1)
+
+
 def test_lists_of_another_organization_hold_nothing_of_ours(
     ids: dict[str, str],
     charlie: User,
@@ -369,7 +425,7 @@ def test_lists_of_another_organization_hold_nothing_of_ours(
     api_of: Callable[[User, Organization], Client],
 ) -> None:
     api = api_of(charlie, organization_b)
-    ours = {value for name, value in ids.items() if name != "sha256"}
+    ours = {value for name, value in ids.items() if name not in ("sha256", "customer_id")}
     for route in API:
         if not route.parameters and "GET" in (route.api_permissions or {}):
             response = send(api, "GET", route.address({}))
@@ -379,7 +435,7 @@ def test_lists_of_another_organization_hold_nothing_of_ours(
 
 @pytest.mark.parametrize(
     "route",
-    [r for r in OURS if r.access is not None and r.access.kind == "agent"],
+    [r for r in OURS if r.access is not None and r.access.kind in ("agent", "join_token")],
     ids=lambda route: route.name,
 )
 def test_agents_calls_open_to_agents_alone(

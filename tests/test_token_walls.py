@@ -23,13 +23,23 @@ from django.utils import timezone
 
 from accounts.models import ApiToken, Organization, User
 from accounts.permissions import ANY_TOKEN
-from accounts.roles import Permission
+from accounts.roles import WITHIN_WORKSPACES, Permission
 from accounts.token_limits import Limits
 from tests import factories
-from tests.test_route_permissions import API, PAGES, UNKNOWN, Route, gist, ids, people_ids
+from tests.test_route_permissions import (
+    API,
+    PAGES,
+    UNKNOWN,
+    Route,
+    fleet_ids,
+    gist,
+    ids,
+    people_ids,
+    token_of,
+)
 from workspaces.models import Workspace
 
-__all__ = ["ids", "people_ids"]  # fixtures
+__all__ = ["fleet_ids", "ids", "people_ids"]  # fixtures
 pytestmark = pytest.mark.django_db
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+")  # such as when a token was last used
 # Kinds of things that lie in a workspace: who is not let in gets 404 for them.
@@ -168,6 +178,26 @@ def test_a_token_for_another_workspace_learns_nothing_of_this_one(
         is_closed = learns_nothing(client, route, method, ids)
         tally.count("for another workspace", route, method, is_closed=is_closed)
     tally.show()
+
+
+def test_a_token_for_some_workspaces_administers_nothing_else(
+    ids: dict[str, str],  # a fixture
+    alice: User,
+    organization_a: Organization,
+) -> None:
+    """Its own workspace is open to it; whom it invited or put into a team would reach others."""
+    limits = Limits(workspace_ids=frozenset({ids["workspace_id"]}))
+    client, tally = program(alice, organization_a, limits), Tally()
+    known = {**ids, "token_id": token_of(alice, organization_a).pk}
+    for route, method, permission in calls():
+        status = ask(client, method, route.address(known)).status_code
+        if permission is ANY_TOKEN or permission in WITHIN_WORKSPACES:
+            tally.count("within", route, method, is_closed=status not in (401, 403, 404))
+        else:
+            tally.count("beyond", route, method, is_closed=status == 403)
+    tally.show()
+    assert tally.cases["beyond"] > 10
+    assert Permission.MEMBER_MANAGE not in WITHIN_WORKSPACES
 
 
 @pytest.fixture

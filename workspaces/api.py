@@ -1,4 +1,4 @@
-"""Base of the API's views."""
+"""What the API's views have in common."""
 
 from __future__ import annotations
 

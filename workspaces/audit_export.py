@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -32,6 +33,8 @@ COLUMNS = (
 )
 # What a spreadsheet would take for a formula, also behind blanks.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+# Where numbers have commas, a spreadsheet begins a new cell at each semicolon.
+_NEXT_CELL = re.compile(r";(?=[\s\"]*[=+\-@\uff1d\uff0b\uff0d\uff20])")
 
 
 def event_row(event: AuditEvent, names: Mapping[str, str]) -> dict[str, Any]:
@@ -67,6 +70,7 @@ def as_ndjson(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _harmless(cell: str) -> str:
+    cell = _NEXT_CELL.sub(";'", cell)
     return f"'{cell}" if cell.lstrip(" ").startswith(_FORMULA) else cell
 
 

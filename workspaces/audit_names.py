@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from django.db.models import Q, QuerySet
+
 from accounts.models import ApiToken, AuditEvent, Organization, Team, User
 from accounts.services.audit import NOBODY, SYSTEM
 from workspaces.models import Workspace
@@ -14,16 +16,13 @@ _SAID = {SYSTEM: "The studio", NOBODY: "Nobody signed in"}
 
 
 def names_in(events: Sequence[AuditEvent]) -> Mapping[str, str]:
-    """The name of each id that these events mention, in the organization in scope.
-
-    Users are looked up without regard to membership: their acts outlast it.
-    """
+    """The name of each id that these events mention, in the organization in scope."""
     ids = {pk for event in events for pk in _ids(event)}
     if not ids:
         return _SAID
     organization_id = events[0].organization_id
     found = dict(_SAID)
-    for user in User.objects.filter(pk__in=_of("usr", ids)):
+    for user in _people(organization_id, _of("usr", ids)):
         found[user.pk] = user.shown_name
     tokens = ApiToken.objects.filter(pk__in=_of("tok", ids), organization_id=organization_id)
     organizations = Organization.objects.filter(pk__in={organization_id} & ids)
@@ -35,6 +34,18 @@ def names_in(events: Sequence[AuditEvent]) -> Mapping[str, str]:
     ):
         found.update(rows)
     return found
+
+
+def _people(organization_id: str, ids: Sequence[str]) -> QuerySet[User]:
+    """Those of them who are members, or were: what somebody did outlasts their membership.
+
+    Who left is the object of an event (`member.left`, `member.removed`). An id may also come from
+    a filter that a reader has typed; it names nobody of another organization.
+    """
+    were = AuditEvent.objects.filter(object_id__in=ids).values("object_id")
+    return User.objects.filter(
+        Q(memberships__organization_id=organization_id) | Q(pk__in=were), pk__in=ids
+    ).distinct()
 
 
 def _of(prefix: str, ids: Iterable[str]) -> list[str]:

@@ -9,8 +9,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponseBase
 
 from accounts.actors import Actor
-from accounts.addresses import client_address
-from accounts.http import Access, declare, enforce, sign_in_first
+from accounts.http import Access, declare, enforce, find_member, sign_in_first
 from accounts.roles import Permission
 from accounts.selectors import find_actor
 from studio.core.errors import NotFoundError
@@ -27,14 +26,14 @@ class WorkspaceRequest(HttpRequest):
     workspace: Workspace
 
 
-def actor_in(user_id: str, workspace_id: str, *, address: str = "") -> Actor:
+def actor_in(user_id: str, workspace_id: str) -> Actor:
     """The user as a member of the workspace's organization.
 
     Raises:
         NotFoundError: no such workspace, or it is not theirs; the two cannot be told apart.
     """
     # Looked up for a workspace that is not there, too: it must cost the same as one of others.
-    actor = find_actor(user_id, organization_of(workspace_id) or "", address=address)
+    actor = find_actor(user_id, organization_of(workspace_id) or "")
     if actor is None:
         raise NotFoundError(noun="workspace")
     return actor
@@ -50,8 +49,10 @@ def workspace_page(permission: Permission) -> Callable[[Callable[..., Any]], Cal
         ) -> HttpResponseBase:
             if not request.user.is_authenticated:
                 return sign_in_first(request)
-            address = client_address(request)
-            member = actor_in(request.user.pk, workspace_id, address=address)
+            # Looked up for a workspace that is not there, too: see `actor_in`.
+            member = find_member(request, organization_of(workspace_id) or "")
+            if member is None:
+                raise NotFoundError(noun="workspace")
             with organization_scope(member.organization_id):
                 request.workspace = get_workspace(member, workspace_id, permission=permission)
                 request.actor = actor_within(member, request.workspace)

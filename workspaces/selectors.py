@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from django.db.models import Sum
+from django.db.models import Q, Sum
 from django.utils import timezone
 
 from accounts.models import Membership, Organization, Team, TeamMember, User
@@ -35,10 +35,13 @@ def organization_of(workspace_id: str) -> str | None:
         )
 
 
-def workspaces_of(user_id: str) -> list[Workspace]:
-    """Workspaces that the person can look into, in all of their organizations; oldest first."""
+def workspaces_of(user_id: str, *, among: frozenset[str] | None = None) -> list[Workspace]:
+    """Workspaces that the person can look into, in all of their organizations; oldest first.
+
+    `among` are the organizations that the session may enter, if not all.
+    """
     found: list[Workspace] = []
-    for organization_id in organizations_of(user_id):
+    for organization_id in organizations_of(user_id, among=among):
         actor = find_actor(user_id, organization_id)
         if actor is not None:
             with organization_scope(organization_id):
@@ -55,10 +58,11 @@ class Rooms:
     can_manage: bool
 
 
-def rooms_of(user_id: str) -> list[Rooms]:
-    """All that the person can go to, organization by organization."""
+def rooms_of(user_id: str, *, among: frozenset[str] | None = None) -> list[Rooms]:
+    """All that the person can go to, organization by organization (`among` these)."""
     found = []
-    for organization in Organization.objects.in_bulk(organizations_of(user_id)).values():
+    mine = organizations_of(user_id, among=among)
+    for organization in Organization.objects.in_bulk(mine).values():
         actor = find_actor(user_id, organization.pk)
         if actor is not None:
             with organization_scope(organization.pk):
@@ -81,32 +85,46 @@ class Reach:
 
 def who_reaches(workspace: Workspace) -> list[Reach]:
     """Every active member who can look into the workspace, by name."""
-    return reaches_of([workspace])[workspace.pk]
+    by_member: dict[int, list[WorkspaceGrant]] = {}
+    by_team: dict[str, list[WorkspaceGrant]] = {}
+    grants = WorkspaceGrant.objects.filter(workspace=workspace)
+    for grant in grants.select_related("team", "membership__user").order_by("id"):
+        if grant.membership_id is not None:
+            by_member.setdefault(grant.membership_id, []).append(grant)
+        if grant.team_id is not None:
+            by_team.setdefault(grant.team_id, []).append(grant)
+    members = TeamMember.objects.filter(team_id__in=by_team)
+    for membership_id, team_id in members.values_list("membership_id", "team_id"):
+        by_member.setdefault(membership_id, []).extend(by_team[team_id])
+    everybody = active_members(workspace.organization_id)
+    reaches = (_reach(workspace, member, by_member.get(member.pk, [])) for member in everybody)
+    return [reach for reach in reaches if Permission.OUTPUT_VIEW in reach.rights]
 
 
-def reaches_of(workspaces: list[Workspace]) -> dict[str, list[Reach]]:
-    """The same for several workspaces of one organization, with as few queries."""
+def count_reaches(workspaces: list[Workspace]) -> dict[str, int]:
+    """How many `who_reaches` would list for each workspace of one organization."""
     if not workspaces:
         return {}
-    grants = list(
-        WorkspaceGrant.objects.filter(workspace__in=workspaces)
-        .select_related("team", "membership__user")
-        .order_by("id")
-    )
-    teams: dict[int, set[str]] = {}
-    members = TeamMember.objects.filter(team_id__in={g.team_id for g in grants if g.team_id})
-    for membership_id, team_id in members.values_list("membership_id", "team_id"):
-        teams.setdefault(membership_id, set()).add(team_id)
-    everybody = active_members(workspaces[0].organization_id)
-    return {
-        workspace.pk: [
-            reach
-            for member in everybody
-            if Permission.OUTPUT_VIEW
-            in (reach := _reach(workspace, member, grants, teams.get(member.pk, set()))).rights
-        ]
-        for workspace in workspaces
+    roles = Membership.objects.filter(
+        organization_id=workspaces[0].organization_id, user__is_active=True
+    ).values_list("pk", "role")
+    everybody = {pk: Role(role) for pk, role in roles}
+    leaders = {pk for pk, role in everybody.items() if role in REACH_ALL}
+    lookers = {
+        pk for pk, role in everybody.items() if Permission.OUTPUT_VIEW in ROLE_PERMISSIONS[role]
     }
+    grants = WorkspaceGrant.objects.filter(workspace__in=workspaces)
+    by_name = grants.exclude(membership=None).values_list("workspace_id", "membership_id")
+    by_team = grants.exclude(team=None).values_list("workspace_id", "team__members__membership_id")
+    let_in: dict[str, set[int]] = {}
+    for workspace_id, membership_id in [*by_name, *by_team]:
+        if membership_id in everybody:  # an empty team lets nobody in
+            let_in.setdefault(workspace_id, set()).add(membership_id)
+    counts = {}
+    for workspace in workspaces:
+        anyhow = leaders if workspace.is_restricted else lookers
+        counts[workspace.pk] = len(anyhow) + len(let_in.get(workspace.pk, set()) - anyhow)
+    return counts
 
 
 def reaches_of_member(
@@ -117,27 +135,23 @@ def reaches_of_member(
         return []
     teams = set(TeamMember.objects.filter(membership=member).values_list("team_id", flat=True))
     grants: dict[str, list[WorkspaceGrant]] = {}
-    for grant in WorkspaceGrant.objects.filter(workspace__in=workspaces).select_related("team"):
+    for grant in WorkspaceGrant.objects.filter(
+        Q(membership=member) | Q(team_id__in=teams), workspace__in=workspaces
+    ).select_related("team"):
         grants.setdefault(grant.workspace_id, []).append(grant)
-    found = [(w, _reach(w, member, grants.get(w.pk, []), teams)) for w in workspaces]
+    found = [(w, _reach(w, member, grants.get(w.pk, []))) for w in workspaces]
     return [(w, reach) for w, reach in found if Permission.OUTPUT_VIEW in reach.rights]
 
 
-def _reach(
-    workspace: Workspace, member: Membership, grants: list[WorkspaceGrant], teams: set[str]
-) -> Reach:
+def _reach(workspace: Workspace, member: Membership, grants: list[WorkspaceGrant]) -> Reach:
+    """What the member's role and these grants, which are theirs, make of them there."""
     role = Role(member.role)
     is_in = role in REACH_ALL or not workspace.is_restricted
-    mine = tuple(
-        grant
-        for grant in grants
-        if grant.workspace_id == workspace.pk
-        and (grant.membership_id == member.pk or grant.team_id in teams)
-    )
     rights = ROLE_PERMISSIONS[role] if is_in else ROLE_PERMISSIONS[role] - IN_WORKSPACE
     if role not in REACH_ALL:
-        rights = rights.union(*(GRANTED[WorkspaceRole(grant.role)] for grant in mine))
+        rights = rights.union(*(GRANTED[WorkspaceRole(grant.role)] for grant in grants))
     by_role = is_in and Permission.OUTPUT_VIEW in ROLE_PERMISSIONS[role]
+    mine = tuple(sorted(grants, key=lambda grant: grant.pk))
     return Reach(user=member.user, role=role, by_role=by_role, grants=mine, rights=rights)
 
 

@@ -8,6 +8,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.functional import SimpleLazyObject
 
+from accounts.policy import reachable_organizations
 from workspaces.selectors import Rooms, rooms_of
 
 # So many are found at a glance; with more there is a box to find one by its name.
@@ -23,7 +24,8 @@ def _switcher(request: HttpRequest) -> dict[str, Any]:
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
         return {"groups": [], "has_filter": False}
-    groups = [_group(rooms) for rooms in rooms_of(str(user.pk))]
+    among = reachable_organizations(request.session, str(user.pk))
+    groups = [_group(rooms) for rooms in rooms_of(str(user.pk), among=among)]
     count = sum(len(group["workspaces"]) for group in groups)
     return {"groups": groups, "has_filter": count > FOUND_AT_A_GLANCE}
 

@@ -15,14 +15,11 @@ from accounts.permissions import ANY_TOKEN
 from accounts.roles import Permission
 from accounts.services.tokens import create_token, revoke_token, rotate_token, tokens_of
 from accounts.token_request import parse_token
-from gpuagent.protocol.recipe import FieldProblem
-from studio.core.errors import InvalidInputError
+from studio.core.errors import invalid
 from studio.core.openapi import BAD_INPUT, ERRORS, PROBLEM
 from studio.core.parsing import json_object
 from workspaces.access import visible_workspaces
 from workspaces.api import OrganizationView
-
-NO_STORE = {"Cache-Control": "no-store"}
 
 
 class TokenRequestSerializer(serializers.Serializer[Any]):
@@ -106,7 +103,7 @@ class MeView(OrganizationView):
             "rights": sorted(permission.value for permission in actor.rights),
             "token": token_json(ApiToken.objects.get(pk=actor.token_id)),
         }
-        return Response(body, headers=NO_STORE)
+        return Response(body)
 
 
 class TokensView(OrganizationView):
@@ -132,7 +129,7 @@ class TokensView(OrganizationView):
         name, limits = parse_token(json_object(request))
         _check_workspaces(self.actor, limits.workspace_ids)
         token, plain = create_token(actor=self.actor, name=name, limits=limits)
-        return Response({**token_json(token), "token": plain}, status=201, headers=NO_STORE)
+        return Response({**token_json(token), "token": plain}, status=201)
 
 
 class TokenView(OrganizationView):
@@ -160,7 +157,7 @@ class TokenRotateView(OrganizationView):
     def post(self, request: Request, token_id: str) -> Response:
         """A new text with the same limits; the old one works for 24 hours more."""
         token, plain = rotate_token(actor=self.actor, token_id=token_id)
-        return Response({**token_json(token), "token": plain}, status=201, headers=NO_STORE)
+        return Response({**token_json(token), "token": plain}, status=201)
 
 
 def _check_workspaces(actor: Actor, ids: frozenset[str]) -> None:
@@ -169,6 +166,4 @@ def _check_workspaces(actor: Actor, ids: frozenset[str]) -> None:
     missing = sorted(ids - set(known))
     if missing:
         message = f"There is no workspace {missing[0][:40]} that this token can look into."
-        raise InvalidInputError(
-            [FieldProblem(field="workspace_ids", code="unknown", message=message)]
-        )
+        raise invalid("workspace_ids", "unknown", message)

@@ -7,9 +7,9 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 
-from accounts.addresses import client_address
-from accounts.http import OrganizationRequest, enforce, organization_page, signed_in
+from accounts.http import OrganizationRequest, enforce, find_member, organization_page, signed_in
 from accounts.models import Organization
+from accounts.policy import reachable_organizations
 from accounts.presenters import organization_context
 from accounts.roles import Permission
 from accounts.selectors import find_actor, organizations_of
@@ -24,7 +24,8 @@ from workspaces.token_desk import Desk, attend
 def tokens(request: HttpRequest) -> HttpResponseBase:
     """One's own tokens in one organization, which the address names (`?organization=`)."""
     user_id = str(request.user.pk)
-    mine = organizations_of(user_id)
+    among = reachable_organizations(request.session, user_id)
+    mine = organizations_of(user_id, among=among)
     context = {
         "account_email": str(getattr(request.user, "email", "")),
         "organizations": list(Organization.objects.filter(pk__in=mine).order_by("created_at")),
@@ -32,7 +33,7 @@ def tokens(request: HttpRequest) -> HttpResponseBase:
     if not mine:
         return render(request, "jobs/tokens.html", context)
     chosen = request.GET.get("organization") or mine[0]
-    actor = find_actor(user_id, chosen, address=client_address(request))
+    actor = find_member(request, chosen)
     if actor is None:
         raise NotFoundError(noun="organization")
     desk = Desk(

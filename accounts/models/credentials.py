@@ -89,7 +89,8 @@ class IdentityProvider(models.Model):
 
     `sealed_config` (addresses, client id, secret, certificate) lies under the organization's key.
     `role_mapping` turns values of the claim `role_claim` into roles; without a match it is
-    `default_role`, and nobody gets in if that is empty.
+    `default_role`, and nobody gets in if that is empty. Who comes by one that
+    `covers_second_factor` is asked for no more.
     """
 
     id = IdField(prefix="idp")
@@ -103,6 +104,7 @@ class IdentityProvider(models.Model):
     role_mapping = models.JSONField(default=dict)
     default_role = models.CharField(max_length=16, choices=ROLES, blank=True)
     is_active = models.BooleanField(default=True)
+    covers_second_factor = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     under_organization_key: ClassVar[tuple[str, ...]] = ("sealed_config",)

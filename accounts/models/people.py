@@ -71,6 +71,7 @@ class Organization(models.Model):
     wrapped_key = models.BinaryField(default=new_wrapped_key)
     requires_second_factor = models.BooleanField(default=False)
     session_hours = models.PositiveIntegerField(null=True)
+    requires_sign_on = models.BooleanField(default=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     under_master_key: ClassVar[tuple[str, ...]] = ("wrapped_key",)

@@ -11,12 +11,14 @@ from typing import Any
 from allauth.account.signals import password_changed, password_reset, password_set
 from allauth.mfa.models import Authenticator
 from allauth.mfa.signals import authenticator_added, authenticator_removed, authenticator_reset
+from allauth.usersessions.internal.flows.sessions import end_other_sessions
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
 from django.dispatch import Signal
 from django.http import HttpRequest
 
 from accounts.addresses import client_address
 from accounts.models import User
+from accounts.second_factor import FACTORS
 from accounts.services.audit import NOBODY, record_person
 
 Type = Authenticator.Type
@@ -37,6 +39,7 @@ def listen() -> None:
     _note(authenticator_added, Type.RECOVERY_CODES, action="recovery_codes.added")
     _note(authenticator_removed, Type.RECOVERY_CODES, action="recovery_codes.removed")
     _note(authenticator_reset, Type.RECOVERY_CODES, action="recovery_codes.renewed")
+    authenticator_added.connect(_end_weaker_sessions, dispatch_uid="end-weaker-sessions")
 
 
 def _note(signal: Signal, factor: Authenticator.Type | None = None, *, action: str) -> None:
@@ -53,6 +56,15 @@ def _note(signal: Signal, factor: Authenticator.Type | None = None, *, action: s
             record_person(user.pk, action, address=_address(request))
 
     signal.connect(receive, weak=False, dispatch_uid=f"audit-{action}")
+
+
+def _end_weaker_sessions(
+    user: User, request: HttpRequest, authenticator: Authenticator, **_: object
+) -> None:
+    """The first second factor ends the person's other sessions: a password alone opened them."""
+    factors = Authenticator.objects.filter(user=user, type__in=FACTORS)
+    if authenticator.type in FACTORS and not factors.exclude(pk=authenticator.pk).exists():
+        end_other_sessions(request, user)
 
 
 def _refused(credentials: dict[str, Any], request: HttpRequest | None = None, **_: object) -> None:

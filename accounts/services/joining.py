@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from accounts.actors import Actor
 from accounts.models import Invitation, Membership, TeamMember, User
+from accounts.names import name_problems
 from accounts.roles import Role
 from accounts.services.audit import record_event
 from accounts.services.tokens import hash_token
@@ -23,6 +24,7 @@ from studio.core.scoping import organization_scope, system_scope
 
 NAME_MAX = 120
 PASSWORD_MAX = 1_000
+_HAS_ACCOUNT = "There is an account with this address. Sign in to it."
 
 
 def read_invitation(plain: str, *, user: User | None = None) -> Invitation:
@@ -82,13 +84,17 @@ def accept_as_new(
     if not _is_open(invitation):
         raise InvitationEndedError
     if find_invited(invitation) is not None:
-        raise ConflictError(what="There is an account with this address. Sign in to it.")
+        raise ConflictError(what=_HAS_ACCOUNT)
     user = User.objects.select_for_update().filter(email=invitation.email).first()
     user = user or User(email=invitation.email)
     user.name = name.strip()
     _check_new(user, password)
     user.set_password(password)
-    user.save()
+    try:
+        with transaction.atomic():
+            user.save()
+    except IntegrityError:  # made this very moment, by another organization's link
+        raise ConflictError(what=_HAS_ACCOUNT) from None
     _join(invitation, user, address)
     return invitation, user
 
@@ -152,18 +158,17 @@ def _join(invitation: Invitation, user: User, address: str) -> None:
 
 
 def _check_new(user: User, password: str) -> None:
-    found: list[tuple[str, str, str]] = []
-    if not 1 <= len(user.name) <= NAME_MAX:
-        message = f"The name has {len(user.name)} characters; give it 1 to {NAME_MAX}."
-        found.append(("name", "length", message))
+    found: list[tuple[str, str]] = []
     if len(password) > PASSWORD_MAX:
-        found.append(("password", "length", f"At most {PASSWORD_MAX:,} characters."))
+        found.append(("length", f"At most {PASSWORD_MAX:,} characters."))
     else:
         try:
             validate_password(password, user=user)
         except ValidationError as error:
-            found += [("password", "weak", message) for message in error.messages]
-    if found:
-        raise InvalidInputError(
-            [FieldProblem(field=f, code=code, message=message) for f, code, message in found]
-        )
+            found += [("weak", message) for message in error.messages]
+    problems = [
+        *name_problems(user.name, NAME_MAX),
+        *(FieldProblem(field="password", code=code, message=message) for code, message in found),
+    ]
+    if problems:
+        raise InvalidInputError(problems)

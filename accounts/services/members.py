@@ -43,6 +43,9 @@ def check_role(role: str, field: str = "role") -> Role:
 def change_role(*, actor: Actor, user_id: str, role: str) -> bool:
     """Make a member something else; False if they were that already.
 
+    Their open invitations to roles that they may no longer give are revoked: they could be their
+    own way back.
+
     Raises:
         NotFoundError: there is no such member.
         InvalidInputError: there is no such role.
@@ -62,7 +65,9 @@ def change_role(*, actor: Actor, user_id: str, role: str) -> bool:
         check_owner_remains(membership)
     membership.role = wanted.value
     membership.save(update_fields=["role"])
-    details = {"before": before.value, "after": wanted.value}
+    details: dict[str, object] = {"before": before.value, "after": wanted.value}
+    if revoked := _revoke_invitations(user_id, but=_roles_given_by(wanted)):
+        details["invitations_revoked"] = revoked
     record_event(actor, "member.role_changed", user_id, details)
     return True
 
@@ -106,7 +111,15 @@ def check_successor(actor: Actor, user_id: str, successor_id: str) -> None:
 
 
 def end_membership(*, actor: Actor, membership: Membership, successor_id: str = "") -> None:
-    """Take a member, whom `lock_removable` gave, out of the organization.
+    """Take a member, whom `lock_removable` gave, out of the organization."""
+    user_id = membership.user_id
+    details = take_out(membership, successor_id)
+    is_leaving = user_id == actor.user_id
+    record_event(actor, "member.left" if is_leaving else "member.removed", user_id, details)
+
+
+def take_out(membership: Membership, successor_id: str = "") -> dict[str, object]:
+    """End a membership with all that hangs on it; what there is to write down of it.
 
     Their tokens here end. Open invitations of theirs go over to the successor, or are revoked
     where there is none who could have given that role. Teams and grants go with the membership;
@@ -119,19 +132,27 @@ def end_membership(*, actor: Actor, membership: Membership, successor_id: str = 
     _hand_over_invitations(membership, successor_id)
     role = membership.role
     membership.delete()
-    details = {"role": role, "tokens_revoked": tokens, "successor": successor_id}
-    is_leaving = user_id == actor.user_id
-    record_event(actor, "member.left" if is_leaving else "member.removed", user_id, details)
+    return {"role": role, "tokens_revoked": tokens, "successor": successor_id}
 
 
 def _hand_over_invitations(membership: Membership, successor_id: str) -> None:
-    theirs = Invitation.objects.filter(
-        invited_by_id=membership.user_id, accepted_at=None, revoked_at=None
-    )
     successor = _people(membership.organization_id).filter(user_id=successor_id).first()
-    may = [role.value for role in Role if successor and may_give(Role(successor.role), role)]
-    theirs.filter(role__in=may).update(invited_by_id=successor_id)
-    theirs.exclude(role__in=may).update(revoked_at=timezone.now())
+    may = _roles_given_by(Role(successor.role)) if successor else []
+    _revoke_invitations(membership.user_id, but=may)
+    _open_invitations(membership.user_id).update(invited_by_id=successor_id)
+
+
+def _revoke_invitations(user_id: str, *, but: list[str]) -> int:
+    """Revoke what the person has sent, but invitations to these roles; how many."""
+    return _open_invitations(user_id).exclude(role__in=but).update(revoked_at=timezone.now())
+
+
+def _open_invitations(user_id: str) -> QuerySet[Invitation]:
+    return Invitation.objects.filter(invited_by_id=user_id, accepted_at=None, revoked_at=None)
+
+
+def _roles_given_by(role: Role) -> list[str]:
+    return [other.value for other in Role if may_give(role, other)]
 
 
 def _people(organization_id: str) -> QuerySet[Membership]:

@@ -8,6 +8,7 @@ from django.db import transaction
 
 from accounts.actors import Actor
 from accounts.models import Membership, Organization
+from accounts.names import name_problems
 from accounts.roles import Permission, Role
 from accounts.services.audit import record_event
 from gpuagent.protocol.recipe import FieldProblem
@@ -84,23 +85,12 @@ def checked_name(name: str) -> str:
     """The name as it is stored.
 
     Raises:
-        InvalidInputError: it is empty or too long.
+        InvalidInputError: it is empty, too long, or holds what cannot be seen.
     """
     name = name.strip()
-    if 1 <= len(name) <= NAME_MAX:
-        return name
-    message = f"The name has {len(name)} characters; give it 1 to {NAME_MAX}."
-    raise InvalidInputError(
-        [
-            FieldProblem(
-                field="name",
-                code="length",
-                message=message,
-                value=len(name),
-                limit=[1, NAME_MAX],
-            )
-        ]
-    )
+    if problems := name_problems(name, NAME_MAX):
+        raise InvalidInputError(problems)
+    return name
 
 
 def _check_hours(hours: int | None) -> None:

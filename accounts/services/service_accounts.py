@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from accounts.actors import Actor
 from accounts.models import ApiToken, Membership, User
+from accounts.names import name_problems
 from accounts.roles import Permission, Role, may_give
 from accounts.services.audit import record_event
 from accounts.services.emails import NOBODYS_DOMAIN
@@ -31,10 +32,7 @@ def create_service_account(*, actor: Actor, name: str, role: str) -> User:
     if not may_give(actor.role, wanted):
         raise AboveError
     name = name.strip()
-    problems = []
-    if not 1 <= len(name) <= NAME_MAX:
-        message = f"The name has {len(name)} characters; give it 1 to {NAME_MAX}."
-        problems.append(FieldProblem(field="name", code="length", message=message))
+    problems = name_problems(name, NAME_MAX)
     if wanted not in ROLES:
         message = "A service account can be artist, viewer or admin."
         problems.append(FieldProblem(field="role", code="unfit", message=message, value=role))

@@ -8,6 +8,7 @@ from django.db import transaction
 
 from accounts.actors import Actor
 from accounts.models import Membership, Team, TeamMember
+from accounts.names import name_problems
 from accounts.roles import Permission
 from accounts.services.audit import record_event
 from accounts.services.members import lock_organization
@@ -114,12 +115,10 @@ def _set_members(actor: Actor, team: Team, user_ids: set[str]) -> None:
 
 def _checked_name(name: str, *, but: Team | None = None) -> str:
     name = name.strip()
-    code, message = "", ""
-    if not 1 <= len(name) <= NAME_MAX:
-        code = "length"
-        message = f"The name has {len(name)} characters; give it 1 to {NAME_MAX}."
-    elif Team.objects.filter(name__iexact=name).exclude(pk=but and but.pk).exists():
-        code, message = "taken", "There is a team of this name already. Choose another."
-    if code:
-        raise InvalidInputError([FieldProblem(field="name", code=code, message=message)])
+    problems = name_problems(name, NAME_MAX)
+    if not problems and Team.objects.filter(name__iexact=name).exclude(pk=but and but.pk).exists():
+        message = "There is a team of this name already. Choose another."
+        problems = [FieldProblem(field="name", code="taken", message=message)]
+    if problems:
+        raise InvalidInputError(problems)
     return name

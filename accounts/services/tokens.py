@@ -78,7 +78,9 @@ def rotate_token(
         raise NotFoundError(noun="token")
     if old.successor_id is not None:
         raise ConflictError(what="This token was replaced already. Rotate its successor.")
-    if actor.token_id:  # it is told the successor's text, so it would take what it was not given
+    if (
+        actor.scopes is not None or actor.token_id
+    ):  # it is told the successor's text, so it would take what it was not given
         problems = find_problems(old.name, limits_of(old), actor=actor, now=now)
         if problems:
             raise InvalidInputError(problems)

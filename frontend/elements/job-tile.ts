@@ -115,7 +115,8 @@ export class JobTile extends HTMLElement {
 
   private label(job: JobState, isCurrent: boolean, share: number): string {
     if (isCurrent) return job.step > 0 ? `Step ${job.step} of ${job.steps}` : "Starting";
-    return share === 1 ? "Finishing" : "Waiting";
+    if (share === 1) return "Finishing";
+    return this.dataset.paused === undefined ? "Waiting" : "Paused";
   }
 
   private copyAttributes(fresh: JobTile): void {

@@ -14,6 +14,7 @@ test("a moment is shown as the reader's clock has it", () => {
   expect(shown(`<local-time datetime="${at.toISOString()}">x</local-time>`)).toBe("21 Nov 2026, 14:05");
   expect(shown(`<local-time datetime="${at.toISOString()}" data-seconds>x</local-time>`)).toBe("21 Nov 2026, 14:05:09");
   expect(shown(`<local-time datetime="${at.toISOString()}" data-day>x</local-time>`)).toBe("21 Nov 2026");
+  expect(shown(`<local-time datetime="${at.toISOString()}" data-time>x</local-time>`)).toBe("14:05:09");
 });
 
 test("a time that cannot be read stays as the server wrote it", () => {

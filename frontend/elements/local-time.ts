@@ -1,4 +1,4 @@
-/** A point in time in the reader's own time zone; `data-day` shows the day alone. */
+/** A point in time in the reader's own time zone; `data-day` shows the day alone, `data-time` the time. */
 
 export class LocalTime extends HTMLElement {
   connectedCallback(): void {
@@ -7,8 +7,9 @@ export class LocalTime extends HTMLElement {
     this.title = at.toISOString();
     const day: Intl.DateTimeFormatOptions = { day: "numeric", month: "short", year: "numeric" };
     const time: Intl.DateTimeFormatOptions = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" };
-    if (!this.hasAttribute("data-seconds")) delete time.second;
-    this.textContent = at.toLocaleString("en-GB", this.hasAttribute("data-day") ? day : { ...day, ...time });
+    if (!this.hasAttribute("data-seconds") && !this.hasAttribute("data-time")) delete time.second;
+    const shown = this.hasAttribute("data-day") ? day : this.hasAttribute("data-time") ? time : { ...day, ...time };
+    this.textContent = at.toLocaleString("en-GB", shown);
   }
 }
 

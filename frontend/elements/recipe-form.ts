@@ -97,6 +97,11 @@ export class RecipeForm extends HTMLElement {
     return this.form.querySelector<HTMLInputElement>('input[name="project"]')?.value ?? "";
   }
 
+  /** How soon; like the project it stands beside the recipe. */
+  private get tier(): string {
+    return this.form.querySelector<HTMLInputElement>('input[name="tier"]:checked')?.value ?? "";
+  }
+
   /** Say where new pictures go. */
   private showProject(): void {
     const { id, name } = chosenProject();
@@ -112,12 +117,13 @@ export class RecipeForm extends HTMLElement {
   async send(): Promise<void> {
     if (this.isSending) return;
     const values = formValues(this.form);
-    const project = this.project;
-    const asText = JSON.stringify([values, project]);
+    const { project, tier } = this;
+    const asText = JSON.stringify([values, project, tier]);
     const key = this.unanswered?.values === asText ? this.unanswered.key : randomUuid();
     const body = new URLSearchParams(Object.entries(values).map(([name, value]) => [name, String(value ?? "")]));
     body.set("idempotency_key", key);
     if (project) body.set("project", project);
+    if (tier) body.set("tier", tier);
     this.busy(true);
     clearProblems(this);
     const answer = await ask(this.form.action, { method: "POST", body });
@@ -219,7 +225,7 @@ export class RecipeForm extends HTMLElement {
   }
 
   private agentSentence(): string {
-    if (Number(this.dataset.warm) > 0) return "The model is warm: starts at once.";
+    if (Number(this.dataset.warm) > 0) return "The model is warm.";
     if (Number(this.dataset.connected) > 0) return "The model is loading: the first picture takes longer.";
     return "No agent is connected: the job waits until one is.";
   }

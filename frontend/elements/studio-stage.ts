@@ -32,6 +32,7 @@ export class StudioStage extends HTMLElement implements StageView {
       }),
       listen("studio:job-finished", ({ job }) => this.finished(job)),
       listen("studio:jobs-changed", () => this.describe()),
+      listen("studio:queue-drawn", () => this.describe()),
       listen("studio:output-gone", ({ output }) => {
         for (const tile of this.tiles) if (tile.output === output) tile.hidden = true;
         this.lay();

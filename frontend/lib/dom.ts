@@ -5,6 +5,7 @@ export interface StudioEvents {
   "studio:agents": { warm: number; connected: number; digests: readonly string[] };
   "studio:link": { state: LinkState };
   "studio:jobs-changed": { job: string };
+  "studio:queue-drawn": Record<string, never>;
   "studio:job-finished": { job: string; outputs: string[] };
   "studio:output-made": { output: string };
   "studio:output-gone": { output: string };

@@ -4,7 +4,7 @@ import type { Parameters } from "./dom";
 import { readPrivate, writePrivate } from "./store";
 
 const RECIPES_MAX = 40;
-const NOT_KEPT = new Set(["csrfmiddlewaretoken", "idempotency_key", "project"]);
+const NOT_KEPT = new Set(["csrfmiddlewaretoken", "idempotency_key", "project", "tier"]);
 
 function isParameters(value: unknown): value is Parameters {
   return typeof value === "object" && value !== null && !Array.isArray(value);

@@ -1,4 +1,4 @@
-import { beforeEach, expect, test } from "vitest";
+import { beforeEach, expect, test, vi } from "vitest";
 
 import "../elements/job-tile";
 import { mount, playServer, record, roomHtml, settle, tileHtml } from "../test/pages";
@@ -31,6 +31,38 @@ test("a job of another tab comes to the front, once however often it is announce
   await settle();
   board.apply(tileHtml({ index: 0 }) + tileHtml({ index: 1 }));
   expect(statuses()).toEqual(["job_1/0 queued", "job_1/1 queued", "job_0/0 succeeded"]);
+});
+
+test.each([503, 500, 429, "offline"] as const)("while the server is away (%s) a change is looked for again", async (away) => {
+  vi.useFakeTimers();
+  try {
+    mount(roomHtml(tileHtml()));
+    const log = playServer(() => {
+      if (log.length > 2) return { body: tileHtml({ status: "succeeded" }) };
+      return away === "offline" ? away : { status: away };
+    });
+    board.changed("job_1", "succeeded");
+    await vi.advanceTimersByTimeAsync(200);
+    expect(statuses()).toEqual(["job_1/0 queued"]);
+    await vi.advanceTimersByTimeAsync(5_000);
+    expect(statuses()).toEqual(["job_1/0 succeeded"]);
+    expect(log).toHaveLength(3);
+  } finally {
+    vi.useRealTimers();
+  }
+});
+
+test("it gives up in the end", async () => {
+  vi.useFakeTimers();
+  try {
+    mount(roomHtml(tileHtml()));
+    const log = playServer(() => ({ status: 503 }));
+    board.changed("job_1", null);
+    await vi.advanceTimersByTimeAsync(600_000);
+    expect(log).toHaveLength(6);
+  } finally {
+    vi.useRealTimers();
+  }
 });
 
 test("changes during a fetch lead to one more fetch", async () => {

@@ -14,6 +14,15 @@ export interface StageView {
   progress(job: JobState): void;
 }
 
+/** After the server was away, look again: half a minute in all, and not all tabs at once. */
+const TRIES = 5;
+const FIRST_PAUSE_MS = 1_000;
+
+/** Whether an answer may be another one in a while. */
+function passes(status: number): boolean {
+  return status === 0 || status === 429 || status >= 500;
+}
+
 export class TileBoard {
   readonly jobs = new Map<string, JobState>();
   stage: StageView | null = null;
@@ -22,6 +31,7 @@ export class TileBoard {
   /** The latest preview of each job: it may come before its tile does. */
   private readonly previews = new Map<string, PreviewFrame>();
   private readonly fetching = new Map<string, { again: boolean }>();
+  private readonly tries = new Map<string, number>();
 
   /** Every tile of a job, in the gallery and on the stage. */
   tilesOf(job: string): JobTile[] {
@@ -81,6 +91,11 @@ export class TileBoard {
       do {
         state.again = false;
         const answer = await ask(jobAddress(job, "tile"));
+        if (answer.kind === "failed" && passes(answer.status)) {
+          this.refreshLater(job);
+          continue;
+        }
+        this.tries.delete(job);
         if (answer.kind === "ok") this.apply(answer.text, { whole: job });
         else if (answer.kind === "failed" && answer.status === 404) this.remove(job);
       } while (state.again);
@@ -88,6 +103,17 @@ export class TileBoard {
       this.fetching.delete(job);
       emit("studio:jobs-changed", { job });
     }
+  }
+
+  /** Nobody will ring again for what has changed already. */
+  private refreshLater(job: string): void {
+    const tried = this.tries.get(job) ?? 0;
+    if (tried >= TRIES) {
+      this.tries.delete(job);
+      return;
+    }
+    this.tries.set(job, tried + 1);
+    setTimeout(() => void this.refresh(job), FIRST_PAUSE_MS * 2 ** tried * (0.5 + Math.random() / 2));
   }
 
   /**

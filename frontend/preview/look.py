@@ -87,7 +87,7 @@ class Stand:
             route.fulfill(body=body, content_type="text/html; charset=utf-8")
         elif url.path.endswith("/queue"):
             route.fulfill(
-                body=scene.render("jobs/partials/queue.html", {"rows": ROWS}),
+                body=scene.render("jobs/partials/queue.html", {"queue": scene.queue(ROWS)}),
                 content_type="text/html",
             )
         else:
@@ -111,43 +111,38 @@ class Stand:
         ]
 
 
+def row(job: str, prompt: str | None, **more: object) -> dict[str, object]:
+    """A line of the queue as `jobs.drawer.queue_row` makes it."""
+    is_mine = prompt is not None
+    return {
+        "job_id": job,
+        "prompt": prompt,
+        "status": "queued",
+        "is_paused": False,
+        "count": 1,
+        "done": 0,
+        "tier": "fast",
+        "tier_name": "Fast",
+        "starts": "",
+        "can_cancel": is_mine,
+        "can_pause": is_mine,
+        "can_move": is_mine,
+        "can_retry": False,
+        "place": 1,
+        "of": 2,
+        "urls": dict.fromkeys(("cancel", "pause", "resume", "move", "retry"), "#"),
+        "reason": None,
+        **more,
+    }
+
+
+BEHIND = "Behind 3 Turbo jobs; then the model loads on gpu-2 in 4 s"
+PEARS = "Still life with pears, north light"
 ROWS = [
-    {
-        "job_id": J(9),
-        "prompt": scene.PROMPT,
-        "status": "running",
-        "count": 4,
-        "done": 1,
-        "position": None,
-        "created_at": None,
-        "can_cancel": True,
-        "cancel_url": "#",
-        "reason": None,
-    },
-    {
-        "job_id": J(8),
-        "prompt": "Still life with pears, north light",
-        "status": "queued",
-        "count": 2,
-        "done": 0,
-        "position": 1,
-        "created_at": None,
-        "can_cancel": True,
-        "cancel_url": "#",
-        "reason": None,
-    },
-    {
-        "job_id": J(7),
-        "prompt": None,
-        "status": "queued",
-        "count": 8,
-        "done": 0,
-        "position": 2,
-        "created_at": None,
-        "can_cancel": False,
-        "cancel_url": "#",
-        "reason": None,
-    },
+    row(J(9), scene.PROMPT, status="running", count=4, done=1, can_pause=False, can_move=False),
+    row(J(8), PEARS, count=2, starts="in about 20 s", reason=BEHIND, is_first=True),
+    row(J(6), "The same pears in the evening", is_paused=True, place=2, is_last=True),
+    row(J(7), None, count=8, tier="relax", tier_name="Relax"),
 ]
 OLD = [scene.tile(J(n), i) for n in (6, 5, 4, 3, 2) for i in range(4)]
 LIVE = [
@@ -223,7 +218,7 @@ def show_failed(stand: Stand) -> None:
     )
     stand.fragments[f"{scene.ROOM}/queue"] = (
         200,
-        scene.render("jobs/partials/queue.html", {"rows": []}),
+        scene.render("jobs/partials/queue.html", {"queue": scene.queue([])}),
     )
     problems = [
         {"field": "prompt", "message": "The prompt is empty. Write what you want to see."},

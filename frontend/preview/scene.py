@@ -132,6 +132,41 @@ def job_id(number: int) -> str:
     return f"job_{number:026d}"
 
 
+def queue(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The drawer with these rows, in the groups of the product."""
+    titles = {
+        "running": "Being made",
+        "mine": "Yours, waiting",
+        "others": "Of others, waiting",
+        "ended": "Ended",
+    }
+    kinds = [
+        "running"
+        if row["status"] == "running"
+        else "ended"
+        if row["status"] != "queued"
+        else "others"
+        if row["prompt"] is None
+        else "mine"
+        for row in rows
+    ]
+    groups = [
+        {
+            "name": name,
+            "title": title,
+            "rows": [row for row, kind in zip(rows, kinds, strict=True) if kind == name],
+        }
+        for name, title in titles.items()
+    ]
+    mine = sum(row["prompt"] is not None for row in rows)
+    return {
+        "groups": [group for group in groups if group["rows"]],
+        "mine": mine,
+        "total": len(rows),
+        "hidden": 0,
+    }
+
+
 def base() -> dict[str, Any]:
     """What every page of a workspace has."""
     return {
@@ -210,10 +245,16 @@ def room(tiles: list[dict[str, Any]], rows: list[dict[str, Any]], **more: object
             "total": len(tiles),
             "trash_total": 3,
         },
-        "queue": {"rows": rows},
+        "queue": queue(rows),
+        "tiers": [
+            {"id": "turbo", "name": "Turbo", "means": "before all others"},
+            {"id": "fast", "name": "Fast", "means": "the usual"},
+            {"id": "relax", "name": "Relax", "means": "when nobody else is in a hurry"},
+        ],
         "urls": {
             "submit": f"{ROOM}/jobs",
             "queue": f"{ROOM}/queue",
+            "forecast": f"{ROOM}/forecast",
             "gallery": f"{ROOM}/gallery",
             "upload": f"{ROOM}/uploads",
             "upload_from_address": f"{ROOM}/uploads/from-address",

@@ -1,40 +1,66 @@
-"""Model files on the local disk, by the SHA-256 of their bytes.
+"""Model files on the local disk, by the SHA-256 of their bytes, within a budget.
 
 `models/<sha256>` holds a file, `views/<digest>/…` the folder of a model version as the loaders
 want it, made of links. Files appear by rename only, so a killed agent leaves nothing half-written.
+Least recently used files go when room is needed; what is held by work never does.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-import secrets
 import shutil
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from gpuagent.cache.errors import AttemptFailedError, store_failed
+from gpuagent.cache.fetching import copy_file, file_hash
+from gpuagent.cache.index import Index
 from gpuagent.cache.places import PlaceRefusedError
 from gpuagent.cache.sources import SourceError, Sources
+from gpuagent.cache.writing import remove_leftovers, temporary_name
+from gpuagent.planning.eviction import Kept, choose_evictions
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.messages import ModelFileRef, ModelRef
 
-_TEMPORARY = ".tmp-"
+# Of the disk, for everybody else on it.
+_LEFT_FREE_BYTES = 1024**3
+_LEFT_FREE_SHARE = 0.05
 
 
 class FileCache:
     """Fetches each file once, verifies it while it is fetched, and builds folders from them."""
 
-    def __init__(self, root: Path, sources: Sources) -> None:
+    def __init__(self, root: Path, sources: Sources, *, budget_bytes: int | None = None) -> None:
         self._models = root / "models"
         self._views = root / "views"
         self._sources = sources
-        self._guard = threading.Lock()
+        self._guard = threading.RLock()
         self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._held: Counter[str] = Counter()
+        self._fetched: set[str] = set()
         for folder in (self._models, self._views):
             folder.mkdir(parents=True, exist_ok=True)
-            _remove_leftovers(folder)
+            remove_leftovers(folder)
+        self._index = Index(root / "index.json")
+        present = {path.name for path in self._models.iterdir()}
+        for lost in self._index.entries.keys() - present:
+            self._index.drop(lost)
+        self.budget_bytes = budget_bytes if budget_bytes is not None else self._all_but_a_rest()
+
+    @contextmanager
+    def hold(self, model: ModelRef) -> Iterator[None]:
+        """Its files stay while this lasts."""
+        names = [_hex_digest(ref.sha256) for ref in model.files]
+        with self._guard:
+            self._held.update(names)
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._held.subtract(names)
 
     def folder(self, model: ModelRef) -> Path:
         """The folder of a model version with all its files in place.
@@ -43,47 +69,92 @@ class FileCache:
             AttemptFailedError: a file cannot be had, or is not what its hash says.
         """
         digest = _hex_digest(model.digest)
-        with self._lock(digest):
-            sources = {_clean_path(ref.path): self._file(ref) for ref in model.files}
+        with self._lock(digest), self.hold(model):
+            sources = {_clean_path(ref.path): self._file(model, ref) for ref in model.files}
             view = self._views / digest
             if not _is_view_of(view, sources):
                 self._build_view(view, sources)
+            self._note_use(model)
             return view
 
     def forget(self, model: ModelRef) -> None:
         """Drop the files of a model version, so that the next use fetches them again."""
         digest = _hex_digest(model.digest)
-        with self._lock(digest):
+        with self._lock(digest), self._guard:
             shutil.rmtree(self._views / digest, ignore_errors=True)
             for ref in model.files:
+                self._index.drop(ref.sha256)
                 (self._models / _hex_digest(ref.sha256)).unlink(missing_ok=True)
+
+    def take_source(self, digest: str) -> str:
+        """Where the files came from since this was last asked: `store` or `disk`."""
+        with self._guard:
+            if digest in self._fetched:
+                self._fetched.discard(digest)
+                return "store"
+        return "disk"
 
     def notes(self, digest: str) -> Path:
         """Where small facts measured on a model version may be kept (beside its view)."""
         return self._views / f"{_hex_digest(digest)}.json"
 
+    @property
+    def used_bytes(self) -> int:
+        """Bytes of all files that lie here."""
+        with self._guard:
+            return sum(kept.size_bytes for kept in self._kept())
+
+    def views(self) -> tuple[tuple[str, int], ...]:
+        """Model versions that lie here whole, with their bytes."""
+        with self._guard:
+            folders = [path for path in self._views.iterdir() if path.is_dir()]
+            return tuple(
+                (folder.name, sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()))
+                for folder in folders
+                if not folder.name.startswith(".")
+            )
+
     def _lock(self, name: str) -> threading.Lock:
         with self._guard:
             return self._locks[name]
 
-    def _file(self, ref: ModelFileRef) -> Path:
+    def _file(self, model: ModelRef, ref: ModelFileRef) -> Path:
         path = self._models / _hex_digest(ref.sha256)
         with self._lock(f"file {ref.sha256}"):
-            if path.is_file() and path.stat().st_size == ref.size_bytes:
+            if path.is_file() and self._is_genuine(ref, path):
                 return path
+            with self._guard:
+                self._index.drop(ref.sha256)
+                self._fetched.add(model.digest)
             path.unlink(missing_ok=True)
             # Once more on a mismatch: a broken transfer is common, a broken source is not.
             if not (self._fetch(ref, path) or self._fetch(ref, path)):
                 raise AttemptFailedError(FailureCode.MODEL_CORRUPT, sha256=ref.sha256[:16])
         return path
 
+    def _is_genuine(self, ref: ModelFileRef, path: Path) -> bool:
+        """Whether a file that was here is still what its hash says; read again only if it must."""
+        if path.stat().st_size != ref.size_bytes:
+            return False
+        with self._guard:
+            if self._index.is_verified(ref.sha256, path):
+                return True
+        if file_hash(path) != ref.sha256:
+            return False
+        with self._guard:
+            self._index.verified(ref.sha256, path)
+        return True
+
     def _fetch(self, ref: ModelFileRef, path: Path) -> bool:
         """Copy one file here; False if what came is not what the hash says."""
-        temporary = _temporary_name(path)
+        temporary = temporary_name(path)
         try:
-            is_genuine = self._copy(ref, temporary)
+            self._make_room(ref.size_bytes)
+            is_genuine = copy_file(self._sources, ref, temporary)
             if is_genuine:
                 temporary.replace(path)
+                with self._guard:
+                    self._index.verified(ref.sha256, path)
             return is_genuine
         except (SourceError, PlaceRefusedError) as error:
             raise AttemptFailedError(
@@ -94,21 +165,69 @@ class FileCache:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def _copy(self, ref: ModelFileRef, target: Path) -> bool:
-        seen, size = hashlib.sha256(), 0
-        with self._sources.open(ref.url) as chunks, target.open("wb") as file:
-            for chunk in chunks:
-                size += len(chunk)
-                if size > ref.size_bytes:
-                    return False
-                seen.update(chunk)
-                file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
-        return size == ref.size_bytes and seen.hexdigest() == ref.sha256
+    def _make_room(self, coming_bytes: int) -> None:
+        """Let old files go until the coming one is within the budget, and within the disk.
+
+        Raises:
+            AttemptFailedError: what may not go leaves too little room.
+        """
+        with self._guard:
+            kept = self._kept()
+            used = sum(item.size_bytes for item in kept)
+            free = shutil.disk_usage(self._models).free
+            budget = min(self.budget_bytes, used + free)
+            chosen = choose_evictions(kept, budget_bytes=budget, coming_bytes=coming_bytes)
+            if not chosen.does_fit:
+                raise AttemptFailedError(
+                    FailureCode.STORE_FAILED,
+                    reason="disk full" if budget < self.budget_bytes else "cache too small",
+                    needed_bytes=coming_bytes,
+                    available_bytes=max(0, budget - sum(k.size_bytes for k in kept if k.is_pinned)),
+                )
+            for sha256 in chosen.keys:
+                self._evict(sha256)
+
+    def _evict(self, sha256: str) -> None:
+        """Remove a file and the folders that link to it: a link would keep its bytes."""
+        path = self._models / sha256
+        identity = path.stat().st_ino if path.exists() else None
+        for view in self._views.iterdir():
+            linked = view.rglob("*") if view.is_dir() else ()
+            if any(f.exists() and f.stat().st_ino == identity for f in linked if not f.is_dir()):
+                shutil.rmtree(view, ignore_errors=True)
+        path.unlink(missing_ok=True)
+        self._index.drop(sha256)
+
+    def _kept(self) -> list[Kept]:
+        """All files, for the planner; those that the index does not know are the oldest."""
+        entries = self._index.entries
+        return [
+            Kept(
+                key=path.name,
+                size_bytes=path.stat().st_size,
+                used=entries[path.name].used if path.name in entries else -1,
+                is_pinned=self._held[path.name] > 0,
+            )
+            for path in self._models.iterdir()
+            if not path.name.startswith(".")
+        ]
+
+    def _note_use(self, model: ModelRef) -> None:
+        with self._guard:
+            for ref in model.files:
+                self._index.use(ref.sha256)
+            try:
+                self._index.save()
+            except OSError as error:
+                raise store_failed(error) from error
+
+    def _all_but_a_rest(self) -> int:
+        disk = shutil.disk_usage(self._models)
+        rest = max(_LEFT_FREE_BYTES, int(disk.total * _LEFT_FREE_SHARE))
+        return max(0, self.used_bytes + disk.free - rest)
 
     def _build_view(self, view: Path, sources: dict[PurePosixPath, Path]) -> None:
-        temporary = _temporary_name(view)
+        temporary = temporary_name(view)
         try:
             for relative, source in sources.items():
                 target = temporary / relative
@@ -120,33 +239,6 @@ class FileCache:
             raise store_failed(error) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that it is either whole or not there, also after a crash."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary_name(path)
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _temporary_name(path: Path) -> Path:
-    return path.with_name(f"{_TEMPORARY}{secrets.token_hex(8)}")
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """What a killed agent was writing; only one agent uses a cache folder."""
-    for leftover in folder.glob(f"{_TEMPORARY}*"):
-        if leftover.is_dir():
-            shutil.rmtree(leftover, ignore_errors=True)
-        else:
-            leftover.unlink(missing_ok=True)
 
 
 def _hex_digest(digest: str) -> str:

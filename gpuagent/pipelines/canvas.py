@@ -289,7 +289,7 @@ def _grown(mask: Pixels, radius: int) -> Pixels:
 
 
 def _shares(mask: Pixels) -> Floats:
-    return mask / np.float32(255)
+    return np.asarray(mask, dtype=np.float32) / np.float32(255)
 
 
 def _cover(soft: Pixels) -> Pixels:

@@ -12,6 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gpuagent.planning.plan import Measure
+
 if TYPE_CHECKING:
     import torch
 
@@ -27,25 +29,39 @@ class Engine:
     memory_bytes: int
     threads: int
     fingerprint: Mapping[str, object]
+    gpu_class: str = "cpu"
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the U-Net and the text encoder."""
+    def dtype(self, *, is_half: bool = False) -> torch.dtype:
+        """Of the U-Net and the text encoder; half precision on a CPU is bfloat16."""
         import torch
 
-        return torch.float16 if self.device == "cuda" else torch.float32
+        if self.device == "cuda":
+            return torch.float16
+        return torch.bfloat16 if is_half else torch.float32
 
-    @property
-    def vae_dtype(self) -> torch.dtype:
-        """Of the VAE: full precision, since half-precision ones may overflow; it is small."""
+    def vae_dtype(self, *, is_half: bool = False) -> torch.dtype:
+        """Of the VAE: full precision, since float16 may overflow (bfloat16 does not)."""
         import torch
 
-        return torch.float32
+        return torch.bfloat16 if is_half else torch.float32
 
     @property
     def bytes_per_parameter(self) -> int:
-        """As loaded; the VAE's few are counted like the rest."""
+        """Of the U-Net and the text encoder, as loaded."""
         return 2 if self.device == "cuda" else 4
+
+    @property
+    def has_own_memory(self) -> bool:
+        """Whether the device's memory is another than the host's."""
+        return self.device == "cuda"
+
+    @property
+    def measures(self) -> frozenset[Measure]:
+        """Ways to need less memory that bring something here."""
+        shared = {Measure.VAE_TILES, Measure.SPLIT_GUIDANCE}
+        if self.has_own_memory:
+            return frozenset(shared | {Measure.ENCODERS_ASIDE, Measure.PARTS_ASIDE})
+        return frozenset(shared | {Measure.HALF_PRECISION})
 
 
 def quiet_libraries(environment: MutableMapping[str, str] = os.environ) -> None:
@@ -84,7 +100,7 @@ def detect_engine(
         properties = torch.cuda.get_device_properties(0)
         name, memory = str(properties.name), int(properties.total_memory)
     else:
-        name, memory = str(torch.backends.cpu.get_cpu_capability()), _half_of_memory()
+        name, memory = str(torch.backends.cpu.get_cpu_capability()), host_memory_bytes() // 2
     if memory_limit_bytes is not None:
         memory = min(memory, memory_limit_bytes)
     dtype = "float16+vae:float32" if device == "cuda" else "float32"
@@ -105,12 +121,13 @@ def detect_engine(
         memory_bytes=memory,
         threads=count,
         fingerprint=fingerprint,
+        gpu_class=name if device == "cuda" else "cpu",
     )
 
 
-def _half_of_memory() -> int:
-    """Half of what this process may use: the studio's other parts live here too."""
+def host_memory_bytes() -> int:
+    """What this process may use, with all others that live here."""
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     with contextlib.suppress(OSError, ValueError):  # no cgroup, or no limit ("max")
         total = min(total, int(_CGROUP_LIMIT.read_text()))
-    return total // 2
+    return total

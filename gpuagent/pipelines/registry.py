@@ -11,6 +11,7 @@ from types import MappingProxyType
 from gpuagent.cache.errors import AttemptFailedError
 from gpuagent.pipelines.engine import Engine
 from gpuagent.pipelines.sd15 import StableDiffusion15
+from gpuagent.planning.plan import Parts
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.messages import ModelRef
 from gpuagent.protocol.taxonomy import Architecture
@@ -18,7 +19,7 @@ from gpuagent.protocol.taxonomy import Architecture
 LOADERS: Mapping[Architecture, type[StableDiffusion15]] = MappingProxyType(
     {Architecture.SD15: StableDiffusion15}
 )
-_PARTS = ("text_encoder", "unet", "vae")
+_TILE_SIDE = 512
 _HEADER_MAX_BYTES = 100_000_000
 
 
@@ -35,27 +36,42 @@ def import_libraries() -> None:
     del CLIPTextModel, CLIPTokenizer
 
 
-def load_model(ref: ModelRef, folder: Path, engine: Engine, *, notes: Path) -> StableDiffusion15:
-    """Load a model version from its folder.
+def load_model(
+    ref: ModelRef, folder: Path, engine: Engine, *, notes: Path, is_half: bool = False
+) -> StableDiffusion15:
+    """Load a model version from its folder; it is in host memory until it is brought.
 
     Raises:
         Exception: whatever the loaders raise on files that are not such a model.
     """
-    return LOADERS[ref.architecture](folder, engine, notes=notes)
+    return LOADERS[ref.architecture](folder, engine, notes=notes, is_half=is_half)
 
 
-def weights_bytes(folder: Path, engine: Engine) -> int:
+def measure_parts(folder: Path, engine: Engine) -> Parts:
     """Memory the weights will take on the device, from the headers of their files alone.
 
     Raises:
         AttemptFailedError: a header cannot be read.
     """
-    parameters = sum(
-        _parameters(path)
-        for part in _PARTS
-        for path in sorted((folder / part).glob("*.safetensors"))
+    size = engine.bytes_per_parameter
+    return Parts(
+        encoders=_parameters_in(folder / "text_encoder") * size,
+        denoiser=_parameters_in(folder / "unet") * size,
+        vae=_parameters_in(folder / "vae") * 4,
     )
-    return parameters * engine.bytes_per_parameter
+
+
+def tile_side(folder: Path) -> int:
+    """The side of the tiles that the model's VAE would be used in."""
+    try:
+        side = json.loads((folder / "vae" / "config.json").read_bytes())["sample_size"]
+        return int(side if not isinstance(side, list) else side[0])
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return _TILE_SIDE
+
+
+def _parameters_in(folder: Path) -> int:
+    return sum(_parameters(path) for path in sorted(folder.glob("*.safetensors")))
 
 
 def _parameters(path: Path) -> int:

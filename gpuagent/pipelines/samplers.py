@@ -52,16 +52,31 @@ class Foreseer:
         @functools.wraps(step)
         def remembering_step(*args: Any, return_dict: bool = True, **kwargs: Any) -> Any:  # noqa: ANN401 - as above
             output = step(*args, return_dict=True, **kwargs)
-            self._seen = getattr(output, "pred_original_sample", None)
+            self._seen = self._told(output)
+            if self._seen is None:
+                self._seen = self._derived(*args[:3])
             return output if return_dict else (output.prev_sample,)
 
         scheduler.step = remembering_step
 
     def predicted(self, latents: Any) -> Any:  # noqa: ANN401 - as above
-        """The predicted end, or `latents` for a sampler that does not tell."""
-        if self._seen is not None:
-            return self._seen
-        history = [
-            x for x in getattr(self._scheduler, "model_outputs", None) or [] if x is not None
-        ]
-        return history[-1] if history else latents
+        """The predicted end, or `latents` before the first step."""
+        return latents if self._seen is None else self._seen
+
+    def _told(self, output: Any) -> Any:  # noqa: ANN401 - as above
+        """What the sampler says itself: with its step, or as what multistep solvers keep."""
+        for name in ("pred_original_sample", "denoised"):
+            if (told := getattr(output, name, None)) is not None:
+                return told
+        config = self._scheduler.config
+        keeps_pictures = config.get("predict_x0") or "++" in config.get("algorithm_type", "")
+        kept = getattr(self._scheduler, "model_outputs", None) if keeps_pictures else None
+        return kept[-1] if kept else None
+
+    def _derived(self, model_output: Any, timestep: Any, sample: Any) -> Any:  # noqa: ANN401 - as above
+        """From the noise at this timestep; for samplers whose latents keep a variance of one."""
+        kept = self._scheduler.alphas_cumprod[int(timestep)]
+        signal, noise = kept**0.5, (1 - kept) ** 0.5
+        if self._scheduler.config.prediction_type == "v_prediction":
+            return signal * sample - noise * model_output
+        return (sample - noise * model_output) / signal

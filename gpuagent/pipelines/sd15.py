@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpuagent.cache.files import write_atomically
+from gpuagent.cache.writing import write_atomically
 from gpuagent.pipelines.encode import Pixels
 from gpuagent.pipelines.engine import Engine
 from gpuagent.pipelines.inpaint import INPAINTING_CHANNELS, LatentMask, latent_values, mask_pixels
+from gpuagent.pipelines.placing import Placed, SplitGuidance
 from gpuagent.pipelines.preview import Floats, LatentColors, fit_latent_colors
 from gpuagent.pipelines.prompts import Embeddings, encode_prompts
 from gpuagent.pipelines.samplers import Foreseer, make_scheduler
+from gpuagent.planning.plan import Measure
 from gpuagent.protocol.recipe import Recipe
 from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER, SAMPLERS
 
@@ -52,30 +55,41 @@ class StartingPicture:
 
 
 class StableDiffusion15:
-    """The parts of one model version, resident on the device."""
+    """The parts of one model version: loaded into host memory, then brought to the device."""
 
-    def __init__(self, folder: Path, engine: Engine, *, notes: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        engine: Engine,
+        *,
+        notes: Path | None = None,
+        is_half: bool = False,
+    ) -> None:
         from diffusers import AutoencoderKL, UNet2DConditionModel
         from transformers import CLIPTextModel, CLIPTokenizer
 
         # The classes are named here and never read from the model's own files.
         local = {"local_files_only": True, "use_safetensors": True}
         self._engine = engine
+        self.is_half = is_half
+        dtype, vae_dtype = engine.dtype(is_half=is_half), engine.vae_dtype(is_half=is_half)
         self._tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
         self._text_encoder = _ready(
-            CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=engine.dtype, **local),
-            engine,
+            CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=dtype, **local)
         )
         self._unet = _ready(
-            UNet2DConditionModel.from_pretrained(
-                folder / "unet", torch_dtype=engine.dtype, **local
-            ),
-            engine,
+            UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype, **local)
         )
         self._vae = _ready(
-            AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=engine.vae_dtype, **local),
-            engine,
+            AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=vae_dtype, **local)
         )
+        self._guidance = SplitGuidance(self._unet)
+        self._parts = {
+            "text_encoder": Placed(self._text_encoder, engine.device),
+            "unet": Placed(self._unet, engine.device),
+            "vae": Placed(self._vae, engine.device),
+        }
+        self._measures: frozenset[Measure] = frozenset()
         config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
         self._scheduler_config: dict[str, object] = dict(config)
         self._pipelines: dict[str, Any] = {}
@@ -84,8 +98,62 @@ class StableDiffusion15:
     @property
     def weights_bytes(self) -> int:
         """Memory of the weights as they are loaded."""
-        modules = (self._text_encoder, self._unet, self._vae)
-        return sum(p.numel() * p.element_size() for m in modules for p in m.parameters())
+        return sum(self.part_bytes.values())
+
+    @property
+    def part_bytes(self) -> dict[str, int]:
+        """The same, part by part."""
+        return {name: part.size_bytes for name, part in self._parts.items()}
+
+    @property
+    def device_bytes(self) -> int:
+        """Memory of the weights that are on the device all the time."""
+        sizes = self.part_bytes.items()
+        return sum(size for name, size in sizes if not self._comes_and_goes(name))
+
+    def bring(self, measures: frozenset[Measure] = frozenset()) -> None:
+        """Have on the device what is needed all the time, and work by these measures."""
+        self._measures = measures
+        self._guidance.is_split = Measure.SPLIT_GUIDANCE in measures
+        self._vae.use_tiling = Measure.VAE_TILES in measures
+        for name in self._parts:
+            if self._comes_and_goes(name):
+                self._parts[name].put_aside()
+            else:
+                self._parts[name].bring()
+
+    def put_aside(self) -> None:
+        """Leave the device; the weights stay in host memory."""
+        for part in self._parts.values():
+            part.put_aside()
+
+    def keep_host_copy(self) -> bool:
+        """Keep the weights in pinned host memory too; False if the host does not give it."""
+        kept = all(part.keep_host_copy() for part in self._parts.values())
+        if not kept:
+            self.drop_host_copy()
+        return kept
+
+    def drop_host_copy(self) -> None:
+        """Give the pinned memory back; what is on the device stays there."""
+        for part in self._parts.values():
+            part.drop_host_copy()
+
+    def _comes_and_goes(self, name: str) -> bool:
+        if Measure.PARTS_ASIDE in self._measures:
+            return True
+        return name == "text_encoder" and Measure.ENCODERS_ASIDE in self._measures
+
+    @contextmanager
+    def _here(self, name: str) -> Iterator[None]:
+        """The part is on the device while this lasts, whatever the measures."""
+        part = self._parts[name]
+        part.bring()
+        try:
+            yield
+        finally:
+            if self._comes_and_goes(name):
+                part.put_aside()
 
     @property
     def native_side(self) -> int:
@@ -100,7 +168,7 @@ class StableDiffusion15:
         """The embeddings shared by all pictures of a recipe."""
         import torch
 
-        with torch.inference_mode():
+        with self._here("text_encoder"), torch.inference_mode():
             return encode_prompts(self._tokenizer, self._text_encoder, recipe)
 
     def take_in(self, picture: Image.Image, mask: Floats | None = None) -> StartingPicture:
@@ -109,7 +177,7 @@ class StableDiffusion15:
         from diffusers.image_processor import VaeImageProcessor
 
         tensor = VaeImageProcessor(vae_scale_factor=self._scale).preprocess(picture)
-        with torch.inference_mode():
+        with self._here("vae"), torch.inference_mode():
             tensor = tensor.to(device=self._engine.device, dtype=self._vae.dtype)
             posterior = self._vae.encode(tensor).latent_dist
             if mask is None and not self._is_for_inpainting:
@@ -122,7 +190,7 @@ class StableDiffusion15:
         import torch
 
         values = torch.from_numpy(latent_values(mask, self._scale))[None, None]
-        values = values.to(device=self._engine.device, dtype=self._engine.dtype)
+        values = values.to(device=self._engine.device, dtype=self._unet.dtype)
         if not self._is_for_inpainting:
             return LatentMask(values=values)
         changing = mask_pixels((values > 0).to(picture.dtype), self._scale)
@@ -157,7 +225,7 @@ class StableDiffusion15:
             start = self._nothing(recipe)
         mask = start.mask if start is not None else None
         callback = _StepCallback(recipe, Foreseer(scheduler), watch or Watch(), mask)
-        with torch.inference_mode():
+        with self._here("unet"), torch.inference_mode():
             size = self._size_arguments(recipe, start, generator)
             mode = "txt2img" if start is None else "img2img" if mask is None else "inpaint"
             pipeline = self._pipeline(mode, scheduler)
@@ -178,7 +246,7 @@ class StableDiffusion15:
         """Latents of one picture to pixels (height, width, 3)."""
         import torch
 
-        with torch.inference_mode():
+        with self._here("vae"), torch.inference_mode():
             scaled = latents.to(self._vae.dtype) / self._vae.config.scaling_factor
             image = self._vae.decode(scaled, return_dict=False)[0]
             image = (image * 0.5 + 0.5).clamp(0, 1)
@@ -207,7 +275,7 @@ class StableDiffusion15:
             latents = start.posterior.sample(generator)
         latents = latents * self._vae.config.scaling_factor
         arguments: dict[str, object] = {
-            "image": latents.to(self._engine.dtype),
+            "image": latents.to(self._unet.dtype),
             "strength": _strength_for(recipe.num_inference_steps, recipe.denoising_steps),
         }
         if start.mask is None:
@@ -220,7 +288,7 @@ class StableDiffusion15:
             "height": recipe.height,
             "mask_image": mask_pixels(first, self._scale),
             # A U-Net that is not made for inpainting never sees them.
-            "masked_image_latents": (latents if kept is None else kept).to(self._engine.dtype),
+            "masked_image_latents": (latents if kept is None else kept).to(self._unet.dtype),
         }
 
     def _nothing(self, recipe: Recipe) -> StartingPicture:
@@ -266,7 +334,7 @@ class StableDiffusion15:
         import torch
 
         latents = []
-        with torch.inference_mode():
+        with self._here("vae"), torch.inference_mode():
             for picture in colors:
                 tensor = torch.from_numpy(picture[None] * 2 - 1)
                 tensor = tensor.to(device=self._engine.device, dtype=self._vae.dtype)
@@ -333,5 +401,5 @@ def _strength_for(steps: int, denoising_steps: int) -> float:
     return min(1.0, (denoising_steps + 0.5) / steps)
 
 
-def _ready(module: Any, engine: Engine) -> Any:  # noqa: ANN401 - no types
-    return module.to(engine.device).eval().requires_grad_(False)
+def _ready(module: Any) -> Any:  # noqa: ANN401 - no types
+    return module.eval().requires_grad_(False)

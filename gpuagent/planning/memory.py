@@ -42,10 +42,19 @@ def estimate(recipe: Recipe, *, weights_bytes: int, picture_pixels: int = 0) -> 
     needs no more than decoding does: the encoder is the smaller half.
     """
     activations = recipe.width * recipe.height * ACTIVATIONS_PER_PIXEL * BYTES_PER_ACTIVATION
-    if recipe.is_masked_area:
-        activations += picture_pixels * HELD_BYTES_PER_PIXEL
-    opened = picture_pixels * OPENED_BYTES_PER_PIXEL if recipe.image is not None else 0
+    activations += held_bytes(recipe, picture_pixels)
+    opened = opened_bytes(recipe, picture_pixels)
     return Estimate(weights_bytes=weights_bytes, activation_bytes=max(activations, opened))
+
+
+def opened_bytes(recipe: Recipe, picture_pixels: int) -> int:
+    """While a starting picture of so many pixels is opened, before the model runs."""
+    return picture_pixels * OPENED_BYTES_PER_PIXEL if recipe.image is not None else 0
+
+
+def held_bytes(recipe: Recipe, picture_pixels: int) -> int:
+    """What stays of it while the model runs."""
+    return picture_pixels * HELD_BYTES_PER_PIXEL if recipe.is_masked_area else 0
 
 
 def largest_side(*, available_bytes: int, weights_bytes: int, multiple: int = 8) -> int:

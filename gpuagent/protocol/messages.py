@@ -182,14 +182,56 @@ class AttemptFinish(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Join(Message):
+    """A machine asks to become an agent; its join token is in the `Authorization` header.
+
+    `name` and `labels` are wishes: the name may be taken, and the token adds labels of its own.
+    """
+
+    type: ClassVar[str] = "agent.join"
+    name: str = ""
+    device: str = ""
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joined(Message):
+    """The new agent: its own token, told this once, and the one queue it reads.
+
+    `redis_url` is the Redis it connects to; none: its own configuration says.
+    """
+
+    type: ClassVar[str] = "agent.joined"
+    agent_id: str
+    name: str
+    token: str
+    namespace: str
+    redis_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueAccess(Message):
+    """The address of the Redis that holds the agent's queue, with the agent's own password."""
+
+    type: ClassVar[str] = "agent.queue"
+    redis_url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Register(Message):
-    """A started agent introduces itself; `boot_id` is new at every start."""
+    """A started agent introduces itself; `boot_id` is new at every start.
+
+    `gpu_class` groups machines of one kind. `labels` count at its first registration only:
+    afterwards they are the operators'.
+    """
 
     type: ClassVar[str] = "agent.register"
     boot_id: str
     fingerprint: dict[str, object]
     device: str
     memory_bytes: int
+    gpu_class: str = ""
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,6 +247,9 @@ class Heartbeat(Message):
     """Every few seconds: I live, these models are warm, these attempts are mine.
 
     `ready` is true once the first warm-up has finished; `leaving` once nothing more is taken.
+    `sick_code` says why the agent took itself out, and is empty while it is well. `telemetry`:
+    `temperature_c`, `power_w`, `utilization` (0 to 1), `memory_used_bytes`, `throttled` (reasons);
+    `residents`: `digest`, `component`, `bytes`, `place` (`gpu`, `host`, `disk`), and `name`.
     """
 
     type: ClassVar[str] = "agent.heartbeat"
@@ -213,6 +258,9 @@ class Heartbeat(Message):
     warm: tuple[str, ...]
     attempts: tuple[HeldAttempt, ...]
     leaving: bool = False
+    sick_code: str = ""
+    telemetry: dict[str, object] = field(default_factory=dict)
+    residents: tuple[dict[str, object], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

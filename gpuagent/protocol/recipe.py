@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from gpuagent.protocol.recipe_reader import FieldProblem as FieldProblem
 from gpuagent.protocol.recipe_reader import Reader, as_float, is_digest, short
@@ -119,7 +120,8 @@ class Recipe:
     def normal(self) -> Recipe:
         """With defaults in what means nothing here, so that equal pictures have equal recipes."""
         fields = self.__dataclass_fields__
-        return replace(self, **{name: fields[name].default for name in self._unsaid()})
+        defaults: dict[str, Any] = {name: fields[name].default for name in self._unsaid()}
+        return replace(self, **defaults)
 
     def to_wire(self) -> dict[str, object]:
         """Plain JSON values, with the version of this format."""
@@ -216,9 +218,9 @@ def _with_mask(reader: Reader, recipe: Recipe) -> Recipe:
     equal pictures have equal recipes; only *Masked area* without a mask is told.
     """
     areas = [area.value for area in InpaintArea]
-    sides = {
-        side: reader.integer(
-            f"outpaint_{side}", 0, 0, SIDE_MAX, f"{side.capitalize()}", multiple=SIDE_MULTIPLE
+    sides: dict[str, Any] = {
+        f"outpaint_{side}": reader.integer(
+            f"outpaint_{side}", 0, 0, SIDE_MAX, side.capitalize(), multiple=SIDE_MULTIPLE
         )
         for side in SIDES
     }
@@ -230,7 +232,7 @@ def _with_mask(reader: Reader, recipe: Recipe) -> Recipe:
             reader.one_of("inpaint_area", areas, InpaintArea.WHOLE, "unknown_area", "area")
         ),
         mask_padding=reader.integer("mask_padding", 32, 0, MASK_PADDING_MAX, "The padding"),
-        **{f"outpaint_{side}": pixels for side, pixels in sides.items()},
+        **sides,
     )
     _check_together(reader, asked)
     return asked.normal()

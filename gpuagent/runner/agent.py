@@ -11,18 +11,21 @@ from ulid import ULID
 from gpuagent.cache.files import FileCache
 from gpuagent.cache.places import Places
 from gpuagent.cache.sources import Sources
-from gpuagent.pipelines.engine import Engine, detect_engine
+from gpuagent.pipelines.engine import Engine, detect_engine, host_memory_bytes
 from gpuagent.pipelines.registry import import_libraries
 from gpuagent.protocol.messages import Assignment, Register
+from gpuagent.protocol.wire import MessageInvalidError
 from gpuagent.runner.attempt import AttemptRunner
 from gpuagent.runner.client import (
     StaleError,
     StudioClient,
     StudioUnreachableError,
     make_http,
+    make_tls,
 )
 from gpuagent.runner.compute import Compute
 from gpuagent.runner.finishing import Finisher
+from gpuagent.runner.health import Health, SickCode
 from gpuagent.runner.heartbeat import Condition, HeartbeatThread
 from gpuagent.runner.held import Held, HeldAttempts, Stop
 from gpuagent.runner.link import Link
@@ -32,9 +35,20 @@ from gpuagent.runner.preload import Preloader
 from gpuagent.runner.progress import PreviewThread, ProgressReporter
 from gpuagent.runner.settings import Settings
 from gpuagent.runner.store import Store
+from gpuagent.runner.telemetry import PeakMemory, Telemetry
 
 _PAUSE_FIRST, _PAUSE_LAST = 0.2, 5.0
 _HAND_BACK_SECONDS = 5.0
+
+
+def host_cache_bytes(engine: Engine, given: int | None) -> int:
+    """Host memory for weights that are not on the device: half of it beside a GPU.
+
+    On a CPU half is the device's own; a quarter is left for the system and the studio.
+    """
+    if given is not None:
+        return given
+    return host_memory_bytes() // (2 if engine.has_own_memory else 4)
 
 
 class Agent:
@@ -43,7 +57,8 @@ class Agent:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.boot_id = str(ULID())
-        self._http = make_http()
+        tls = make_tls(settings.ca_file)
+        self._http = make_http(tls)
         places = Places(
             studio_url=settings.studio_url,
             token=settings.credentials.token,
@@ -54,13 +69,22 @@ class Agent:
         self._engine = self._detect(settings)
         self._held = HeldAttempts()
         self._compute = Compute()
+        self._health = Health(on_sick=self._become_sick)
+        self._telemetry = Telemetry(
+            has_gpu=self._engine.has_own_memory,
+            on_ecc_errors=lambda: self._health.be_sick(SickCode.ECC_ERRORS),
+        )
         self._is_ready = False
         self._is_leaving = False
         sources = Sources(places, self._http)
         self._models = Models(
-            FileCache(settings.cache, sources), self._engine, self._compute, on_change=self._poke
+            FileCache(settings.cache, sources, budget_bytes=settings.cache_bytes),
+            self._engine,
+            self._compute,
+            host_bytes=host_cache_bytes(self._engine, settings.host_cache_bytes),
+            on_change=self._poke,
         )
-        self._link = Link(places, on_cancel=lambda a: self._held.stop([a], Stop.CANCELED))
+        self._link = Link(places, on_cancel=lambda a: self._held.stop([a], Stop.CANCELED), tls=tls)
         self._previews = PreviewThread(self._link.send_preview)
         self._preloader = Preloader(
             self._models, self._compute, self._held, on_warm=self._become_ready
@@ -85,7 +109,8 @@ class Agent:
                 self._client, Store(places, self._http), fingerprint=self._engine.fingerprint
             ),
             reporter=self._make_reporter,
-            memory_bytes=self._engine.memory_bytes,
+            health=self._health,
+            peak=PeakMemory(has_gpu=self._engine.has_own_memory),
             on_end=self._after_attempt,
         )
 
@@ -95,6 +120,7 @@ class Agent:
         pause = _PAUSE_FIRST
         while not stop.is_set():
             if self._register():
+                self._telemetry.start()
                 self._link.start()
                 self._preloader.start()
                 self._heartbeat.start()
@@ -103,27 +129,73 @@ class Agent:
             pause = min(pause * 2, _PAUSE_LAST)
         return False
 
-    def drain(self) -> None:
-        """Finish pictures in hand if that goes quickly; hand back the rest; leave."""
+    def queue_url(self) -> str | None:
+        """The way to our queue, as the studio says; None if it cannot be asked."""
+        try:
+            return self._client.queue_url()
+        except (StudioUnreachableError, StaleError, MessageInvalidError) as error:
+            log_trouble("queue.no_address", reason=str(error) or type(error).__name__)
+            return None
+
+    def wait_for_queue(self, stop: threading.Event) -> str | None:
+        """Ask until the studio says where our queue is; None if told to stop."""
+        while not stop.is_set():
+            if (url := self.queue_url()) is not None:
+                return url
+            stop.wait(_PAUSE_LAST)
+        return None
+
+    def recover(self) -> None:
+        """A person says that this agent is well again."""
+        self._health.recover()
+        if not self._is_leaving:
+            self._held.reopen()
+            self._register()  # the studio took what was handed back for a farewell
+        self._poke()
+
+    def drain(self, notice_seconds: float | None = None) -> None:
+        """Finish the picture in hand if it fits into the notice; hand back the rest; leave."""
         began = time.monotonic()
+        seconds = self._settings.drain_seconds if notice_seconds is None else notice_seconds
         self._preloader.close()
         self._is_leaving = True
+        self._held.close()
         self._heartbeat.poke()
-        is_done = self._held.drain(self._settings.drain_seconds)
+        left = self._health.seconds_left()
+        fits = left is None or left < seconds
+        is_done = fits and self._held.drain(seconds)
         if not is_done:
             is_done = self._held.stop_all(_HAND_BACK_SECONDS)
+        log_event("agent.left", clean=is_done, seconds=time.monotonic() - began)
+
+    def close(self) -> None:
+        """Say nothing more and release what is held."""
         self._heartbeat.close()
+        self._telemetry.close()
         self._link.close()
         self._previews.close()
         self.runner.close()
         self._compute.close()
         self._http.close()
-        log_event("agent.left", clean=is_done, seconds=time.monotonic() - began)
 
     def _condition(self) -> Condition:
+        """How things stand, for the heartbeat; every beat also looks for a step that hangs."""
+        if self._health.check():
+            for held in self._held.all():
+                self.runner.hand_back(held, "hang")
         return Condition(
-            is_ready=self._is_ready, warm=self._models.warm, is_leaving=self._is_leaving
+            is_ready=self._is_ready,
+            warm=self._models.warm,
+            is_leaving=self._is_leaving,
+            sick_code=self._health.code,
+            telemetry={**self._telemetry.latest, **self._models.ledger.to_wire()},
+            residents=self._models.residents(),
         )
+
+    def _become_sick(self) -> None:
+        """Nothing more is taken; what is in hand may end if it can."""
+        self._held.close()
+        self._poke()
 
     def _detect(self, settings: Settings) -> Engine:
         return detect_engine(
@@ -138,6 +210,8 @@ class Agent:
             fingerprint=dict(self._engine.fingerprint),
             device=self._engine.device_name,
             memory_bytes=self._engine.memory_bytes,
+            gpu_class=self._engine.gpu_class,
+            labels=self._settings.labels,
         )
         try:
             self._client.register(message)

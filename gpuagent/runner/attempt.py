@@ -6,8 +6,8 @@ import hashlib
 import time
 from base64 import b64decode
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from gpuagent.cache.errors import AttemptFailedError
 from gpuagent.cache.places import PlaceRefusedError
@@ -15,53 +15,34 @@ from gpuagent.cache.sources import SourceError, Sources
 from gpuagent.pipelines.canvas import Canvas, CanvasColors, make_canvas
 from gpuagent.pipelines.encode import Pixels, count_pixels, open_input
 from gpuagent.pipelines.prompts import EmbeddingCache, Embeddings
-from gpuagent.pipelines.sd15 import StableDiffusion15, StartingPicture, Watch
-from gpuagent.planning.memory import Estimate
+from gpuagent.pipelines.sd15 import Peek, StableDiffusion15, StartingPicture, Watch
+from gpuagent.planning.plan import Plan
 from gpuagent.protocol import sealing
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.messages import Assignment, AttemptError, AttemptFinish, Claim
-from gpuagent.protocol.recipe import Recipe, parse_recipe
+from gpuagent.protocol.recipe import parse_recipe
 from gpuagent.protocol.wire import MessageInvalidError
-from gpuagent.runner.client import StaleError, StudioClient, StudioUnreachableError, persist
+from gpuagent.runner import clock
+from gpuagent.runner.client import (
+    WHILE_LEASED,
+    StaleError,
+    StudioClient,
+    StudioUnreachableError,
+    persist,
+)
 from gpuagent.runner.compute import Compute
-from gpuagent.runner.failures import attempt_error, is_out_of_memory
+from gpuagent.runner.failures import attempt_error, is_device_failure, is_out_of_memory
 from gpuagent.runner.finishing import Finisher
+from gpuagent.runner.health import Health, SickCode
 from gpuagent.runner.held import AttemptStoppedError, Held, HeldAttempts, Stop
 from gpuagent.runner.logs import log_event
 from gpuagent.runner.models import Models
+from gpuagent.runner.patience import patiently
 from gpuagent.runner.progress import ProgressReporter
+from gpuagent.runner.telemetry import PeakMemory
+from gpuagent.runner.work import Timings, Work
 
 _FINISHING_THREADS = 2
-
-
-@dataclass(slots=True)
-class _Timings:
-    """Seconds spent on each part; parts may overlap, so they need not add up."""
-
-    began: float = field(default_factory=time.monotonic)
-    parts: dict[str, float] = field(default_factory=dict)
-
-    def measure(self, part: str, since: float) -> float:
-        now = time.monotonic()
-        self.parts[part] = self.parts.get(part, 0.0) + now - since
-        return now
-
-    def to_wire(self) -> dict[str, object]:
-        total = time.monotonic() - self.began
-        return {name: round(s, 4) for name, s in {**self.parts, "total": total}.items()}
-
-
-@dataclass(slots=True)
-class _Work:
-    """What the parts of one attempt share."""
-
-    held: Held
-    assignment: Assignment
-    recipe: Recipe
-    timings: _Timings
-    need: Estimate | None = None
-    sources: dict[str, bytes] = field(default_factory=dict)
-    finishing: list[Future[None]] = field(default_factory=list)
 
 
 class AttemptRunner:
@@ -78,7 +59,8 @@ class AttemptRunner:
         sources: Sources,
         finisher: Finisher,
         reporter: Callable[[Assignment, Held], ProgressReporter],
-        memory_bytes: int,
+        health: Health,
+        peak: PeakMemory,
         on_end: Callable[[], None] = lambda: None,
     ) -> None:
         self._boot_id = boot_id
@@ -89,7 +71,8 @@ class AttemptRunner:
         self._sources = sources
         self._finisher = finisher
         self._reporter = reporter
-        self._memory_bytes = memory_bytes
+        self._health = health
+        self._peak = peak
         self._on_end = on_end
         self._embeddings = EmbeddingCache()
         self._pool = ThreadPoolExecutor(_FINISHING_THREADS, thread_name_prefix="finishing")
@@ -98,8 +81,10 @@ class AttemptRunner:
         """Do an attempt. Never raises: how it ended is told to the studio."""
         held = self._held.take(attempt_id, fence)
         if held is None:
+            if self._held.refuses(attempt_id, fence):
+                self.hand_back(Held(attempt_id, fence), "leaving")
             return
-        timings = _Timings()
+        timings = Timings()
         assignment = None
         try:
             assignment = self._claim(held, timings)
@@ -109,12 +94,18 @@ class AttemptRunner:
             self._held.drop(held, forget=assignment is None and held.reason() is None)
             self._on_end()
 
+    def hand_back(self, held: Held, reason: str) -> None:
+        """Give an attempt to somebody else now, without waiting for its lease to run out."""
+        error = AttemptError(code=FailureCode.AGENT_LOST, data={"reason": reason})
+        self._tell_finish(held, "failed", error, Timings())
+        held.stop(Stop.LOST)
+
     def close(self) -> None:
         """Release the threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _claim(self, held: Held, timings: _Timings) -> Assignment | None:
-        sent_at = time.monotonic()
+    def _claim(self, held: Held, timings: Timings) -> Assignment | None:
+        began, sent_at = time.monotonic(), clock.now()
         message = Claim(fence=held.fence, boot_id=self._boot_id)
         try:
             assignment = persist(
@@ -126,17 +117,18 @@ class AttemptRunner:
             self._tell_finish(held, "failed", attempt_error(error), timings)
             return None
         held.lease(sent_at, assignment.lease_seconds)
-        timings.measure("claim", sent_at)
+        timings.measure("claim", began)
         return assignment
 
-    def _run_claimed(self, held: Held, assignment: Assignment, timings: _Timings) -> None:
+    def _run_claimed(self, held: Held, assignment: Assignment, timings: Timings) -> None:
         status, error = "succeeded", None
-        work: _Work | None = None
+        work: Work | None = None
         try:
             recipe = parse_recipe(assignment.recipe)
-            work = _Work(held=held, assignment=assignment, recipe=recipe, timings=timings)
-            self._fetch(work)
-            self._make_pictures(work)
+            work = Work(held=held, assignment=assignment, recipe=recipe, timings=timings)
+            with self._models.hold(assignment.model):
+                self._fetch(work)
+                self._make_pictures(work)
             _wait_for(work, raising=True)
         except AttemptStoppedError as stopped:
             status, error = _status_of(stopped.reason)
@@ -150,26 +142,38 @@ class AttemptRunner:
             self._tell_finish(held, status, error, timings)
         _log_end(assignment, work, "lost" if held.reason() is Stop.LOST else status, error, timings)
 
-    def _error_of(self, raised: Exception, work: _Work | None) -> AttemptError:
-        need = work.need.total_bytes if work is not None and work.need is not None else 0
-        error = attempt_error(raised, needed_bytes=need, available_bytes=self._memory_bytes)
-        if is_out_of_memory(raised):
-            self._models.release()
+    def _error_of(self, raised: Exception, work: Work | None) -> AttemptError:
+        error = attempt_error(raised)
+        if error.code == FailureCode.OUT_OF_MEMORY:
+            self._health.ran_out_of_memory(work.kind if work is not None else None)
+        elif error.code == FailureCode.MODEL_CORRUPT:
+            self._health.got_corrupt(error.data.get("sha256"))
+        elif is_device_failure(raised):
+            self._health.be_sick(SickCode.FAILED)
         return error
 
-    def _fetch(self, work: _Work) -> None:
+    def _fetch(self, work: Work) -> None:
         """Everything that can be had before it is this attempt's turn to compute."""
         began = time.monotonic()
         if work.recipe.model != work.assignment.model.digest:
             raise AttemptFailedError(FailureCode.RECIPE_INVALID, reason="another model")
-        self._models.fetch(work.assignment.model)
-        for name, sha256 in work.recipe.inputs.items():
-            work.sources[name] = self._fetch_input(work.assignment, sha256)
-        pixels = count_pixels(work.sources["image"]) if "image" in work.sources else 0
-        work.need = self._models.plan(work.assignment.model, work.recipe, picture_pixels=pixels)
+        assignment, recipe, check = work.assignment, work.recipe, work.held.check
+        patiently(lambda: self._models.fetch(assignment.model), check=check)
+        for name, sha256 in recipe.inputs.items():
+            work.sources[name] = self._fetch_input(work, sha256)
+        if "image" in work.sources:
+            work.picture_pixels = count_pixels(work.sources["image"])
+        work.plan = self._plan(work)
         work.timings.measure("fetch", began)
 
-    def _fetch_input(self, assignment: Assignment, sha256: str) -> bytes:
+    def _plan(self, work: Work, *, after: Plan | None = None) -> Plan:
+        model, pixels = work.assignment.model, work.picture_pixels
+        return self._models.plan(model, work.recipe, picture_pixels=pixels, after=after)
+
+    def _fetch_input(self, work: Work, sha256: str) -> bytes:
+        return patiently(lambda: self._open_input(work.assignment, sha256), check=work.held.check)
+
+    def _open_input(self, assignment: Assignment, sha256: str) -> bytes:
         reference = next((i for i in assignment.inputs if i.sha256 == sha256), None)
         if reference is None:
             raise AttemptFailedError(FailureCode.INPUT_UNREADABLE, reason="not in the assignment")
@@ -180,7 +184,9 @@ class AttemptRunner:
             with self._sources.open(reference.url) as chunks:
                 sealed = b"".join(chunks)
             data = sealing.open_sealed(sealed, key=b64decode(reference.data_key), context=context)
-        except (SourceError, PlaceRefusedError, sealing.SealBrokenError) as error:
+        except SourceError as error:
+            raise AttemptFailedError(FailureCode.INPUT_UNREADABLE, reason=str(error)) from error
+        except (PlaceRefusedError, sealing.SealBrokenError) as error:
             raise AttemptFailedError(
                 FailureCode.INPUT_UNREADABLE, reason=type(error).__name__
             ) from error
@@ -188,27 +194,64 @@ class AttemptRunner:
             raise AttemptFailedError(FailureCode.INPUT_UNREADABLE, reason="another picture")
         return data
 
-    def _make_pictures(self, work: _Work) -> None:
+    def _make_pictures(self, work: Work) -> None:
+        """All pictures in one turn; if memory runs out, the rest once more by a cheaper plan."""
         waited = time.monotonic()
         with self._compute.turn(work.held.check_next_picture):
-            began = work.timings.measure("wait", waited)
-            model = self._models.loaded(work.assignment.model, work.need)
-            work.timings.measure("load", began)
-            reporter = self._reporter(work.assignment, work.held)
-            reporter.started()
-            embeddings = self._embed(work, model)
-            start, canvas = self._start(work, model)
-            make = _Maker(work, self._compute, model, embeddings, start, canvas, reporter)
-            for index in range(work.recipe.num_images_per_prompt):
-                if index not in work.assignment.done:
-                    work.held.check_next_picture()
-                    _raise_early(work)
-                    self._finish_picture(work, index, make(index))
-            reporter.ended()
+            work.timings.measure("wait", waited)
+            self._compute.run(self._peak.reset)
+            try:
+                if not self._did_make_all(work):
+                    self._models.release()
+                    work.plan = self._plan(work, after=work.plan)
+                    log_event("attempt.cheaper", attempt=work.held.attempt_id, by=work.plan.label)
+                    if not self._did_make_all(work):
+                        self._models.release()
+                        self._models.plan_after_last(
+                            work.assignment.model,
+                            work.recipe,
+                            work.plan,
+                            picture_pixels=work.picture_pixels,
+                        )
+            finally:
+                work.timings.facts["peak_memory_bytes"] = self._peak.read()
+        self._health.picture_made()
 
-    def _embed(self, work: _Work, model: StableDiffusion15) -> Embeddings:
+    def _did_make_all(self, work: Work) -> bool:
+        """Make what is not made yet; False if memory ran out on the way.
+
+        The exception and all that it holds in memory are gone when this returns.
+        """
+        try:
+            self._make_all(work)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            return False
+        return True
+
+    def _make_all(self, work: Work) -> None:
         began = time.monotonic()
-        digest = work.assignment.model.digest
+        model = self._models.loaded(work.assignment.model, work.plan)
+        work.timings.measure("load", began)
+        work.timings.facts.setdefault("load_source", self._models.ledger.last_source)
+        reporter = self._reporter(work.assignment, work.held)
+        reporter.started()
+        embeddings = self._embed(work, model)
+        start, canvas = self._start(work, model)
+        make = _Maker(work, self._compute, model, embeddings, start, canvas, reporter, self._health)
+        for index in range(work.recipe.num_images_per_prompt):
+            if index not in work.assignment.done and index not in work.made:
+                work.held.check_next_picture()
+                _raise_early(work)
+                pixels = make(index)
+                work.made.add(index)
+                self._finish_picture(work, index, pixels)
+        reporter.ended()
+
+    def _embed(self, work: Work, model: StableDiffusion15) -> Embeddings:
+        began = time.monotonic()
+        digest = work.assignment.model.digest + (" half" if model.is_half else "")
         key = EmbeddingCache.key(work.assignment.organization, digest, work.recipe)
         embeddings = self._embeddings.get(key)
         if embeddings is None:
@@ -218,7 +261,7 @@ class AttemptRunner:
         return embeddings
 
     def _start(
-        self, work: _Work, model: StableDiffusion15
+        self, work: Work, model: StableDiffusion15
     ) -> tuple[StartingPicture | None, Canvas | None]:
         recipe, source = work.recipe, work.sources.get("image")
         if source is None:
@@ -230,15 +273,18 @@ class AttemptRunner:
         picture = open_input(source, width=recipe.width, height=recipe.height)
         return self._compute.run(lambda: model.take_in(picture)), None
 
-    def _finish_picture(self, work: _Work, index: int, pixels: Pixels) -> None:
+    def _finish_picture(self, work: Work, index: int, pixels: Pixels) -> None:
         """Begin to store a picture; the next one is made meanwhile."""
+        memory = work.plan.label if work.plan is not None else ""
         finish = self._finisher.finish
         work.finishing.append(
-            self._pool.submit(finish, work.held, work.assignment, work.recipe, index, pixels)
+            self._pool.submit(
+                finish, work.held, work.assignment, work.recipe, index, pixels, memory
+            )
         )
 
     def _tell_finish(
-        self, held: Held, status: str, error: AttemptError | None, timings: _Timings
+        self, held: Held, status: str, error: AttemptError | None, timings: Timings
     ) -> None:
         message = AttemptFinish(
             fence=held.fence, status=status, error=error, timings=timings.to_wire()
@@ -249,7 +295,11 @@ class AttemptRunner:
                 held.check()
 
         try:
-            persist(lambda: self._client.finish(held.attempt_id, message), check=check)
+            persist(
+                lambda: self._client.finish(held.attempt_id, message),
+                check=check,
+                tries=WHILE_LEASED,
+            )
         except (StaleError, StudioUnreachableError, AttemptStoppedError):
             held.stop(Stop.LOST)
 
@@ -258,13 +308,14 @@ class AttemptRunner:
 class _Maker:
     """Makes the pictures of one attempt, on the compute thread."""
 
-    work: _Work
+    work: Work
     compute: Compute
     model: StableDiffusion15
     embeddings: Embeddings
     start: StartingPicture | None
     canvas: Canvas | None
     reporter: ProgressReporter
+    health: Health
 
     def __call__(self, index: int) -> Pixels:
         return self.compute.run(lambda: self._make(index))
@@ -272,11 +323,16 @@ class _Maker:
     def _make(self, index: int) -> Pixels:
         timings, recipe = self.work.timings, self.work.recipe
         began = time.monotonic()
-        latents = self.model.denoise(
-            recipe, index, self.embeddings, start=self.start, watch=self._watch(index)
-        )
-        denoised = timings.measure("denoise", began)
-        pixels = self.model.decode(latents)
+        self.health.begin(self.work.kind, recipe.denoising_steps)
+        try:
+            latents = self.model.denoise(
+                recipe, index, self.embeddings, start=self.start, watch=self._watch(index)
+            )
+            denoised = timings.measure("denoise", began)
+            # Still watched: on a GPU, steps that were only queued are waited for here.
+            pixels = self.model.decode(latents)
+        finally:
+            self.health.end()
         if self.canvas is not None:
             pixels = self.canvas.finish(pixels)
         timings.measure("decode", denoised)
@@ -286,10 +342,12 @@ class _Maker:
         count, colors = self.work.recipe.num_images_per_prompt, self.model.colors
         if self.canvas is not None:
             colors = CanvasColors.of(colors, self.canvas)
-        return Watch(
-            check=self.work.held.check,
-            step=lambda done, of, peek: self.reporter.step(index, count, done, of, peek, colors),
-        )
+
+        def step(done: int, of: int, peek: Peek) -> None:
+            self.health.step()
+            self.reporter.step(index, count, done, of, peek, colors)
+
+        return Watch(check=self.work.held.check, step=step)
 
 
 def _status_of(reason: Stop) -> tuple[str, AttemptError | None]:
@@ -298,14 +356,14 @@ def _status_of(reason: Stop) -> tuple[str, AttemptError | None]:
     return "failed", AttemptError(code=FailureCode.AGENT_LOST, data={"reason": reason.name.lower()})
 
 
-def _raise_early(work: _Work) -> None:
+def _raise_early(work: Work) -> None:
     """Raise what went wrong in finishing an earlier picture: no need to make the next."""
     for future in work.finishing:
         if future.done():
             future.result()
 
 
-def _wait_for(work: _Work, *, raising: bool) -> None:
+def _wait_for(work: Work, *, raising: bool) -> None:
     """Wait until all pictures are finished; an attempt ends after its pictures."""
     for future in work.finishing:
         if raising:
@@ -316,10 +374,10 @@ def _wait_for(work: _Work, *, raising: bool) -> None:
 
 def _log_end(
     assignment: Assignment,
-    work: _Work | None,
+    work: Work | None,
     status: str,
     error: AttemptError | None,
-    timings: _Timings,
+    timings: Timings,
 ) -> None:
     recipe = work.recipe if work is not None else None
     log_event(

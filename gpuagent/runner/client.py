@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import ssl
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import httpx
@@ -18,6 +20,7 @@ from gpuagent.protocol.messages import (
     HeartbeatReply,
     Message,
     OutputCommit,
+    QueueAccess,
     Register,
 )
 from gpuagent.protocol.wire import MessageInvalidError, from_wire
@@ -27,6 +30,8 @@ T = TypeVar("T")
 # Refusals that pass by themselves: too slow, too often.
 _PASSING = frozenset({httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS})
 TIMEOUT = httpx.Timeout(10.0, connect=3.0)
+# So many tries take longer than a lease, which ends them (`check`): made pictures are not given up.
+WHILE_LEASED = 24
 
 
 class StaleError(Exception):
@@ -41,10 +46,19 @@ class StudioRefusedError(StudioUnreachableError):
     """It answered, and asking again will not change the answer."""
 
 
-def make_http() -> httpx.Client:
+def make_tls(ca_file: Path | None) -> ssl.SSLContext:
+    """Certificates are checked against the system's list and, if given, one more file."""
+    context = ssl.create_default_context()
+    if ca_file is not None:
+        context.load_verify_locations(ca_file)
+    return context
+
+
+def make_http(tls: ssl.SSLContext | None = None) -> httpx.Client:
     """A client that keeps connections open and reads nothing from the environment."""
     limits = httpx.Limits(max_connections=16, max_keepalive_connections=8, keepalive_expiry=60)
-    return httpx.Client(timeout=TIMEOUT, limits=limits, trust_env=False)
+    verify: ssl.SSLContext | bool = tls if tls is not None else True
+    return httpx.Client(timeout=TIMEOUT, limits=limits, trust_env=False, verify=verify)
 
 
 class StudioClient:
@@ -57,6 +71,11 @@ class StudioClient:
     def register(self, message: Register) -> None:
         """Introduce this boot of the agent."""
         self._post("register", message)
+
+    def queue_url(self) -> str:
+        """The way to our queue, granted anew."""
+        url = self._places.absolute(f"{AGENT_API}queue")
+        return from_wire(QueueAccess, _json(self._send(url, {}))).redis_url
 
     def heartbeat(self, message: Heartbeat) -> HeartbeatReply:
         """Tell that we live; hear what to stop and what to prepare."""
@@ -79,9 +98,11 @@ class StudioClient:
         self._post(f"attempts/{attempt_id}/finish", message)
 
     def _post(self, path: str, message: Message) -> httpx.Response:
-        url = self._places.absolute(f"{AGENT_API}{path}")
+        return self._send(self._places.absolute(f"{AGENT_API}{path}"), message.to_wire())
+
+    def _send(self, url: str, body: dict[str, object]) -> httpx.Response:
         try:
-            answer = self._http.post(url, json=message.to_wire(), headers=self._places.headers(url))
+            answer = self._http.post(url, json=body, headers=self._places.headers(url))
         except httpx.HTTPError as error:
             raise StudioUnreachableError(type(error).__name__) from error
         if answer.status_code == httpx.codes.CONFLICT:

@@ -14,8 +14,9 @@ from gpuagent.protocol.manifest import build_manifest, canonical, infotext
 from gpuagent.protocol.messages import Assignment, OutputCommit, StoredFile, UploadTarget
 from gpuagent.protocol.recipe import Recipe
 from gpuagent.protocol.taxonomy import FileKind
-from gpuagent.runner.client import StaleError, StudioClient, persist
+from gpuagent.runner.client import WHILE_LEASED, StaleError, StudioClient, persist
 from gpuagent.runner.held import Held, Stop
+from gpuagent.runner.patience import patiently
 from gpuagent.runner.store import Store
 
 
@@ -30,24 +31,33 @@ class Finisher:
         self._fingerprint = fingerprint
 
     def finish(
-        self, held: Held, assignment: Assignment, recipe: Recipe, index: int, pixels: Pixels
+        self,
+        held: Held,
+        assignment: Assignment,
+        recipe: Recipe,
+        index: int,
+        pixels: Pixels,
+        memory: str = "",
     ) -> None:
-        """Store picture `index` and commit it.
+        """Store picture `index` and commit it; `memory` names measures that changed its pixels.
 
         Raises:
             AttemptStoppedError: the attempt is lost; nothing more was written after that was known.
             AttemptFailedError: the store did not take a file.
         """
-        manifest = self._manifest(assignment, recipe, index)
+        manifest = self._manifest(assignment, recipe, index, memory)
         files = _encode(assignment, recipe, index, pixels, manifest)
         stored = []
         for kind, file in files.items():
             target = _target(assignment, index, kind)
             sealed = _seal(file.data, target, assignment.organization)
             _check_lost(held)
-            self._store.put(target.url, sealed)
+            self._put(held, target.url, sealed)
             stored.append(_stored(file, target, len(sealed)))
         self._commit(held, index, manifest, tuple(stored))
+
+    def _put(self, held: Held, url: str, sealed: bytes) -> None:
+        patiently(lambda: self._store.put(url, sealed), check=lambda: _check_lost(held))
 
     def _commit(
         self, held: Held, index: int, manifest: dict[str, object], files: tuple[StoredFile, ...]
@@ -57,19 +67,23 @@ class Finisher:
             persist(
                 lambda: self._client.commit(held.attempt_id, message),
                 check=lambda: _check_lost(held),
+                tries=WHILE_LEASED,
             )
         except StaleError:
             held.stop(Stop.LOST)
             held.check()
 
-    def _manifest(self, assignment: Assignment, recipe: Recipe, index: int) -> dict[str, object]:
+    def _manifest(
+        self, assignment: Assignment, recipe: Recipe, index: int, memory: str
+    ) -> dict[str, object]:
+        engine = {**self._fingerprint, "memory": memory} if memory else self._fingerprint
         return build_manifest(
             recipe,
             index=index,
             model_name=assignment.model.name,
             model_digest=assignment.model.digest,
             architecture=assignment.model.architecture,
-            engine=self._fingerprint,
+            engine=engine,
         )
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gpuagent.protocol.messages import Heartbeat, HeartbeatReply, ModelRef
 from gpuagent.protocol.wire import MessageInvalidError
+from gpuagent.runner import clock
 from gpuagent.runner.client import StaleError, StudioClient, StudioUnreachableError
 from gpuagent.runner.held import HeldAttempts, Stop
 from gpuagent.runner.logs import log_event, log_trouble
@@ -21,6 +21,9 @@ class Condition:
     is_ready: bool
     warm: tuple[str, ...]
     is_leaving: bool = False
+    sick_code: str = ""
+    telemetry: dict[str, object] = field(default_factory=dict)
+    residents: tuple[dict[str, object], ...] = ()
 
 
 class HeartbeatThread:
@@ -74,7 +77,7 @@ class HeartbeatThread:
 
     def _beat(self) -> None:
         attempts, condition = self._held.list(), self._condition()
-        sent_at = time.monotonic()
+        sent_at = clock.now()
         try:
             reply = self._client.heartbeat(
                 Heartbeat(
@@ -83,6 +86,9 @@ class HeartbeatThread:
                     warm=condition.warm,
                     attempts=attempts,
                     leaving=condition.is_leaving,
+                    sick_code=condition.sick_code,
+                    telemetry=condition.telemetry,
+                    residents=condition.residents,
                 )
             )
         except (StudioUnreachableError, StaleError, MessageInvalidError) as error:

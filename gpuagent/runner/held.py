@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Iterable
 from enum import IntEnum
 
 from gpuagent.protocol.messages import LEASE_SECONDS, HeldAttempt
+from gpuagent.runner import clock
 
 _REMEMBERED = 256
 
@@ -43,7 +43,7 @@ class Held:
         self.fence = fence
         self.is_claimed = False
         self._lease_seconds = LEASE_SECONDS
-        self._leased_at = time.monotonic() if now is None else now
+        self._leased_at = clock.now() if now is None else now
         self._reason: Stop | None = None
         self._no_more_pictures = False
         self._seq = 0
@@ -81,7 +81,7 @@ class Held:
         The lease is judged by this process's clock too: after a pause, or cut off from the
         studio, an agent knows by itself that others may have its work.
         """
-        at = time.monotonic() if now is None else now
+        at = clock.now() if now is None else now
         with self._lock:
             if at - self._leased_at > self._lease_seconds:
                 self._reason = Stop.LOST
@@ -129,6 +129,22 @@ class HeldAttempts:
             self._held[attempt_id] = held
             return held
 
+    def refuses(self, attempt_id: str, fence: int) -> bool:
+        """True if this agent takes nothing more, and this attempt is none it ever had."""
+        with self._changed:
+            is_new = (attempt_id, fence) not in self._seen and attempt_id not in self._held
+            return self._is_draining and is_new
+
+    def close(self) -> None:
+        """Take nothing more."""
+        with self._changed:
+            self._is_draining = True
+
+    def reopen(self) -> None:
+        """Take attempts again."""
+        with self._changed:
+            self._is_draining = False
+
     def drop(self, held: Held, *, forget: bool = False) -> None:
         """Put an attempt down; `forget` if it was never claimed and may come again."""
         with self._changed:
@@ -161,8 +177,7 @@ class HeldAttempts:
 
     def drain(self, seconds: float) -> bool:
         """Take nothing more; let pictures in hand end for up to `seconds`. True if all ended."""
-        with self._changed:
-            self._is_draining = True
+        self.close()
         for held in self._snapshot():
             held.stop_after_picture()
         with self._changed:
@@ -174,6 +189,10 @@ class HeldAttempts:
             held.stop(Stop.DRAINED)
         with self._changed:
             return self._changed.wait_for(lambda: not self._held, timeout=seconds)
+
+    def all(self) -> tuple[Held, ...]:
+        """What is held now."""
+        return self._snapshot()
 
     @property
     def is_idle(self) -> bool:

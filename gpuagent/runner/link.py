@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import random
+import ssl
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -63,8 +64,15 @@ class Outbox:
 class Link:
     """Keeps one socket open from its own thread."""
 
-    def __init__(self, places: Places, *, on_cancel: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        places: Places,
+        *,
+        on_cancel: Callable[[str], None],
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._places = places
+        self._tls = tls
         self._on_cancel = on_cancel
         self._outbox = Outbox()
         self._loop = asyncio.new_event_loop()
@@ -114,6 +122,7 @@ class Link:
             try:
                 async with connect(
                     url,
+                    ssl=self._tls if url.startswith("wss:") else None,
                     additional_headers=headers,
                     compression=None,
                     proxy=None,

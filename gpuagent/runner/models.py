@@ -1,31 +1,54 @@
-"""Model versions made ready: fetched, verified, loaded, kept while memory lasts."""
+"""Model versions made ready: fetched, verified, loaded, kept while memory lasts.
+
+Three layers: the device, host memory, the disk (and behind it the store). What leaves the device
+goes on in host memory within its budget, so that a swap back is short. On a GPU the copy in host
+memory is pinned and stays while the model is on the device too, so leaving costs nothing; on a CPU
+both are the same memory, counted in two budgets.
+"""
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from gpuagent.cache.errors import AttemptFailedError
 from gpuagent.cache.files import FileCache
 from gpuagent.cache.residency import Residency
 from gpuagent.pipelines.engine import Engine
-from gpuagent.pipelines.registry import load_model, weights_bytes
+from gpuagent.pipelines.registry import load_model, measure_parts, tile_side
 from gpuagent.pipelines.sd15 import StableDiffusion15
-from gpuagent.planning.memory import OVERHEAD_BYTES, Estimate, estimate, largest_side
+from gpuagent.planning.memory import OVERHEAD_BYTES, held_bytes, opened_bytes
+from gpuagent.planning.plan import (
+    LADDER,
+    Measure,
+    Parts,
+    Plan,
+    Room,
+    Verdict,
+    Work,
+    evictions,
+    make_plan,
+)
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.messages import ModelRef
 from gpuagent.protocol.recipe import Recipe
 from gpuagent.runner.compute import Compute
 from gpuagent.runner.failures import is_out_of_memory
+from gpuagent.runner.freeing import give_back_freed
+from gpuagent.runner.ledger import Ledger
 from gpuagent.runner.logs import log_event
+from gpuagent.runner.pins import Pins
 
 T = TypeVar("T")
 
 
 class Models:
-    """Gives loaded models. `loaded` is to be called in the compute turn only."""
+    """Gives loaded models. `loaded` and `to_host` are to be called in the compute turn only."""
 
     def __init__(
         self,
@@ -33,113 +56,234 @@ class Models:
         engine: Engine,
         compute: Compute,
         *,
+        host_bytes: int = 0,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self._cache = cache
         self._engine = engine
         self._compute = compute
         self._on_change = on_change
-        self._residency: Residency[StableDiffusion15] = Residency(
-            max(0, engine.memory_bytes - OVERHEAD_BYTES), on_evict=self._free
+        self._pins = Pins()
+        self._facts: dict[str, tuple[Parts, int]] = {}
+        self.ledger = Ledger()
+        self._device: Residency[StableDiffusion15] = Residency(
+            max(0, engine.memory_bytes - OVERHEAD_BYTES),
+            is_pinned=self._pins.__contains__,
+            on_evict=self._left_device,
+        )
+        self._host: Residency[StableDiffusion15] = Residency(
+            host_bytes, is_pinned=self._pins.__contains__, on_evict=self._left_host
         )
 
     @property
     def warm(self) -> tuple[str, ...]:
-        """Digests of resident models."""
-        return self._residency.warm
+        """Digests of models on the device."""
+        return self._device.warm
+
+    @property
+    def at_hand(self) -> tuple[str, ...]:
+        """Digests of models on the device or in host memory."""
+        return tuple(dict.fromkeys((*self._device.warm, *self._host.warm)))
+
+    @contextmanager
+    def hold(self, ref: ModelRef) -> Iterator[None]:
+        """Work waits for this model while this lasts: it and its files are not let go."""
+        with self._pins.hold(ref.digest), self._cache.hold(ref):
+            yield
 
     def fetch(self, ref: ModelRef) -> None:
         """Have the files here; may run while another attempt computes."""
-        if self._residency.get(ref.digest) is None:
+        if ref.digest not in self.at_hand:
             self._cache.folder(ref)
 
-    def plan(self, ref: ModelRef, recipe: Recipe, *, picture_pixels: int = 0) -> Estimate:
-        """The memory a picture needs, made from one of so many pixels.
+    def plan(
+        self,
+        ref: ModelRef,
+        recipe: Recipe,
+        *,
+        picture_pixels: int = 0,
+        after: Plan | None = None,
+    ) -> Plan:
+        """How a picture can be made here, from one of so many pixels.
+
+        `after` is a plan that ran out of memory.
 
         Raises:
-            AttemptFailedError: it does not fit on this device at all.
+            AttemptFailedError: by no means, or by no cheaper ones.
         """
-        weights = self._weights_bytes(ref)
-        need = estimate(recipe, weights_bytes=weights, picture_pixels=picture_pixels)
-        available = self._engine.memory_bytes
-        if need.total_bytes > available:
-            raise AttemptFailedError(
-                FailureCode.DOES_NOT_FIT,
-                width=recipe.width,
-                height=recipe.height,
-                needed_bytes=need.total_bytes,
-                available_bytes=available,
-                largest_side=largest_side(available_bytes=available, weights_bytes=weights),
-            )
-        return need
+        work = self._work(recipe, picture_pixels)
+        plan = make_plan(self._parts(ref), work, self._room(ref), after=after)
+        if plan.verdict is Verdict.HERE:
+            return plan
+        raise AttemptFailedError(
+            FailureCode.DOES_NOT_FIT if after is None else FailureCode.OUT_OF_MEMORY,
+            width=recipe.width,
+            height=recipe.height,
+            needed_bytes=plan.needed_bytes,
+            available_bytes=plan.available_bytes,
+            largest_side=plan.largest_side,
+        )
 
-    def loaded(self, ref: ModelRef, need: Estimate | None = None) -> StableDiffusion15:
-        """The model, resident, with room for a picture of `need` beside it.
+    def _work(self, recipe: Recipe, picture_pixels: int) -> Work:
+        """What is to be made. Starting pictures are opened in the host's memory, so they count
+        where that is the device's, too.
+        """
+        if self._engine.has_own_memory:
+            picture_pixels = 0
+        return Work(
+            width=recipe.width,
+            height=recipe.height,
+            opened_bytes=opened_bytes(recipe, picture_pixels),
+            held_bytes=held_bytes(recipe, picture_pixels),
+        )
+
+    def plan_after_last(
+        self, ref: ModelRef, recipe: Recipe, failed: Plan, *, picture_pixels: int = 0
+    ) -> NoReturn:
+        """There is to be no further try.
+
+        Raises:
+            AttemptFailedError: out of memory, with the sizes and what is expected to fit.
+        """
+        last = replace(failed, rung=len(LADDER))
+        self.plan(ref, recipe, picture_pixels=picture_pixels, after=last)
+        raise AssertionError("a plan beyond the last rung")
+
+    def loaded(self, ref: ModelRef, plan: Plan | None = None) -> StableDiffusion15:
+        """The model, on the device as the plan says, with room for the picture beside it.
 
         Raises:
             AttemptFailedError: its files are not a model of its architecture.
         """
-        model = self._residency.get(ref.digest)
-        weights = self._weights_bytes(ref)
-        self._make_room(weights if model is None else 0, need, keep=ref.digest)
-        if model is None:
-            model = self._load(ref)
-            self._residency.put(ref.digest, model, model.weights_bytes)
+        began = time.monotonic()
+        measures = plan.measures if plan is not None else frozenset[Measure]()
+        needed = plan.needed_bytes if plan is not None else self._resting_bytes(ref)
+        # In one memory what leaves goes where this comes from: taken first, it is not pushed out.
+        aside = None if self._engine.has_own_memory else self._host.take(ref.digest)
+        self._evict(evictions(self._room(ref), needed))
+        is_half = Measure.HALF_PRECISION in measures
+        if aside is not None and aside.is_half == is_half:
+            model, source = aside, "host"
+        else:
+            model, source = self._find(ref, is_half=is_half)
+        self._compute.run(lambda: model.bring(measures))
+        self._device.put(ref.digest, model, model.device_bytes)
+        self.ledger.count(source, time.monotonic() - began)
+        if source != "gpu":
+            log_event(
+                "model.loaded",
+                digest=ref.digest[:8],
+                source=source,
+                bytes=model.weights_bytes,
+                seconds=time.monotonic() - began,
+            )
             self._on_change()
         return model
 
+    def to_host(self, ref: ModelRef) -> bool:
+        """Have the model in host memory, if nothing need go for it; False if it would."""
+        size = self._parts(ref).total
+        if ref.digest in self.at_hand:
+            return True
+        if self._host.used_bytes + size > self._host.budget_bytes:
+            return False
+        model = self._with_files(ref, lambda folder: self._load_from(ref, folder, is_half=False))
+        self.ledger.name(ref)
+        return self._keep_on_host(ref.digest, model)
+
     def fits_beside(self, ref: ModelRef, wanted: tuple[str, ...]) -> bool:
-        """True if the model can be loaded without pushing out one of `wanted`."""
-        keep = sum(m.weights_bytes for d in wanted if (m := self._residency.get(d)) is not None)
-        return keep + self._weights_bytes(ref) <= self._residency.budget_bytes
+        """True if the model can be loaded without pushing out one of `wanted` or a pinned one."""
+        stays = [
+            kept.size_bytes
+            for kept in self._device.others(ref.digest)
+            if kept.is_pinned or kept.key in wanted
+        ]
+        return sum(stays) + self._parts(ref).total <= self._device.budget_bytes
 
     def release(self) -> None:
         """Free what can be freed, after memory ran out."""
-        self._residency.shrink(0)
+        self._device.evict(self._device.warm)
+        if not self._engine.has_own_memory:
+            self._host.evict(self._host.warm)
+        gc.collect()
         self._free()
         self._on_change()
 
-    def _weights_bytes(self, ref: ModelRef) -> int:
-        model = self._residency.get(ref.digest)
-        if model is not None:
-            return model.weights_bytes
-        return self._with_files(ref, lambda folder: weights_bytes(folder, self._engine))
+    def residents(self) -> tuple[dict[str, object], ...]:
+        """What lies where, for the heartbeat."""
+        return self.ledger.residents(
+            device=self._device.items(), host=self._host.items(), disk=self._cache.views()
+        )
+
+    def _find(self, ref: ModelRef, *, is_half: bool) -> tuple[StableDiffusion15, str]:
+        """The model in the precision that is wanted, and where it was."""
+        self.ledger.name(ref)
+        for place, tier in (("gpu", self._device), ("host", self._host)):
+            model = tier.get(ref.digest)
+            if model is not None and model.is_half == is_half:
+                return model, place
+        self._device.take(ref.digest)
+        self._host.take(ref.digest)
+        model = self._with_files(ref, lambda folder: self._load_from(ref, folder, is_half=is_half))
+        if self._engine.has_own_memory:
+            self._keep_on_host(ref.digest, model)
+        return model, self._cache.take_source(ref.digest)
+
+    def _keep_on_host(self, digest: str, model: StableDiffusion15) -> bool:
+        """Keep a model's weights in host memory, within the budget, if the host gives the pages."""
+        if not self._host.offer(digest, model, model.weights_bytes):
+            return False
+        if not self._compute.run(model.keep_host_copy):
+            self._host.take(digest)
+            return False
+        return True
+
+    def _parts(self, ref: ModelRef) -> Parts:
+        return self._facts_of(ref)[0]
+
+    def _facts_of(self, ref: ModelRef) -> tuple[Parts, int]:
+        """Sizes and tiles, read from the files once."""
+        facts = self._facts.get(ref.digest)
+        if facts is None:
+            facts = self._with_files(
+                ref, lambda folder: (measure_parts(folder, self._engine), tile_side(folder))
+            )
+            self._facts[ref.digest] = facts
+        return facts
+
+    def _room(self, ref: ModelRef) -> Room:
+        return Room(
+            memory_bytes=self._engine.memory_bytes,
+            measures=self._engine.measures,
+            denoiser_float_bytes=self._engine.bytes_per_parameter,
+            tile_side=self._facts_of(ref)[1],
+            others=self._device.others(ref.digest),
+        )
+
+    def _resting_bytes(self, ref: ModelRef) -> int:
+        return self._parts(ref).total + OVERHEAD_BYTES
 
     def _with_files(self, ref: ModelRef, read: Callable[[Path], T]) -> T:
         """Read the files; if they cannot be read, fetch and verify them again, once.
 
         The disk may have lost what was verified when it was fetched.
         """
-        folder = self._cache.folder(ref)
-        try:
-            return read(folder)
-        except AttemptFailedError as error:
-            if error.code is not FailureCode.MODEL_UNREADABLE:
-                raise
-        self._cache.forget(ref)
-        return read(self._cache.folder(ref))
+        with self._cache.hold(ref):
+            folder = self._cache.folder(ref)
+            try:
+                return read(folder)
+            except AttemptFailedError as error:
+                if error.code is not FailureCode.MODEL_UNREADABLE:
+                    raise
+            self._cache.forget(ref)
+            return read(self._cache.folder(ref))
 
-    def _make_room(self, coming_bytes: int, need: Estimate | None, *, keep: str) -> None:
-        activations = need.activation_bytes if need is not None else 0
-        room = self._residency.budget_bytes - coming_bytes - activations
-        if self._residency.shrink(max(0, room), keep=keep):
-            self._on_change()
-
-    def _load(self, ref: ModelRef) -> StableDiffusion15:
-        began = time.monotonic()
-        model = self._with_files(ref, lambda folder: self._load_from(ref, folder))
-        log_event(
-            "model.loaded",
-            digest=ref.digest[:8],
-            bytes=model.weights_bytes,
-            seconds=time.monotonic() - began,
-        )
-        return model
-
-    def _load_from(self, ref: ModelRef, folder: Path) -> StableDiffusion15:
+    def _load_from(self, ref: ModelRef, folder: Path, *, is_half: bool) -> StableDiffusion15:
         notes = self._cache.notes(ref.digest)
         try:
-            return self._compute.run(lambda: load_model(ref, folder, self._engine, notes=notes))
+            return self._compute.run(
+                lambda: load_model(ref, folder, self._engine, notes=notes, is_half=is_half)
+            )
         except Exception as error:
             if is_out_of_memory(error):
                 raise
@@ -147,8 +291,22 @@ class Models:
                 FailureCode.MODEL_UNREADABLE, reason=type(error).__name__
             ) from error
 
-    def _free(self) -> None:
-        if self._engine.device == "cuda":
-            import torch
+    def _evict(self, digests: tuple[str, ...]) -> None:
+        if self._device.evict(digests):
+            self._free()
+            self._on_change()
 
-            torch.cuda.empty_cache()
+    def _left_device(self, digest: str, model: StableDiffusion15) -> None:
+        """A model had to leave the device: on in host memory, if there is room."""
+        if self._engine.has_own_memory:
+            if self._host.peek(digest) is model:
+                self._compute.run(model.put_aside)
+        elif self._host.budget_bytes:
+            self._host.offer(digest, model, model.weights_bytes)
+
+    def _left_host(self, digest: str, model: StableDiffusion15) -> None:
+        if self._engine.has_own_memory and self._device.peek(digest) is model:
+            self._compute.run(model.drop_host_copy)
+
+    def _free(self) -> None:
+        give_back_freed(from_gpu=self._engine.has_own_memory)

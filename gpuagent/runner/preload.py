@@ -38,6 +38,7 @@ class Preloader:
         self._on_warm = on_warm
         self._wanted: tuple[ModelRef, ...] = ()
         self._failed_at: dict[str, float] = {}
+        self._aside: set[str] = set()
         self._changed = threading.Condition()
         self._is_closing = False
         self._thread = threading.Thread(target=self._run, name="preload", daemon=True)
@@ -49,6 +50,8 @@ class Preloader:
     def want(self, refs: tuple[ModelRef, ...]) -> None:
         """The studio's wishes, most wanted first; replaces earlier ones."""
         with self._changed:
+            if tuple(r.digest for r in refs) != tuple(r.digest for r in self._wanted):
+                self._aside.clear()
             self._wanted = refs
             self._changed.notify()
 
@@ -77,27 +80,38 @@ class Preloader:
         """The most wanted model that is not warm; None while there is real work."""
         if not self._held.is_idle:
             return None
-        warm = self._models.warm
+        warm, at_hand = self._models.warm, self._models.at_hand
         for ref in self._wanted:
             failed_at = self._failed_at.get(ref.digest)
             is_resting = failed_at is not None and time.monotonic() - failed_at < _RETRY_SECONDS
-            if ref.digest not in warm and not is_resting:
+            is_aside = ref.digest in self._aside and ref.digest in at_hand
+            if ref.digest not in warm and not is_resting and not is_aside:
                 return ref
         return None
 
     def _warm(self, ref: ModelRef) -> None:
         began = time.monotonic()
-        self._models.fetch(ref)
-        wanted_more = tuple(r.digest for r in self._wanted[: self._place_of(ref)])
-        if not self._models.fits_beside(ref, wanted_more):
-            self._failed_at[ref.digest] = time.monotonic()
-            return
-        with self._compute.turn(self._check):
-            self._check()
-            model = self._models.loaded(ref)
-            self._compute.run(lambda: model.warm_up(Watch(check=self._check_closing)))
+        with self._models.hold(ref):
+            self._models.fetch(ref)
+            wanted_more = tuple(r.digest for r in self._wanted[: self._place_of(ref)])
+            with self._compute.turn(self._check):
+                self._check()
+                if not self._models.fits_beside(ref, wanted_more):
+                    self._put_aside(ref)
+                    return
+                self._aside.discard(ref.digest)
+                model = self._models.loaded(ref)
+                self._compute.run(lambda: model.warm_up(Watch(check=self._check_closing)))
         log_event("model.warm", digest=ref.digest[:8], seconds=time.monotonic() - began)
         self._on_warm()
+
+    def _put_aside(self, ref: ModelRef) -> None:
+        """Those wanted more fill the device: keep it close by, in host memory, if that has room."""
+        if self._models.to_host(ref):
+            self._aside.add(ref.digest)
+            log_event("model.aside", digest=ref.digest[:8])
+        else:
+            self._failed_at[ref.digest] = time.monotonic()
 
     def _place_of(self, ref: ModelRef) -> int:
         return next((i for i, r in enumerate(self._wanted) if r.digest == ref.digest), 0)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+_DEVICE = re.compile(r"cpu|cuda(:\d{1,2})?")
+SPOT_KINDS = ("aws", "gcp", "azure")
 
 
 class SettingsInvalidError(ValueError):
@@ -14,11 +18,18 @@ class SettingsInvalidError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """Who this agent is: `{"agent_id", "token", "namespace"}` in a file."""
+    """Who this agent is: a JSON file that `join` or `manage.py prepare` wrote.
+
+    `agent_id`, `token` and `namespace` must be in it; the rest is what the environment may say too.
+    """
 
     agent_id: str
     token: str = field(repr=False)
     namespace: str
+    redis_url: str = field(default="", repr=False)
+    studio_url: str = ""
+    device: str = ""
+    labels: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, path: Path) -> Credentials:
@@ -29,8 +40,12 @@ class Credentials:
                 agent_id=str(raw["agent_id"]),
                 token=str(raw["token"]),
                 namespace=str(raw["namespace"]),
+                redis_url=str(raw.get("redis_url") or ""),
+                studio_url=str(raw.get("studio_url") or ""),
+                device=str(raw.get("device") or ""),
+                labels=tuple(str(label) for label in raw.get("labels") or ()),
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise SettingsInvalidError(
                 "STUDIO_AGENT_CREDENTIALS must name a JSON file with agent_id, token and namespace "
                 f"({type(error).__name__})"
@@ -39,18 +54,27 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The agent's configuration; `from_env` names the variables."""
+    """The agent's configuration; `from_env` names the variables.
+
+    Without `redis_url` the studio is asked for it. None for a size: what the machine has decides.
+    """
 
     studio_url: str
     redis_url: str = field(repr=False)
     credentials: Credentials
     cache: Path
+    cache_bytes: int | None
+    host_cache_bytes: int | None
     store_root: Path | None
     models_root: Path | None
+    ca_file: Path | None
+    device: str
+    labels: tuple[str, ...]
     threads: int | None
     memory_limit_bytes: int | None
     heartbeat_seconds: float
     drain_seconds: float
+    spot: str
     runtime_image: str
 
     @classmethod
@@ -60,29 +84,70 @@ class Settings:
         Raises:
             SettingsInvalidError: names the variable and what it accepts.
         """
-        url = _required(environment, "STUDIO_URL")
+        path = credentials_path(environment)
+        is_named = bool(environment.get("STUDIO_AGENT_CREDENTIALS"))
+        url = environment.get("STUDIO_URL") or _url_of(path)
+        if not url:
+            raise SettingsInvalidError("STUDIO_URL is not set")
         if not url.startswith(("http://", "https://")):
             raise SettingsInvalidError("STUDIO_URL must begin with http:// or https://")
+        if not is_named and not path.exists():
+            raise SettingsInvalidError(
+                f"STUDIO_AGENT_CREDENTIALS is not set, and there is no {path}. "
+                "Run `python -m gpuagent join` first."
+            )
+        credentials = Credentials.read(path)
+        labels = environment.get("STUDIO_AGENT_LABELS", "")
         return cls(
             studio_url=url.rstrip("/"),
-            redis_url=_required(environment, "REDIS_URL"),
-            credentials=Credentials.read(Path(_required(environment, "STUDIO_AGENT_CREDENTIALS"))),
-            cache=Path(_required(environment, "STUDIO_AGENT_CACHE")).absolute(),
+            redis_url=environment.get("REDIS_URL") or credentials.redis_url,
+            credentials=credentials,
+            cache=_folder(environment, "STUDIO_AGENT_CACHE") or _cache_of(credentials, environment),
+            cache_bytes=_integer(environment, "STUDIO_AGENT_CACHE_BYTES"),
+            host_cache_bytes=_integer(environment, "STUDIO_AGENT_HOST_CACHE_BYTES", least=0),
             store_root=_folder(environment, "STUDIO_AGENT_STORE_ROOT"),
             models_root=_folder(environment, "STUDIO_AGENT_MODELS_ROOT"),
+            ca_file=_file(environment, "STUDIO_AGENT_CA_FILE"),
+            device=device_of(environment.get("STUDIO_AGENT_DEVICE") or credentials.device),
+            labels=split_labels(labels) or credentials.labels,
             threads=_integer(environment, "STUDIO_AGENT_THREADS"),
             memory_limit_bytes=_integer(environment, "STUDIO_AGENT_MEMORY_BYTES"),
             heartbeat_seconds=_seconds(environment, "STUDIO_HEARTBEAT_SECONDS", 5.0),
             drain_seconds=_seconds(environment, "STUDIO_AGENT_DRAIN_SECONDS", 10.0),
+            spot=_one_of(environment, "STUDIO_AGENT_SPOT", SPOT_KINDS),
             runtime_image=environment.get("STUDIO_RUNTIME_IMAGE") or "local",
         )
 
 
-def _required(environment: Mapping[str, str], name: str) -> str:
-    value = environment.get(name, "")
-    if not value:
-        raise SettingsInvalidError(f"{name} is not set")
-    return value
+def credentials_path(environment: Mapping[str, str]) -> Path:
+    """Where the credentials lie, or will lie after `join`."""
+    named = environment.get("STUDIO_AGENT_CREDENTIALS")
+    if named:
+        return Path(named)
+    folder = environment.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(folder) / "studio" / "agent.json"
+
+
+def device_of(text: str) -> str:
+    """A checked name of a device; empty: the first GPU if there is one, else the CPU."""
+    if text and not _DEVICE.fullmatch(text):
+        raise SettingsInvalidError("STUDIO_AGENT_DEVICE must be cpu, cuda or cuda: and a number")
+    return text
+
+
+def split_labels(text: str) -> tuple[str, ...]:
+    """Labels from words with commas between."""
+    return tuple(dict.fromkeys(label.strip().lower() for label in text.split(",") if label.strip()))
+
+
+def _url_of(path: Path) -> str:
+    return Credentials.read(path).studio_url if path.exists() else ""
+
+
+def _cache_of(credentials: Credentials, environment: Mapping[str, str]) -> Path:
+    """A cache folder of this agent's own: no two processes may share one."""
+    folder = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return (folder / "studio-agent" / credentials.agent_id).absolute()
 
 
 def _folder(environment: Mapping[str, str], name: str) -> Path | None:
@@ -90,12 +155,26 @@ def _folder(environment: Mapping[str, str], name: str) -> Path | None:
     return Path(value).absolute() if value else None
 
 
-def _integer(environment: Mapping[str, str], name: str) -> int | None:
+def _file(environment: Mapping[str, str], name: str) -> Path | None:
+    path = _folder(environment, name)
+    if path is not None and not path.is_file():
+        raise SettingsInvalidError(f"{name} must name a file")
+    return path
+
+
+def _one_of(environment: Mapping[str, str], name: str, accepted: tuple[str, ...]) -> str:
+    value = environment.get(name, "")
+    if value and value not in accepted:
+        raise SettingsInvalidError(f"{name} must be one of {', '.join(accepted)}, or empty")
+    return value
+
+
+def _integer(environment: Mapping[str, str], name: str, *, least: int = 1) -> int | None:
     value = environment.get(name)
     if not value:
         return None
-    if not value.isascii() or not value.isdigit() or int(value) < 1:
-        raise SettingsInvalidError(f"{name} must be a whole number above 0")
+    if not value.isascii() or not value.isdigit() or int(value) < least:
+        raise SettingsInvalidError(f"{name} must be a whole number, at least {least}")
     return int(value)
 
 

@@ -7,8 +7,8 @@ import threading
 import httpx
 
 from gpuagent.cache.errors import AttemptFailedError, store_failed
-from gpuagent.cache.files import write_atomically
 from gpuagent.cache.places import PlaceRefusedError, Places, is_file, is_http
+from gpuagent.cache.writing import write_atomically
 from gpuagent.protocol.failures import FailureCode
 
 _TRIES = 3

@@ -9,9 +9,8 @@ from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 
 from accounts.roles import Permission
-from gpuagent.protocol.recipe import FieldProblem
 from jobs.selectors import Filters
-from studio.core.errors import InvalidInputError, NotFoundError
+from studio.core.errors import NotFoundError, invalid
 from workspaces.access import get_project, get_workspace, visible_workspaces
 from workspaces.api import OrganizationView
 from workspaces.models import Workspace
@@ -47,8 +46,7 @@ def strings_of(body: dict[str, Any], field: str) -> list[str]:
         return []
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return value
-    message = f"`{field}` must be a list of ids."
-    raise InvalidInputError([FieldProblem(field=field, code="not_a_list", message=message)])
+    raise invalid(field, "not_a_list", f"`{field}` must be a list of ids.")
 
 
 def chosen_filters(

@@ -20,11 +20,10 @@ from accounts.services import invitations as letters
 from accounts.services import service_accounts as services
 from accounts.services import teams as work
 from accounts.services.members import change_role
-from gpuagent.protocol.recipe import FieldProblem
 from jobs.api import people_shapes as shapes
 from jobs.api.common import BEFORE
 from jobs.services.leaving import remove_member
-from studio.core.errors import InvalidInputError
+from studio.core.errors import invalid
 from studio.core.openapi import BAD_INPUT, ERRORS, PROBLEM
 from studio.core.parsing import json_object
 from workspaces.api import OrganizationView
@@ -48,19 +47,15 @@ def _fields(request: Request, known: Collection[str]) -> dict[str, Any]:
     body = json_object(request)
     for name, value in body.items():
         if name not in known:
-            raise _wrong(str(name)[:80], "unknown", f"There is no field {str(name)[:80]} here.")
+            raise invalid(str(name)[:80], "unknown", f"There is no field {str(name)[:80]} here.")
         items = value if isinstance(value, list) else [value]
         is_list = name in ("emails", "members")
         if isinstance(value, list) != is_list or not all(isinstance(i, str) for i in items):
             kind = "a list of strings" if is_list else "a string"
-            raise _wrong(name, "type", f"{name} must be {kind}.")
+            raise invalid(name, "type", f"{name} must be {kind}.")
         if any("\x00" in item for item in items):
-            raise _wrong(name, "type", f"{name} holds a character that cannot be stored.")
+            raise invalid(name, "type", f"{name} holds a character that cannot be stored.")
     return body
-
-
-def _wrong(field: str, code: str, message: str) -> InvalidInputError:
-    return InvalidInputError([FieldProblem(field=field, code=code, message=message)])
 
 
 def _page(rows: QuerySet[Row], before: str | None, key: str) -> tuple[list[Row], str | None]:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rest_framework import serializers
 
 from gpuagent.protocol.taxonomy import SAMPLERS, InpaintArea
+from jobs.explanations import Why, watch, why_of
+from jobs.forecast import Forecast, Ground
 from jobs.lifecycle import JobStatus
 from jobs.messages import failure_sentence
 from jobs.models import Job, Output
 from jobs.recipes import open_manifest, open_recipe
-from jobs.selectors import outputs_of
+from jobs.scheduling import Tier
+from jobs.selectors import agent_names, outputs_of
+from jobs.services.ordering import Move
 from jobs.services.outputs import compare_with_original
 from studio.core.urls import absolute
 from workspaces.signing import media_url
@@ -27,6 +32,11 @@ class JobRequestSerializer(serializers.Serializer[Any]):
     )
     project = serializers.CharField(
         required=False, allow_null=True, help_text="What is made goes into this project."
+    )
+    tier = serializers.ChoiceField(
+        required=False,
+        choices=[tier.value for tier in Tier],
+        help_text="How soon; `fast` if left out. `background` is for programs that can wait.",
     )
     prompt = serializers.CharField(max_length=4_000)
     negative_prompt = serializers.CharField(required=False, allow_blank=True)
@@ -111,6 +121,21 @@ class JobErrorSerializer(serializers.Serializer[Any]):
     message = serializers.CharField()
 
 
+class WaitingSerializer(serializers.Serializer[Any]):
+    """Why a job waits, as the dispatcher said within the last seconds."""
+
+    code = serializers.CharField(help_text="Such as `queue.others_first`.")
+    jobs_ahead = serializers.IntegerField()
+    own_jobs_ahead = serializers.IntegerField()
+    more_urgent = serializers.DictField(
+        child=serializers.IntegerField(), help_text="Of the jobs ahead: how many of which tier."
+    )
+    starts_in_seconds = serializers.FloatField(allow_null=True)
+    agent = serializers.CharField(allow_null=True, help_text="Where it would start first.")
+    load_seconds = serializers.FloatField(help_text="To load its model there; 0: it is there.")
+    data = serializers.DictField(help_text="Numbers that belong to the code.")  # type: ignore[assignment]  # a field of ours, not DRF's property
+
+
 class JobSerializer(serializers.Serializer[Any]):
     """A job as it stands."""
 
@@ -118,6 +143,10 @@ class JobSerializer(serializers.Serializer[Any]):
     workspace = serializers.CharField()
     project = serializers.CharField(allow_null=True)
     status = serializers.ChoiceField(choices=[status.value for status in JobStatus])
+    tier = serializers.ChoiceField(choices=[tier.value for tier in Tier])
+    gpu_seconds = serializers.FloatField(help_text="Estimated when it was asked for.")
+    paused_at = serializers.DateTimeField(allow_null=True)
+    waiting = WaitingSerializer(allow_null=True)
     recipe = serializers.DictField()
     submitted_at = serializers.DateTimeField()
     started_at = serializers.DateTimeField(allow_null=True)
@@ -125,6 +154,46 @@ class JobSerializer(serializers.Serializer[Any]):
     cancel_requested = serializers.BooleanField()
     error = JobErrorSerializer(allow_null=True)
     outputs = OutputSerializer(many=True)
+
+
+class RerunSerializer(serializers.Serializer[Any]):
+    """Body of `POST outputs/{id}/rerun`."""
+
+    tier = serializers.ChoiceField(
+        required=False,
+        choices=[tier.value for tier in Tier],
+        help_text="That of the first job if left out.",
+    )
+
+
+class MoveSerializer(serializers.Serializer[Any]):
+    """Body of `POST jobs/{id}/move`: one of the three."""
+
+    to = serializers.ChoiceField(required=False, choices=[move.value for move in Move])
+    before = serializers.CharField(required=False, help_text="Id of a job of the same line.")
+    after = serializers.CharField(required=False, help_text="Id of a job of the same line.")
+
+
+class TierForecastSerializer(serializers.Serializer[Any]):
+    """What choosing a tier would mean. Null: not known (yet)."""
+
+    tier = serializers.ChoiceField(choices=[tier.value for tier in Tier])
+    jobs_ahead = serializers.IntegerField(allow_null=True)
+    own_jobs_ahead = serializers.IntegerField(allow_null=True)
+    wait_p50_seconds = serializers.FloatField(allow_null=True)
+    wait_p90_seconds = serializers.FloatField(allow_null=True)
+    history = serializers.ChoiceField(choices=[ground.value for ground in Ground])
+    runs = serializers.IntegerField(help_text="How many recent waits the history holds.")
+
+
+class ForecastSerializer(serializers.Serializer[Any]):
+    """Answer of `POST forecast`."""
+
+    gpu_seconds = serializers.FloatField()
+    agents = serializers.IntegerField(help_text="Agents that take work.")
+    is_warm = serializers.BooleanField(help_text="Some agent holds the model.")
+    load_seconds = serializers.FloatField(help_text="To load it where nobody holds it, else 0.")
+    tiers = TierForecastSerializer(many=True)
 
 
 class JobPageSerializer(serializers.Serializer[Any]):
@@ -232,7 +301,31 @@ def output_detail_json(output: Output) -> dict[str, Any]:
     return {**output_json(output), "manifest": open_manifest(output), "rerun": rerun}
 
 
-def job_json(job: Job) -> dict[str, Any]:
+def waiting_json(why: Why) -> dict[str, Any]:
+    """Why a job waits, as JSON."""
+    return {
+        "code": why.code,
+        "jobs_ahead": why.jobs_ahead,
+        "own_jobs_ahead": why.own_jobs_ahead,
+        "more_urgent": dict(why.by_tier),
+        "starts_in_seconds": why.starts_in,
+        "agent": agent_names({why.agent}).get(why.agent) if why.agent else None,
+        "load_seconds": why.load_seconds,
+        "data": dict(why.data),
+    }
+
+
+def jobs_json(jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    """Jobs of one workspace as JSON, with why they wait."""
+    waiting = [job for job in jobs if job.status == JobStatus.QUEUED.value]
+    whys: dict[str, Why] = {}
+    for workspace_id in {job.workspace_id for job in waiting}:
+        watch(workspace_id)
+        whys |= why_of(workspace_id, [job.pk for job in waiting])
+    return [job_json(job, whys.get(job.pk)) for job in jobs]
+
+
+def job_json(job: Job, why: Why | None = None) -> dict[str, Any]:
     """A job as JSON."""
     error = None
     if job.status == JobStatus.FAILED.value:
@@ -244,6 +337,10 @@ def job_json(job: Job) -> dict[str, Any]:
         "workspace": job.workspace_id,
         "project": job.project_id,
         "status": job.status,
+        "tier": job.tier,
+        "gpu_seconds": round(job.cost_seconds, 3),
+        "paused_at": job.paused_at,
+        "waiting": waiting_json(why) if why and job.paused_at is None else None,
         "recipe": open_recipe(job).to_wire(),
         "submitted_at": job.submitted_at,
         "started_at": job.started_at,
@@ -251,4 +348,26 @@ def job_json(job: Job) -> dict[str, Any]:
         "cancel_requested": job.cancel_requested_at is not None,
         "error": error,
         "outputs": [output_json(outputs[index]) for index in sorted(outputs)],
+    }
+
+
+def forecast_json(forecast: Forecast) -> dict[str, Any]:
+    """A forecast as JSON."""
+    return {
+        "gpu_seconds": round(forecast.gpu_seconds, 3),
+        "agents": forecast.agents,
+        "is_warm": forecast.is_warm,
+        "load_seconds": round(forecast.load_seconds, 1),
+        "tiers": [
+            {
+                "tier": one.tier.value,
+                "jobs_ahead": one.jobs_ahead,
+                "own_jobs_ahead": one.own_jobs_ahead,
+                "wait_p50_seconds": one.wait_p50_seconds,
+                "wait_p90_seconds": one.wait_p90_seconds,
+                "history": one.ground.value,
+                "runs": one.runs,
+            }
+            for one in forecast.tiers
+        ],
     }

@@ -2,9 +2,12 @@
 
 from django.urls import path
 
-from jobs.api import people, projects, shares, uploads, views, workspaces
+from jobs.api import fleet, people, projects, queue, shares, uploads, views, workspaces
 
 WORKSPACE = "workspaces/<str:workspace_id>"
+FLEET_AGENT = "fleet/agents/<str:agent_id>"
+FLEET_SHARE = "fleet/shares/<str:customer_id>"
+JOIN_TOKENS = "fleet/join-tokens"
 
 urlpatterns = [
     path("models", views.ModelsView.as_view(), name="api-models"),
@@ -23,6 +26,11 @@ urlpatterns = [
     path("jobs", views.JobsView.as_view(), name="api-jobs"),
     path("jobs/<str:job_id>", views.JobView.as_view(), name="api-job"),
     path("jobs/<str:job_id>/cancel", views.JobCancelView.as_view(), name="api-job-cancel"),
+    path("jobs/<str:job_id>/pause", queue.JobPauseView.as_view(), name="api-job-pause"),
+    path("jobs/<str:job_id>/resume", queue.JobResumeView.as_view(), name="api-job-resume"),
+    path("jobs/<str:job_id>/move", queue.JobMoveView.as_view(), name="api-job-move"),
+    path("jobs/<str:job_id>/retry", queue.JobRetryView.as_view(), name="api-job-retry"),
+    path("forecast", queue.ForecastView.as_view(), name="api-forecast"),
     path("jobs/<str:job_id>/events", views.JobEventsView.as_view(), name="api-job-events"),
     path("outputs", views.OutputsView.as_view(), name="api-outputs"),
     path("outputs/<str:output_id>", views.OutputView.as_view(), name="api-output"),
@@ -58,5 +66,20 @@ urlpatterns = [
         "uploads/from-address",
         uploads.UploadFromAddressView.as_view(),
         name="api-upload-from-address",
+    ),
+    path("fleet", fleet.FleetView.as_view(), name="api-fleet"),
+    path("fleet/agents", fleet.FleetAgentsView.as_view(), name="api-fleet-agents"),
+    path(FLEET_AGENT, fleet.FleetAgentView.as_view(), name="api-fleet-agent"),
+    path("fleet/events", fleet.FleetEventsView.as_view(), name="api-fleet-events"),
+    path("fleet/pins", fleet.FleetPinsView.as_view(), name="api-fleet-pins"),
+    path("fleet/pins/<str:version_id>", fleet.FleetPinView.as_view(), name="api-fleet-pin"),
+    path("fleet/shares", fleet.FleetSharesView.as_view(), name="api-fleet-shares"),
+    path(FLEET_SHARE, fleet.FleetShareView.as_view(), name="api-fleet-share"),
+    path("fleet/policy", fleet.FleetPolicyView.as_view(), name="api-fleet-policy"),
+    path(JOIN_TOKENS, fleet.FleetJoinTokensView.as_view(), name="api-join-tokens"),
+    path(
+        JOIN_TOKENS + "/<str:join_id>",
+        fleet.FleetJoinTokenView.as_view(),
+        name="api-join-token",
     ),
 ]

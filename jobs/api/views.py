@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import re
-import threading
 from typing import Any
 
-from asgiref.sync import async_to_sync
 from django.http import HttpResponseBase, StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -15,71 +12,29 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from typing_extensions import override
 
+from accounts.authentication import TokenAuthentication
 from accounts.roles import Permission
 from gpuagent.protocol.taxonomy import SAMPLERS
 from jobs import access
 from jobs.api import serializers as shapes
+from jobs.api.answering import KEY, PREFER, answer
 from jobs.api.common import BEFORE, PROJECT, QUERY, WORKSPACE, chosen_filters, workspace_of
-from jobs.lifecycle import JOB_TERMINAL, JobStatus
-from jobs.models import Job, Output
+from jobs.models import Output
 from jobs.selectors import gallery_page, matching_jobs, warm_digests
 from jobs.services.cancellation import cancel_job
 from jobs.services.outputs import rerun_output, restore_output, trash_output
 from jobs.services.submission import submit_job
-from jobs.waiting import stream_events, wait_until_ended
+from jobs.waiting import stream_events
 from library.presets import usable_presets
 from library.selectors import usable_versions
+from studio.core.errors import StudioError
 from studio.core.openapi import BAD_INPUT, ERRORS
 from studio.core.parsing import json_object
+from studio.core.scoping import organization_scope
 from workspaces.api import OrganizationView
 
-WAIT_MAX_SECONDS = 60
-WAITERS_MAX = 20  # each keeps one of the threads that answer people
 PAGE_SIZE = 50
-_WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,4})(?:$|[,;\s])")
-_waiters = threading.BoundedSemaphore(WAITERS_MAX)
-
-PREFER = OpenApiParameter(
-    "Prefer",
-    OpenApiTypes.STR,
-    OpenApiParameter.HEADER,
-    description=f"`wait=30` waits up to so many seconds (at most {WAIT_MAX_SECONDS}) for the end.",
-)
-KEY = OpenApiParameter(
-    "Idempotency-Key",
-    OpenApiTypes.STR,
-    OpenApiParameter.HEADER,
-    description="The same key again answers with the same job instead of making another.",
-)
 TRASH = OpenApiParameter("trash", OpenApiTypes.BOOL, description="List the trash instead.")
-
-
-def _wait(job: Job, seconds: int) -> bool:
-    """Whether there was room to wait for the job's end.
-
-    A preference may be ignored (RFC 7240): when too many wait, the answer is 202 at once.
-    """
-    if not _waiters.acquire(blocking=False):
-        return False
-    try:
-        async_to_sync(wait_until_ended)(job, seconds=seconds)
-        return True
-    finally:
-        _waiters.release()
-
-
-def _answer(request: Request, job: Job, *, status: int) -> Response:
-    """The job, after waiting for its end if the request prefers that."""
-    match = _WAIT.search(request.headers.get("Prefer", ""))
-    headers = {"Location": f"/api/v1/jobs/{job.pk}"}
-    if match:
-        seconds = min(int(match.group(1)), WAIT_MAX_SECONDS)
-        if _wait(job, seconds):
-            headers["Preference-Applied"] = f"wait={seconds}"
-        job.refresh_from_db()
-        if JobStatus(job.status) not in JOB_TERMINAL:
-            status = 202
-    return Response(shapes.job_json(job), status=status, headers=headers)
 
 
 class JobsView(OrganizationView):
@@ -107,10 +62,11 @@ class JobsView(OrganizationView):
             actor=self.actor,
             workspace=workspace,
             project_id=raw.pop("project", None),
+            tier=raw.pop("tier", None),
             raw=raw,
             idempotency_key=key,
         )
-        return _answer(request, submitted.job, status=201 if submitted.is_new else 200)
+        return answer(request, submitted.job, status=201 if submitted.is_new else 200)
 
     @extend_schema(
         operation_id="list_jobs",
@@ -126,7 +82,7 @@ class JobsView(OrganizationView):
             jobs = jobs.filter(id__lt=before)
         page = list(jobs[: PAGE_SIZE + 1])
         following = page[PAGE_SIZE - 1].pk if len(page) > PAGE_SIZE else None
-        results = [shapes.job_json(job) for job in page[:PAGE_SIZE]]
+        results = shapes.jobs_json(page[:PAGE_SIZE])
         return Response({"results": results, "next": following})
 
 
@@ -143,7 +99,7 @@ class JobView(OrganizationView):
     def get(self, request: Request, job_id: str) -> Response:
         """The job as it stands, or as it ends with `Prefer: wait`."""
         job = access.get_job(self.actor, job_id, permission=Permission.JOB_VIEW)
-        return _answer(request, job, status=200)
+        return answer(request, job, status=200)
 
 
 class JobCancelView(OrganizationView):
@@ -160,6 +116,19 @@ class JobCancelView(OrganizationView):
         cancel_job(job=job, actor=self.actor)
         job.refresh_from_db()
         return Response(shapes.job_json(job))
+
+
+def _still_sees(request: Request, job_id: str) -> bool:
+    """Whether the request's token, read anew, would be shown the job at this moment."""
+    try:
+        found = TokenAuthentication().authenticate(request)
+        if found is None:
+            return False
+        with organization_scope(found[1].organization_id):
+            access.get_job(found[1], job_id, permission=Permission.JOB_VIEW)
+    except StudioError:
+        return False
+    return True
 
 
 class EventStreamRenderer(BaseRenderer):
@@ -187,8 +156,8 @@ class JobEventsView(OrganizationView):
     def get(self, request: Request, job_id: str) -> HttpResponseBase:
         """Server-sent events `status` and `progress` until the job ends."""
         job = access.get_job(self.actor, job_id, permission=Permission.JOB_VIEW)
-        response = StreamingHttpResponse(stream_events(job), content_type="text/event-stream")
-        response["Cache-Control"] = "no-store"
+        stream = stream_events(job, lambda: _still_sees(request, job.pk))
+        response = StreamingHttpResponse(stream, content_type="text/event-stream")
         response["X-Accel-Buffering"] = "no"
         return response
 
@@ -266,7 +235,7 @@ class OutputRerunView(OrganizationView):
 
     @extend_schema(
         operation_id="rerun_output",
-        request=None,
+        request=shapes.RerunSerializer,
         parameters=[PREFER, KEY],
         responses={
             200: shapes.JobSerializer,
@@ -279,8 +248,9 @@ class OutputRerunView(OrganizationView):
         """A new job with the same recipe; on the same runtime its bytes are the same."""
         output = access.get_output(self.actor, output_id, permission=Permission.OUTPUT_VIEW)
         key = request.headers.get("Idempotency-Key")
-        submitted = rerun_output(output=output, actor=self.actor, idempotency_key=key)
-        return _answer(request, submitted.job, status=201 if submitted.is_new else 200)
+        tier = json_object(request).get("tier")
+        submitted = rerun_output(output=output, actor=self.actor, idempotency_key=key, tier=tier)
+        return answer(request, submitted.job, status=201 if submitted.is_new else 200)
 
 
 class ModelsView(OrganizationView):

@@ -6,12 +6,12 @@ from typing import Any
 
 from rest_framework import serializers
 
-from accounts.roles import Permission, Role, WorkspaceRole
+from accounts.roles import Permission, WorkspaceRole
+from jobs.api.people_shapes import ROLE_VALUES
 from workspaces.models import Workspace, WorkspaceGrant
 from workspaces.palette import COLORS
 from workspaces.selectors import Reach
 
-ROLE_VALUES = [role.value for role in Role]
 WORKSPACE_ROLE_VALUES = [role.value for role in WorkspaceRole]
 
 

@@ -20,7 +20,6 @@ class Migration(migrations.Migration):
             name='FleetPolicy',
             fields=[
                 ('id', models.PositiveSmallIntegerField(default=1, primary_key=True, serialize=False)),
-                ('tier_weights', models.JSONField(default=dict)),
                 ('reserved_shares', models.JSONField(default=dict)),
                 ('floor_agents', models.PositiveIntegerField(null=True)),
                 ('floor_seconds', models.FloatField(null=True)),

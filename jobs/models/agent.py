@@ -43,6 +43,12 @@ class Agent(models.Model):
     last_seen_at = models.DateTimeField(null=True)
 
     @property
+    def is_accepting(self) -> bool:
+        """Whether it may be given work; `jobs.selectors.accepting_agents` is the same as SQL."""
+        is_wanted = self.state == AgentState.SERVING.value and self.removed_at is None
+        return is_wanted and not self.is_draining and not self.sick_code
+
+    @property
     def namespace(self) -> str:
         """Its Redis namespace: the one queue it reads."""
         return f"agent:{self.pk}"

@@ -21,7 +21,6 @@ class FleetPolicy(models.Model):
     """What operators have set; what is missing or null is the scheduler's default. One row."""
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)
-    tier_weights = models.JSONField(default=dict)
     reserved_shares = models.JSONField(default=dict)
     floor_agents = models.PositiveIntegerField(null=True)
     floor_seconds = models.FloatField(null=True)

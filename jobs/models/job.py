@@ -22,6 +22,8 @@ class Job(models.Model):
     """What somebody asked for. The recipe (prompts and all) is sealed under the workspace key.
 
     `fence` grows with every attempt; `attempts_counted` only with those held against the job.
+    `position` is the place in its owner's line, the least first: see `jobs.services.ordering`.
+    `paused_seconds` is how long it was paused before the present pause.
     """
 
     id = IdField(prefix="job")
@@ -54,6 +56,7 @@ class Job(models.Model):
     attempts_counted = models.PositiveIntegerField(default=0)
     position = models.BigIntegerField(default=0)
     paused_at = models.DateTimeField(null=True)
+    paused_seconds = models.FloatField(default=0)
     error_code = models.CharField(max_length=64, blank=True)
     error_data = models.JSONField(default=dict)
     submitted_at = models.DateTimeField()

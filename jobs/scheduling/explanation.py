@@ -6,11 +6,13 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from math import ceil, floor
 
+from jobs.scheduling.choosing import Member
 from jobs.scheduling.fitting import obstacle_for
 from jobs.scheduling.index import Node, place_in_line
-from jobs.scheduling.planning import NOTHING_IN_FLIGHT
+from jobs.scheduling.planning import NO_MEMBERS_IN_FLIGHT, NOTHING_IN_FLIGHT
+from jobs.scheduling.policy import TIERS
 from jobs.scheduling.queue import Queue
-from jobs.scheduling.rows import AgentView, Explanation, WaitingJob, WaitReason
+from jobs.scheduling.rows import AgentView, Explanation, Tier, WaitingJob, WaitReason
 
 
 def explain(
@@ -20,6 +22,7 @@ def explain(
     *,
     now: float,
     in_flight: Mapping[str, int] = NOTHING_IN_FLIGHT,
+    members_in_flight: Mapping[Member, int] = NO_MEMBERS_IN_FLIGHT,
 ) -> Explanation | None:
     """None if the job does not wait in this queue.
 
@@ -30,7 +33,8 @@ def explain(
     if job is None:
         return None
     own, others, seconds = _ahead(queue, job)
-    reason, data = _reason(queue, job, agents, now, in_flight, own, others)
+    limit = _limit(queue, job, in_flight, members_in_flight)
+    reason, data = limit or _reason(job, agents, now, own, others)
     return Explanation(
         job_id=job_id,
         jobs_ahead=own + others,
@@ -41,21 +45,29 @@ def explain(
     )
 
 
-def _reason(
+def _limit(
     queue: Queue,
     job: WaitingJob,
-    agents: Sequence[AgentView],
-    now: float,
     in_flight: Mapping[str, int],
-    own: int,
-    others: int,
+    members_in_flight: Mapping[Member, int],
+) -> tuple[WaitReason, Mapping[str, int | float | str]] | None:
+    """What of its owner's own making holds it back."""
+    member = (job.organization_id, job.user_id)
+    cap, running = queue.policy.cap_of(job.organization_id), in_flight.get(job.organization_id, 0)
+    if running >= cap:
+        return WaitReason.ORGANIZATION_LIMIT, {"in_flight": running, "limit": int(cap)}
+    own_cap, own_running = queue.policy.member_cap_in(member[0]), members_in_flight.get(member, 0)
+    if own_running >= own_cap:
+        return WaitReason.MEMBER_LIMIT, {"in_flight": own_running, "limit": int(own_cap)}
+    return None
+
+
+def _reason(
+    job: WaitingJob, agents: Sequence[AgentView], now: float, own: int, others: int
 ) -> tuple[WaitReason, Mapping[str, int | float | str]]:
     obstacle = obstacle_for(job.need, agents)
     if obstacle is not None:
         return obstacle[0], dict(obstacle[1])
-    cap, running = queue.policy.in_flight_cap, in_flight.get(job.organization_id, 0)
-    if cap is not None and running >= cap:
-        return WaitReason.ORGANIZATION_LIMIT, {"in_flight": running, "limit": cap}
     if others:
         return WaitReason.OTHERS_FIRST, {"jobs": own + others, "own_jobs": own}
     if own:
@@ -79,7 +91,7 @@ def _ahead(queue: Queue, job: WaitingJob) -> tuple[int, int, float]:
     own = bisect_left(line, place_in_line(job))  # a prefix of an entry sorts right before it
     seconds = sum(entry[3].cost_seconds for entry in line[:own])
     others = 0
-    for depth in (2, 1, 0):
+    for depth in (2, 1):
         siblings, flow = nodes[depth], nodes[depth + 1]
         turn = flow.entry[0] + seconds / queue.policy.weight(depth, flow.entry[2])
         for key, sibling in siblings.children.items():
@@ -88,7 +100,31 @@ def _ahead(queue: Queue, job: WaitingJob) -> tuple[int, int, float]:
             jobs = _served_before(sibling, flow, turn, queue.policy.weight(depth, key))
             others += jobs
             seconds += jobs * sibling.seconds / sibling.jobs
+    for jobs, more in jobs_of_other_tiers(queue, job.tier, seconds):
+        others += jobs
+        seconds += more
     return own, others, seconds
+
+
+def jobs_of_other_tiers(queue: Queue, own: Tier, seconds: float) -> list[tuple[int, float]]:
+    """Jobs and their seconds before one that has so much of its own tier ahead of it."""
+    policy, tiers = queue.policy, queue.everything.root.children
+    share = policy.tier_reserves.get(own, 0.0)
+    at_most = seconds * (1 - share) / share + policy.reserve_window_seconds if share else None
+    found = []
+    for tier in TIERS:
+        node = tiers.get(tier)
+        if node is None or tier == own:
+            continue
+        if TIERS.index(tier) > TIERS.index(own):
+            at_most = policy.tier_reserves.get(tier, 0.0) * seconds
+        taken = node.seconds if at_most is None else min(node.seconds, at_most)
+        jobs = floor(node.jobs * taken / node.seconds)
+        found.append((jobs, jobs * node.seconds / node.jobs))
+        seconds += found[-1][1]
+        if at_most is not None:
+            at_most -= found[-1][1]
+    return found
 
 
 def _served_before(sibling: Node, flow: Node, turn: float, weight: float) -> int:

@@ -5,23 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from jobs.scheduling.index import AgentClass
+from jobs.scheduling.policy import UNLIMITED, Policy
 from jobs.scheduling.queue import Queue
-from jobs.scheduling.rows import AgentView, Need, Policy, Unplaceable, WaitReason
+from jobs.scheduling.rows import AgentView, Need, Unplaceable, WaitReason
 
 
 def agent_classes(agents: Sequence[AgentView], policy: Policy) -> dict[str, AgentClass]:
     """By agent id, for agents that take work."""
     floor = _floor(agents, policy.floor_agents)
-    unlimited = float("inf")
-    return {
-        agent.id: AgentClass(
-            agent.memory_bytes,
-            agent.labels,
-            policy.floor_seconds if agent.id in floor else unlimited,
-        )
-        for agent in agents
-        if agent.is_accepting
-    }
+    made: dict[tuple[int, frozenset[str], bool], AgentClass] = {}
+    classes = {}
+    for agent in agents:
+        if agent.is_accepting:
+            kind = (agent.memory_bytes, agent.labels, agent.id in floor)
+            known = made.get(kind)
+            if known is None:
+                longest = policy.floor_seconds if kind[2] else UNLIMITED
+                known = made[kind] = AgentClass(agent.memory_bytes, agent.labels, longest)
+            classes[agent.id] = known
+    return classes
 
 
 def find_unplaceable(queue: Queue, agents: Sequence[AgentView]) -> tuple[Unplaceable, ...]:

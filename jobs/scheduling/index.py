@@ -1,4 +1,4 @@
-"""The backlog as a tree: tiers, their organizations, their users, each sorted by virtual time."""
+"""The backlog as a tree: tiers, their organizations and users, sorted by virtual time."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from jobs.scheduling.fairness import Flow
+from jobs.scheduling.policy import UNLIMITED, Policy
+from jobs.scheduling.reserves import Reserves
 from jobs.scheduling.rows import FlowPath, WaitingJob
 
 Entry: TypeAlias = tuple[float, float, str]  # virtual, since, key
@@ -20,7 +22,12 @@ class AgentClass:
 
     memory_bytes: int
     labels: frozenset[str]
-    longest_seconds: float = float("inf")
+    longest_seconds: float = UNLIMITED
+
+    @property
+    def name(self) -> str:
+        """To find it again by what is kept with an attempt."""
+        return f"{self.memory_bytes}/{self.longest_seconds}/{','.join(sorted(self.labels))}"
 
     def accepts(self, job: WaitingJob) -> bool:
         return (
@@ -28,6 +35,14 @@ class AgentClass:
             and job.cost_seconds <= self.longest_seconds
             and job.labels <= self.labels
         )
+
+
+@dataclass(slots=True)
+class Demand:
+    """What waits for one model in one tier."""
+
+    jobs: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -40,6 +55,8 @@ class Node:
     """The children's entries, least virtual time first."""
     waiting: list[JobEntry] = field(default_factory=list)
     """Of a user: the jobs in the owner's order."""
+    by_model: dict[str, list[JobEntry]] = field(default_factory=dict)
+    """The same for each model."""
     jobs: int = 0
     seconds: float = 0.0
     overtaken_seconds: float = 0.0
@@ -49,6 +66,16 @@ class Node:
         child = self.children[key] = Node((flow.virtual, flow.since, key))
         insort(self.order, child.entry)
         return child
+
+    def leave(self, job: WaitingJob) -> int:
+        """Take the job out of the user's line; the place it had."""
+        line, digest = place_in_line(job), job.model_digest
+        place = bisect_left(self.waiting, line)  # a prefix of an entry sorts right before it
+        del self.waiting[place]
+        del self.by_model[digest][bisect_left(self.by_model[digest], line)]
+        if not self.by_model[digest]:
+            del self.by_model[digest]
+        return place
 
     def drop_child(self, key: str) -> None:
         child = self.children.pop(key)
@@ -70,9 +97,13 @@ class Index:
     Insertions and removals are a handful of binary searches: microseconds at 100,000 jobs.
     """
 
-    def __init__(self, agent_class: AgentClass | None = None) -> None:
+    def __init__(self, policy: Policy, agent_class: AgentClass | None = None) -> None:
         self.agent_class = agent_class
+        self.name = agent_class.name if agent_class else ""
         self.root = Node((0.0, 0.0, ""))
+        self.reserves = Reserves(policy)
+        self.demand: dict[tuple[str, str], Demand] = {}
+        """What waits in each tier for each model."""
 
     def accepts(self, job: WaitingJob) -> bool:
         return self.agent_class is None or self.agent_class.accepts(job)
@@ -85,6 +116,8 @@ class Index:
 
     def insert(self, job: WaitingJob, flows: Sequence[Flow]) -> None:
         """`flows` are those of the job's path, tier first."""
+        if job.tier not in self.root.children:
+            self.reserves.wake(job.tier)
         node = self.root
         for key, flow in zip(job.path, flows, strict=True):
             child = node.children.get(key)
@@ -93,7 +126,12 @@ class Index:
             child.jobs += 1
             child.seconds += job.cost_seconds
             node = child
-        insort(node.waiting, (*place_in_line(job), job))
+        entry = (*place_in_line(job), job)
+        insort(node.waiting, entry)
+        insort(node.by_model.setdefault(job.model_digest, []), entry)
+        demand = self.demand.setdefault((job.tier, job.model_digest), Demand())
+        demand.jobs += 1
+        demand.seconds += job.cost_seconds
 
     def discard(self, job: WaitingJob, *, served_seconds: float = 0.0) -> None:
         """Take the job out; `served_seconds` above zero if it leaves for an agent."""
@@ -101,10 +139,7 @@ class Index:
         for key in job.path:
             nodes.append(nodes[-1].children[key])
         user = nodes[-1]
-        place = bisect_left(
-            user.waiting, place_in_line(job)
-        )  # a prefix of an entry sorts right before it
-        del user.waiting[place]
+        place = user.leave(job)
         user.overtaken_seconds = user.overtaken_seconds + served_seconds if place else 0.0
         for depth in (2, 1, 0):
             child = nodes[depth + 1]
@@ -112,6 +147,16 @@ class Index:
             child.seconds -= job.cost_seconds
             if child.jobs == 0:
                 nodes[depth].drop_child(job.path[depth])
+        demand = self.demand[job.tier, job.model_digest]
+        demand.jobs -= 1
+        demand.seconds -= job.cost_seconds
+        if demand.jobs == 0:
+            del self.demand[job.tier, job.model_digest]
+
+    def demand_seconds(self, digest: str, *tiers: str) -> float:
+        """GPU-seconds that wait for a model in these tiers."""
+        found = (self.demand.get((tier, digest)) for tier in tiers)
+        return sum(demand.seconds for demand in found if demand)
 
     def move(self, path: tuple[str, ...], flows: Sequence[Flow]) -> None:
         """Sort the flows of this path anew after their virtual times changed."""

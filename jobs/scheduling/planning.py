@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice, takewhile
+from itertools import takewhile
 from types import MappingProxyType
 
+from jobs.scheduling.choosing import Choice, Chooser, Held, Member, first_free, first_free_user
 from jobs.scheduling.fitting import agent_classes, find_unplaceable
-from jobs.scheduling.index import Entry, Index, Node
+from jobs.scheduling.fleet import Fleet
+from jobs.scheduling.index import Index, Node
 from jobs.scheduling.queue import Queue
-from jobs.scheduling.rows import AgentView, Placement, Plan, Policy, WaitingJob
+from jobs.scheduling.rows import AgentView, Placement, Plan, WaitingJob
+from jobs.scheduling.yielding import find_yields
 
+COMPARED_IDLE = 64  # of many idle agents; holders of the model are looked for among all
 NOTHING_IN_FLIGHT: Mapping[str, int] = MappingProxyType({})
+NO_MEMBERS_IN_FLIGHT: Mapping[Member, int] = MappingProxyType({})
 
 
 def plan(
@@ -22,62 +27,26 @@ def plan(
     *,
     now: float,
     in_flight: Mapping[str, int] = NOTHING_IN_FLIGHT,
+    members_in_flight: Mapping[Member, int] = NO_MEMBERS_IN_FLIGHT,
 ) -> Plan:
     """Fill the free slots. The placed jobs leave `queue` and their charges are written to it.
 
     Idle agents come first, in the order of their ids; then those that will be done within
     `stage_ahead_seconds`. A placement that could not be made: `refund` it and `add` the job again.
-    `in_flight` counts each organization's jobs on agents, for the cap.
+    The counts of what runs, by organization and by member, are for the caps.
     """
-    planner = _Planner(queue, agents, now, in_flight)
+    planner = _Planner(queue, agents, now, Counter(in_flight), Counter(members_in_flight))
+    yields: tuple[str, ...] = ()
     if queue:
         planner.fill_idle()
         planner.stage()
-    return Plan(placements=tuple(planner.placements), unplaceable=find_unplaceable(queue, agents))
-
-
-def candidates(root: Node, policy: Policy, capped: Container[str]) -> Iterator[WaitingJob]:
-    """The jobs that may go next, the fairest first: by virtual time of tier, organization, user,
-    then the owner's order. All within the window of the least virtual time at their level.
-    """
-    window = policy.window_seconds
-    least = None
-    for virtual, _, tier in root.order:
-        node = root.children[tier]
-        first = first_free(node, capped)
-        if first is None:
-            continue
-        if least is None:
-            least = virtual
-        if virtual <= least + window / policy.weight(0, tier):
-            yield from _of_tier(node, policy, capped, first[0])
-
-
-def first_free(tier: Node, capped: Container[str]) -> Entry | None:
-    """The tier's organization of least virtual time that is under its limit."""
-    return next((entry for entry in tier.order if entry[2] not in capped), None)
-
-
-def _of_tier(
-    tier: Node, policy: Policy, capped: Container[str], least: float
-) -> Iterator[WaitingJob]:
-    window = policy.window_seconds
-    for virtual, _, key in tier.order:
-        if key in capped:
-            continue
-        if virtual > least + window / policy.weight(1, key):
-            return
-        organization = tier.children[key]
-        limit = organization.order[0][0] + window
-        for user_virtual, _, user_id in organization.order:
-            if user_virtual > limit:
-                break
-            user = organization.children[user_id]
-            # The window holds within a user's own line, too, or a job whose model is nowhere
-            # resident would wait forever behind later ones of the same user.
-            is_overdue = user.overtaken_seconds >= window
-            for entry in user.waiting[: 1 if is_overdue else policy.lookahead]:
-                yield entry[3]
+        given = {placement.agent_id for placement in planner.placements}
+        yields = find_yields(queue, agents, planner.classes, planner.held, now, given)
+    return Plan(
+        placements=tuple(planner.placements),
+        unplaceable=find_unplaceable(queue, agents),
+        yields=yields,
+    )
 
 
 @dataclass(slots=True)
@@ -97,20 +66,34 @@ class _Seat:
 
 class _Planner:
     def __init__(
-        self, queue: Queue, agents: Sequence[AgentView], now: float, in_flight: Mapping[str, int]
+        self,
+        queue: Queue,
+        agents: Sequence[AgentView],
+        now: float,
+        in_flight: Counter[str],
+        members_in_flight: Counter[Member],
     ) -> None:
         self.queue = queue
         self.policy = queue.policy
         self.now = now
-        self.in_flight = Counter(in_flight)
-        cap = self.policy.in_flight_cap
-        self.capped = {key for key, jobs in in_flight.items() if cap is not None and jobs >= cap}
+        self.in_flight = in_flight
+        self.members_in_flight = members_in_flight
+        self.capped = {
+            key
+            for key in (*in_flight, *self.policy.organization_caps)
+            if in_flight[key] >= self.policy.cap_of(key)
+        }
+        self.stopped = {
+            member for member, jobs in members_in_flight.items() if jobs >= self._member_cap(member)
+        }
+        self.held = Held(self.capped, self.stopped)
         self.placements: list[Placement] = []
-        classes = agent_classes(agents, self.policy)
+        self.classes = agent_classes(agents, self.policy)
+        self.fleet = Fleet(agents, self.classes)
         self.seats = [
             _Seat(
                 agent,
-                queue.index_for(classes[agent.id]),
+                queue.index_for(self.classes[agent.id]),
                 agent.free_slots,
                 set(agent.resident),
                 agent.busy_until,
@@ -121,76 +104,133 @@ class _Planner:
 
     def fill_idle(self) -> None:
         for seat in self.seats:
-            while seat.is_open and (job := self._pick(seat)) is not None:
-                self._place(job, self._idle_holder(seat, job) or seat)
+            while seat.is_open and (choice := self._choose(seat)) is not None:
+                self._place(choice, self._best_idle(seat, choice.job))
 
     def stage(self) -> None:
         """Choose what busy agents do next, late enough that a more urgent job can still come."""
         horizon = self.now + self.policy.stage_ahead_seconds
-        seats = [seat for seat in self.seats if seat.busy_until is not None]
+        seats = [
+            seat
+            for seat in self.seats
+            if seat.busy_until is not None and seat.busy_until <= horizon and seat.free_slots > 0
+        ]
         while seats:
             seat = min(seats, key=lambda seat: (seat.busy_until or 0.0, seat.agent.id))
+            choice = self._choose(seat)
+            if choice is not None:
+                self._place(choice, seat)
             is_due = seat.free_slots > 0 and (seat.busy_until or 0.0) <= horizon
-            job = self._pick(seat) if is_due else None
-            if job is None:
+            if choice is None or not is_due:
                 seats.remove(seat)
-            else:
-                self._place(job, seat)
 
-    def _pick(self, seat: _Seat) -> WaitingJob | None:
-        """The job with the least swap; among those the fairest."""
-        best, best_swap = None, float("inf")
-        jobs = candidates(seat.index.root, self.policy, self.capped)
-        for job in islice(jobs, self.policy.scan_limit):
-            swap = self._swap_seconds(seat, job.model_digest)
-            if swap < best_swap:
-                best, best_swap = job, swap
-                if swap == 0:
-                    break
-        return best
+    def _choose(self, seat: _Seat) -> Choice | None:
+        """What this agent should do next."""
+        loss = self.fleet.loss(seat.index, seat.resident)
+        return Chooser(
+            index=seat.index,
+            agents=self.fleet.of_kind(self.classes[seat.agent.id]),
+            policy=self.policy,
+            held=self.held,
+            now=self.now,
+            resident=seat.resident,
+            swap_seconds=lambda digest: self._swap_seconds(seat, digest),
+            worth=lambda digest, tier: self.fleet.worth(seat.index, digest, tier),
+            free_at=self.fleet.free_at.get,
+            is_cheaper_elsewhere=lambda until: self.fleet.has_less_to_lose(
+                seat.index, loss, until=until
+            ),
+        ).choose()
 
     def _swap_seconds(self, seat: _Seat, digest: str) -> float:
         if digest in seat.resident:
             return 0.0
         if digest in seat.agent.cached:
             return self.policy.cached_swap_seconds
-        return self.policy.swap_seconds.get(digest, self.policy.default_swap_seconds)
+        return self.policy.load_seconds(digest)
 
-    def _idle_holder(self, seat: _Seat, job: WaitingJob) -> _Seat | None:
-        """Another idle agent that would not have to load the job's model."""
+    def _best_idle(self, seat: _Seat, job: WaitingJob) -> _Seat:
+        """The idle agent that loads the job's model fastest; then the one whose own models are
+        wanted least, on the machine that has least to do.
+        """
         if job.model_digest in seat.resident:
-            return None
-        for other in self.seats:
-            if other.is_open and job.model_digest in other.resident and other.index.accepts(job):
+            return seat
+        able = (other for other in self.seats if other.is_open and other.index.accepts(job))
+        compared = [seat]
+        for other in able:
+            if job.model_digest in other.resident:
                 return other
-        return None
+            if len(compared) < COMPARED_IDLE:
+                compared.append(other)
+        return min(compared, key=lambda other: self._cost_of_taking(other, job.model_digest))
 
-    def _place(self, job: WaitingJob, seat: _Seat) -> None:
-        if self.capped:
-            self._keep_pace(seat.index.root)
+    def _cost_of_taking(self, seat: _Seat, digest: str) -> tuple[float, float, int, str]:
+        return (
+            self._swap_seconds(seat, digest),
+            self.fleet.loss(seat.index, seat.resident),
+            self.fleet.busy[seat.agent.machine],
+            seat.agent.id,
+        )
+
+    def _place(self, choice: Choice, seat: _Seat) -> None:
+        job = choice.job
+        if self.held:
+            self._keep_pace(seat.index)
         swap = self._swap_seconds(seat, job.model_digest)
-        placement = Placement(job=job, agent_id=seat.agent.id, swap_seconds=swap)
+        counted = seat.index.reserves.charge(
+            job.tier, job.cost_seconds + swap, is_due=choice.is_due
+        )
+        placement = Placement(
+            job=job,
+            agent_id=seat.agent.id,
+            swap_seconds=swap,
+            counted_seconds=counted,
+            pool=seat.index.name,
+        )
         self.placements.append(placement)
         self.queue.take(job, placement.charge)
         seat.free_slots -= 1
-        seat.resident.add(job.model_digest)
+        if seat.busy_until is None:
+            self.fleet.busy[seat.agent.machine] += 1
+        if job.model_digest not in seat.resident:
+            self.fleet.holders[job.model_digest] += 1
+            seat.resident.add(job.model_digest)
         seat.busy_until = max(self.now, seat.busy_until or 0.0) + placement.charged_seconds
-        self.in_flight[job.organization_id] += 1
-        cap = self.policy.in_flight_cap
-        if cap is not None and self.in_flight[job.organization_id] >= cap:
-            self.capped.add(job.organization_id)
+        self._count(job)
 
-    def _keep_pace(self, root: Node) -> None:
-        """What a limit keeps an organization (or a tier that has no other) from using is not owed
-        to it later, when it would come as a burst that stops everybody else.
+    def _count(self, job: WaitingJob) -> None:
+        """Note who has reached a limit with this job."""
+        organization_id, member = job.organization_id, (job.organization_id, job.user_id)
+        self.in_flight[organization_id] += 1
+        if self.in_flight[organization_id] >= self.policy.cap_of(organization_id):
+            self.capped.add(organization_id)
+        self.members_in_flight[member] += 1
+        if self.members_in_flight[member] >= self._member_cap(member):
+            self.stopped.add(member)
+
+    def _member_cap(self, member: Member) -> float:
+        return self.policy.member_cap_in(member[0])
+
+    def _keep_pace(self, index: Index) -> None:
+        """What a limit keeps somebody from using is not owed later, when it would come as a burst
+        that stops everybody else.
         """
-        free = {tier: first_free(node, self.capped) for tier, node in root.children.items()}
-        # Never empty: the job that is being placed is of one of these.
-        least = min(root.children[tier].entry[0] for tier, first in free.items() if first)
-        for tier, first in free.items():
+        for tier, node in list(index.root.children.items()):
+            first = first_free(node, self.held)
             if first is None:
-                self.queue.lift((tier,), least)
+                index.reserves.wake(tier)
                 continue
-            behind = [entry[2] for entry in takewhile(first.__gt__, root.children[tier].order)]
+            behind = [entry[2] for entry in takewhile(first.__gt__, node.order)]
             for organization_id in behind:
                 self.queue.lift((tier, organization_id), first[0])
+            if self.held.members:
+                self._keep_members_pace(tier, node)
+
+    def _keep_members_pace(self, tier: str, node: Node) -> None:
+        for organization_id, organization in node.children.items():
+            first = first_free_user(organization, organization_id, self.held)
+            if first is None:
+                continue
+            behind = [entry[2] for entry in takewhile(first.__gt__, organization.order)]
+            for user_id in behind:
+                self.queue.lift((tier, organization_id, user_id), first[0])

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from jobs.scheduling.fairness import FairState, Flow
 from jobs.scheduling.index import AgentClass, Index, Node
-from jobs.scheduling.rows import Charge, FlowPath, Need, Policy, Tier, WaitingJob
+from jobs.scheduling.policy import Policy
+from jobs.scheduling.rows import Charge, FlowPath, Need, Tier, WaitingJob
 
 # Kinds of agents whose index is kept. More are possible, then the longest unused is built anew.
 MAX_CLASSES = 16
@@ -28,7 +29,7 @@ class Queue:
     ) -> None:
         self.policy = policy or Policy()
         self.state = state or FairState()
-        self.everything = Index()
+        self.everything = Index(self.policy)
         self._classes: dict[AgentClass, Index] = {}
         self._jobs: dict[str, WaitingJob] = {}
         self._needs: dict[Need, dict[str, None]] = {}
@@ -39,6 +40,12 @@ class Queue:
 
     def __contains__(self, job_id: object) -> bool:
         return job_id in self._jobs
+
+    def use(self, policy: Policy) -> None:
+        """Decide by this policy from now on. What was charged stays charged."""
+        self.policy = policy
+        for index in (self.everything, *self._classes.values()):
+            index.reserves.policy = policy
 
     def get(self, job_id: str) -> WaitingJob | None:
         return self._jobs.get(job_id)
@@ -83,11 +90,23 @@ class Queue:
         self._discard(job, served_seconds=charge.seconds)
 
     def charge(self, path: FlowPath, seconds: float) -> None:
-        """Write service to a flow and its parents; below zero gives back."""
+        """Write service to an organization and its user; below zero gives back.
+
+        Tiers have no virtual time: what they are sure of is in each kind of agents' `reserves`.
+        """
         flows = self.state.flows(path)
-        for depth, key in enumerate(path):
-            flows[depth + 1].virtual += seconds / self.policy.weight(depth, key)
+        for depth in (1, 2):
+            flows[depth + 1].virtual += seconds / self.policy.weight(depth, path[depth])
         self._resort(path, flows)
+
+    def correct(self, charge: Charge, actual_seconds: float) -> None:
+        """Replace what a charge wrote by what it should have been."""
+        change = actual_seconds - charge.seconds
+        self.charge(charge.path, change)
+        for index in self._classes.values():
+            if index.name == charge.pool and charge.seconds > 0:
+                counted = charge.counted_seconds * change / charge.seconds
+                index.reserves.correct(charge.tier, change, counted)
 
     def lift(self, path: tuple[str, ...], floor: float) -> None:
         """Raise a flow that was held back by its own limit: what it could not use is not owed."""
@@ -100,7 +119,7 @@ class Queue:
         """The jobs that such agents can take; built at the first question, then kept up to date."""
         index = self._classes.pop(agent_class, None)
         if index is None:
-            index = Index(agent_class)
+            index = Index(self.policy, agent_class)
             for job in self._jobs.values():
                 if agent_class.accepts(job):
                     index.insert(job, self.state.flows(job.path)[1:])
@@ -188,9 +207,9 @@ class Queue:
 
 def settle(queue: Queue, charge: Charge, actual_seconds: float) -> None:
     """The attempt is over: replace the estimate by what it took, loading the model included."""
-    queue.charge(charge.path, actual_seconds - charge.seconds)
+    queue.correct(charge, actual_seconds)
 
 
 def refund(queue: Queue, charge: Charge) -> None:
     """The attempt came to nothing through no fault of its owner: give everything back."""
-    queue.charge(charge.path, -charge.seconds)
+    queue.correct(charge, 0.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -11,7 +11,7 @@ FlowPath: TypeAlias = tuple[str, str, str]  # tier, organization, user
 
 
 class Tier(StrEnum):
-    """How soon; what it costs is not the scheduler's concern."""
+    """How soon, the most urgent first; what it costs is not the scheduler's concern."""
 
     TURBO = "turbo"
     FAST = "fast"
@@ -27,6 +27,7 @@ class WaitReason(StrEnum):
     DOES_NOT_FIT = "queue.does_not_fit"
     MISSING_LABEL = "queue.missing_label"
     ORGANIZATION_LIMIT = "queue.organization_limit"
+    MEMBER_LIMIT = "queue.member_limit"
     OWN_JOBS_FIRST = "queue.own_jobs_first"
     OTHERS_FIRST = "queue.others_first"
     AGENTS_BUSY = "queue.agents_busy"
@@ -46,7 +47,7 @@ class Need:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitingJob:
-    """One unit of work. A batch of n pictures is n of these."""
+    """One unit of work: what is left to make of a job of one or more pictures."""
 
     id: str
     organization_id: str
@@ -61,6 +62,8 @@ class WaitingJob:
     """The owner's own ordering; ties by `submitted_at`, then `id`."""
     labels: frozenset[str] = frozenset()
     """Labels the agent must carry."""
+    pictures: int = 1
+    """How many are left to make; between two of them the job can be handed back."""
 
     def __post_init__(self) -> None:
         if not 0 < self.cost_seconds < float("inf"):
@@ -91,52 +94,18 @@ class AgentView:
     """When what it holds should be done; None while it is idle."""
     is_accepting: bool = True
     labels: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """What may be tuned. A queue keeps the policy it was made with."""
-
-    window_seconds: float = 60.0
-    """Q: how far, in GPU-seconds, fairness may bend for a resident model."""
-    tier_weights: Mapping[Tier, float] = field(
-        default_factory=lambda: {
-            Tier.TURBO: 10.0,
-            Tier.FAST: 5.0,
-            Tier.RELAX: 1.0,
-            Tier.BACKGROUND: 0.1,
-        }
-    )
-    organization_weights: Mapping[str, float] = field(default_factory=dict)
-    """Those not named weigh 1."""
-    lookahead: int = 16
-    """K: how many of a user's next jobs are considered."""
-    scan_limit: int = 1000
-    """Jobs looked at for one decision, fairest first; narrows the window, never the fairness."""
-    in_flight_cap: int | None = None
-    """Jobs an organization may have on agents at once."""
-    swap_seconds: Mapping[str, float] = field(default_factory=dict)
-    """Measured load time by model digest."""
-    default_swap_seconds: float = 6.0
-    cached_swap_seconds: float = 0.5
-    stage_ahead_seconds: float = 5.0
-    """A busy agent is given its next job this long before it should be done."""
-    floor_agents: int = 0
-    """r: agents that take only jobs of at most `floor_seconds`."""
-    floor_seconds: float = 30.0
-
-    def __post_init__(self) -> None:
-        missing = [tier for tier in Tier if self.tier_weights.get(tier, 0.0) <= 0]
-        if missing:
-            raise ValueError(f"tier_weights must be above 0 for every tier; not so: {missing}.")
-        if min(self.lookahead, self.scan_limit) < 1:
-            raise ValueError("lookahead and scan_limit must be at least 1.")
-
-    def weight(self, depth: int, key: str) -> float:
-        """The weight of a flow: depth 0 a tier, 1 an organization, 2 a user (all equal)."""
-        if depth == 0:
-            return self.tier_weights[Tier(key)]
-        return self.organization_weights.get(key, 1.0) if depth == 1 else 1.0
+    machine: str = ""
+    """Agents of one machine share its disk and its memory: loads are spread over machines."""
+    running: Tier | None = None
+    """The most urgent tier among the jobs it holds."""
+    yields_at: float | None = None
+    """When the running job could be handed back: its next picture is done and more follow."""
+    is_yielding: bool = False
+    """It was asked already."""
+    resident_order: tuple[str, ...] = ()
+    """The models of `resident`, the longest unused first; for `preload`."""
+    room: int = 0
+    """How many more models fit beside them; for `preload`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +116,10 @@ class Charge:
     organization_id: str
     user_id: str
     seconds: float
+    counted_seconds: float = 0.0
+    """The part that counted towards the tier's reserve."""
+    pool: str = ""
+    """The kind of agents whose reserve that was."""
 
     @property
     def path(self) -> FlowPath:
@@ -160,6 +133,8 @@ class Placement:
     job: WaitingJob
     agent_id: str
     swap_seconds: float
+    counted_seconds: float = 0.0
+    pool: str = ""
 
     @property
     def job_id(self) -> str:
@@ -181,6 +156,8 @@ class Placement:
             organization_id=self.job.organization_id,
             user_id=self.job.user_id,
             seconds=self.charged_seconds,
+            counted_seconds=self.counted_seconds,
+            pool=self.pool,
         )
 
 
@@ -195,9 +172,20 @@ class Unplaceable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Preload:
+    """Let this idle agent load this model before anybody asks; `evict` names what may go for it."""
+
+    agent_id: str
+    model_digest: str
+    evict: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     placements: tuple[Placement, ...]
     unplaceable: tuple[Unplaceable, ...]
+    yields: tuple[str, ...] = ()
+    """Agents to ask to hand back the rest of their job after the picture they are making."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,12 +6,14 @@ import time
 from collections.abc import Iterator
 
 from django.db import transaction
+from django.utils import timezone
 
 from accounts.actors import Actor
 from accounts.models import ApiToken, Organization
 from accounts.roles import Permission
 from accounts.selectors import find_actor
 from accounts.services.audit import record_event, record_system
+from accounts.services.tokens import is_live
 from jobs.export.archive import Archive, gather
 from jobs.export.contents import Guard, write_export
 from studio.core.errors import ForbiddenError
@@ -27,7 +29,7 @@ def begin_export(*, actor: Actor) -> Iterator[bytes]:
         ForbiddenError: the actor may not, or is a token for certain workspaces only; also later,
             between pieces, once they no longer may.
     """
-    _require(actor)
+    actor.require(Permission.ORGANIZATION_EXPORT)
     organization = Organization.objects.get(pk=actor.organization_id)
     record_event(actor, "organization.exported", organization.pk)
     return gather(write_export(Archive(), organization, _guard(actor)))
@@ -40,12 +42,6 @@ def begin_operators_export(archive: Archive, organization: Organization) -> Iter
     return gather(write_export(archive, organization, lambda: None))
 
 
-def _require(actor: Actor) -> None:
-    actor.require(Permission.ORGANIZATION_EXPORT)
-    if actor.workspace_ids:
-        raise ForbiddenError(permission=Permission.ORGANIZATION_EXPORT.value)
-
-
 def _guard(actor: Actor) -> Guard:
     """An export may run for hours: once a minute it is asked whether the actor still may."""
     checked_at = time.monotonic()
@@ -56,9 +52,9 @@ def _guard(actor: Actor) -> Guard:
             return
         checked_at = time.monotonic()
         now = find_actor(actor.user_id, actor.organization_id)
-        token = ApiToken.objects.filter(pk=actor.token_id, revoked_at=None)
-        is_live = not actor.token_id or token.exists()
-        if now is None or not is_live or not now.can(Permission.ORGANIZATION_EXPORT):
+        token = ApiToken.objects.filter(pk=actor.token_id).first()
+        is_over = bool(actor.token_id) and (token is None or not is_live(token, timezone.now()))
+        if now is None or is_over or not now.can(Permission.ORGANIZATION_EXPORT):
             raise ForbiddenError(permission=Permission.ORGANIZATION_EXPORT.value)
 
     return check

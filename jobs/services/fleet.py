@@ -11,19 +11,37 @@ from django.utils import timezone
 
 from accounts.services.tokens import hash_token
 from gpuagent.protocol.messages import Heartbeat, HeartbeatReply, ModelRef, Register
-from jobs.announcements import announce_agents, wake_dispatcher
+from jobs.announcements import announce_agents, wake_dispatcher_for_agents
+from jobs.fleet_codes import FleetCode
 from jobs.models import Agent
 from jobs.services.claiming import model_ref
+from jobs.services.fleet_events import note
+from jobs.services.fleet_pins import pinned_to
+from jobs.services.fleet_reports import (
+    CLASS_MAX,
+    read_code,
+    read_labels,
+    read_residents,
+    read_telemetry,
+    read_text,
+)
 from jobs.services.leasing import expire_earlier_boots, renew_leases
 from library.models import ModelVersion
 
 AGENT_PREFIX = "sta_"
 PRELOAD_MAX = 2
+# Of an agent that says it is sick in words that cannot be read.
+UNKNOWN_SICKNESS = "unknown"
+
+
+def new_agent_token() -> str:
+    """The plain text of an agent's token; its hash is kept."""
+    return AGENT_PREFIX + secrets.token_urlsafe(32)
 
 
 def create_agent(name: str, *, is_local: bool) -> tuple[Agent, str]:
     """An agent and its new token, shown once; an existing name gets a new token."""
-    plain = AGENT_PREFIX + secrets.token_urlsafe(32)
+    plain = new_agent_token()
     agent, _made = Agent.objects.update_or_create(
         name=name, defaults={"token_hash": hash_token(plain), "is_local": is_local}
     )
@@ -34,25 +52,36 @@ def find_agent(plain: str) -> Agent | None:
     """The agent with this token."""
     if not plain.startswith(AGENT_PREFIX):
         return None
-    return Agent.objects.filter(token_hash=hash_token(plain)).first()
+    return Agent.objects.filter(token_hash=hash_token(plain), removed_at=None).first()
 
 
 @transaction.atomic
 def register_agent(agent: Agent, message: Register) -> None:
-    """A process of this agent has started: note what it is, end what its last life held."""
+    """A process of this agent has started: note what it is, end what its last life held.
+
+    What operators have said of it stays: its state, and its labels once it has been here.
+    """
     now = timezone.now()
+    is_first = agent.registered_at is None
+    labels = read_labels([*agent.labels, *message.labels]) if is_first else agent.labels
     Agent.objects.filter(pk=agent.pk).update(
         boot_id=message.boot_id,
         fingerprint=message.fingerprint,
         device=message.device,
         memory_bytes=message.memory_bytes,
+        gpu_class=read_text(message.gpu_class or message.device, CLASS_MAX),
+        labels=labels,
         warm=[],
+        telemetry={},
+        residents=[],
+        sick_code="",
         is_ready=False,
         is_draining=False,
         registered_at=now,
         last_seen_at=now,
     )
     agent.refresh_from_db()
+    note(agent, FleetCode.REGISTERED, {"memory_bytes": agent.memory_bytes})
     expire_earlier_boots(agent)
     announce_agents()
 
@@ -63,28 +92,57 @@ def hear_heartbeat(agent: Agent, message: Heartbeat) -> HeartbeatReply:
         lost = tuple(item.attempt_id for item in message.attempts)
         return HeartbeatReply(known=False, lost=lost, cancel=())
     warm = list(message.warm)
-    begins_to_leave = message.leaving and not agent.is_draining
-    is_other = warm != agent.warm or message.ready != agent.is_ready
-    changed = is_other or begins_to_leave or not is_connected(agent)
+    sick_code = (read_code(message.sick_code) or UNKNOWN_SICKNESS) if message.sick_code else ""
+    codes = _news(agent, message, sick_code)
+    changed = codes or warm != agent.warm or message.ready != agent.is_ready
     Agent.objects.filter(pk=agent.pk, boot_id=message.boot_id).update(
         warm=warm,
         is_ready=message.ready,
         is_draining=agent.is_draining or message.leaving,
+        sick_code=sick_code,
+        telemetry=read_telemetry(message.telemetry),
+        residents=read_residents(message.residents),
         last_seen_at=timezone.now(),
     )
     renewal = renew_leases(agent, message.attempts)
     if changed:
         with transaction.atomic():
+            for code in codes:
+                note(agent, code, {"code": sick_code} if code is FleetCode.SICK else {})
             announce_agents()
-            wake_dispatcher()
-    preload = () if message.ready else _preload(agent)
+            wake_dispatcher_for_agents()
+    preload = _preload(agent, warm, is_ready=message.ready)
     return HeartbeatReply(known=True, lost=renewal.lost, cancel=renewal.cancel, preload=preload)
 
 
-def _preload(agent: Agent) -> tuple[ModelRef, ...]:
-    """Models for an agent that is still cold: the oldest public ones. Demand will decide later."""
-    versions = ModelVersion.objects.filter(asset__organization=None).select_related("asset")
-    return tuple(model_ref(agent, version) for version in versions.order_by("id")[:PRELOAD_MAX])
+def _news(agent: Agent, message: Heartbeat, sick_code: str) -> list[FleetCode]:
+    """What this heartbeat tells that the one before did not."""
+    codes = []
+    if not is_connected(agent):
+        codes.append(FleetCode.RETURNED)
+    if message.leaving and not agent.is_draining:
+        codes.append(FleetCode.LEAVING)
+    if sick_code and sick_code != agent.sick_code:
+        codes.append(FleetCode.SICK)
+    if agent.sick_code and not sick_code:
+        codes.append(FleetCode.WELL)
+    return codes
+
+
+def _preload(agent: Agent, warm: list[str], *, is_ready: bool) -> tuple[ModelRef, ...]:
+    """What to make warm: what operators have pinned here; for one that is cold, the oldest public.
+
+    Demand will decide later. Who holds all that it should is told nothing.
+    """
+    if not agent.is_accepting:
+        return ()
+    pinned = pinned_to(agent)
+    if is_ready and all(version.digest in warm for version in pinned):
+        return ()
+    public = ModelVersion.objects.filter(asset__organization=None).select_related("asset")
+    oldest = [] if is_ready else list(public.order_by("id")[:PRELOAD_MAX])
+    wanted = {version.digest: version for version in (*pinned, *oldest)}
+    return tuple(model_ref(agent, version) for version in wanted.values())
 
 
 def is_connected(agent: Agent) -> bool:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.utils import timezone
 
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.messages import HeldAttempt
-from jobs.lifecycle import ATTEMPT_OPEN, AttemptStatus, JobStatus
+from jobs.announcements import announce_started
+from jobs.lifecycle import ATTEMPT_OPEN, JOB_OPEN, MAX_ATTEMPTS, AttemptStatus, JobStatus
 from jobs.models import Agent, Job, JobAttempt
 from jobs.scheduling import Placement
-from jobs.services.transitions import end_attempt, move_job
-from studio.core.queue import AGENT_QUEUE, send_on_commit
-from workspaces.models import Workspace
+from jobs.services.transitions import COUNTED, end_attempt
+from studio.core.queue import AGENT_QUEUE, Message, send_all_on_commit
 from workspaces.services.keys import new_data_key
 
 ACTOR = "run_attempt"
@@ -29,16 +30,48 @@ def lease_duration() -> timedelta:
     return timedelta(seconds=settings.LEASE_SECONDS)
 
 
-@transaction.atomic
 def lease_attempt(placement: Placement, *, boot_id: str) -> JobAttempt | None:
-    """Give the job's next attempt to the agent; None if the job is not queued any more."""
-    job = Job.objects.filter(pk=placement.job_id).first()
-    if job is None or not move_job(job, JobStatus.RUNNING, fence=F("fence") + 1):
-        return None
-    job.refresh_from_db(fields=["fence"])
+    """Give the job's next attempt to the agent; None if the job does not wait any more."""
+    attempts = lease_attempts([placement], boot_ids={placement.agent_id: boot_id})
+    return attempts[0] if attempts else None
+
+
+@transaction.atomic
+def lease_attempts(
+    placements: Sequence[Placement], *, boot_ids: Mapping[str, str]
+) -> list[JobAttempt]:
+    """Give each job's next attempt to its agent, all or none in one transaction.
+
+    Jobs that do not wait any more are left out: canceled or paused since they were placed.
+    """
+    wanted = {placement.job_id: placement for placement in placements}
+    # Locked: whoever cancels or pauses one at this moment comes before or after, never between.
+    # Found by key alone: Postgres might otherwise look through every job that waits.
+    rows = Job.objects.select_for_update(of=("self",)).filter(pk__in=wanted).order_by("pk")
+    jobs = [
+        job
+        for job in rows.select_related("workspace").defer("sealed_recipe")
+        if job.status == JobStatus.QUEUED.value and job.paused_at is None
+    ]
+    if not jobs:
+        return []
+    Job.objects.filter(pk__in=[job.pk for job in jobs]).update(
+        status=JobStatus.RUNNING.value, fence=F("fence") + 1
+    )
+    for job in jobs:
+        job.fence += 1
     now = timezone.now()
-    _plain, wrapped = new_data_key(Workspace.objects.get(pk=job.workspace_id))
-    attempt = JobAttempt.objects.create(
+    attempts = JobAttempt.objects.bulk_create(
+        _attempt(job, wanted[job.pk], boot_ids[wanted[job.pk].agent_id], now) for job in jobs
+    )
+    announce_started(jobs)
+    send_all_on_commit([_run_message(attempt) for attempt in attempts])
+    return attempts
+
+
+def _attempt(job: Job, placement: Placement, boot_id: str, now: datetime) -> JobAttempt:
+    _plain, wrapped = new_data_key(job.workspace)
+    return JobAttempt(
         organization_id=job.organization_id,
         job=job,
         agent_id=placement.agent_id,
@@ -51,16 +84,17 @@ def lease_attempt(placement: Placement, *, boot_id: str) -> JobAttempt | None:
         sent_at=now,
         lease_expires_at=now + lease_duration(),
     )
-    send_run(attempt)
-    return attempt
 
 
 def send_run(attempt: JobAttempt) -> None:
     """Put `(attempt, fence)` on the agent's own queue: ids only, and safe to send twice."""
-    send_on_commit(
-        ACTOR,
-        attempt.pk,
-        attempt.fence,
+    send_all_on_commit([_run_message(attempt)])
+
+
+def _run_message(attempt: JobAttempt) -> Message:
+    return Message(
+        actor_name=ACTOR,
+        args=(attempt.pk, attempt.fence),
         namespace=f"agent:{attempt.agent_id}",
         queue_name=AGENT_QUEUE,
     )
@@ -84,6 +118,7 @@ def renew_leases(agent: Agent, held: tuple[HeldAttempt, ...]) -> Renewal:
         )
         if not mine.update(lease_expires_at=until):
             lost.append(item.attempt_id)
+            _forgive(agent, item)
         elif mine.filter(job__cancel_requested_at__isnull=False).exists():
             cancel.append(item.attempt_id)
     return Renewal(lost=tuple(lost), cancel=tuple(cancel))
@@ -108,7 +143,59 @@ def _expire(attempt_id: str, *, only_overdue: bool) -> bool:
     attempt = JobAttempt.objects.select_for_update().get(pk=attempt_id)
     if only_overdue and attempt.lease_expires_at >= timezone.now():
         return False  # a heartbeat came in between
-    return end_attempt(attempt, AttemptStatus.EXPIRED, failure=FailureCode.AGENT_LOST)
+    return end_attempt(
+        attempt,
+        AttemptStatus.EXPIRED,
+        failure=FailureCode.AGENT_LOST,
+        is_blameless=attempt.claimed_at is None or _waited_behind_another(attempt),
+    )
+
+
+def _waited_behind_another(attempt: JobAttempt) -> bool:
+    """Whether the agent fell silent while it computed something else, and this had not begun."""
+    if attempt.started_at is not None:
+        return False
+    others = JobAttempt.objects.filter(
+        agent_id=attempt.agent_id, boot_id=attempt.boot_id, started_at__isnull=False
+    )
+    fell_silent = Q(status=AttemptStatus.EXPIRED.value, ended_at__gt=attempt.leased_at)
+    return others.filter(Q(status__in=OPEN) | fell_silent).exclude(pk=attempt.pk).exists()
+
+
+@transaction.atomic
+def _forgive(agent: Agent, item: HeldAttempt) -> None:
+    """The process speaks again, so the job did not kill it: the lost attempt uses up no try.
+
+    A few times only, or a job that stops its agent for a while would be tried for ever.
+    """
+    attempt = JobAttempt.objects.filter(
+        pk=item.attempt_id,
+        fence=item.fence,
+        agent=agent,
+        boot_id=agent.boot_id,
+        status=AttemptStatus.EXPIRED.value,
+        error_data__counted=True,
+    ).first()
+    if attempt is None:
+        return
+    job = Job.objects.select_for_update().get(pk=attempt.job_id)
+    forgiven = JobAttempt.objects.filter(job=job, error_data__counted=False).count()
+    if forgiven >= MAX_ATTEMPTS or job.status not in {s.value for s in JOB_OPEN}:
+        return
+    is_ours = JobAttempt.objects.filter(pk=attempt.pk, error_data__counted=True)
+    if is_ours.update(error_data={**attempt.error_data, COUNTED: False}):
+        Job.objects.filter(pk=job.pk).update(attempts_counted=F("attempts_counted") - 1)
+
+
+def hasten_leases(agent: Agent) -> int:
+    """The agent's socket broke: unless it is heard of soon, what it holds goes to others early.
+
+    Half a lease is longer than the pause between two heartbeats of an agent that lives.
+    """
+    soon = timezone.now() + lease_duration() / 2
+    return JobAttempt.objects.filter(
+        agent=agent, status__in=OPEN, lease_expires_at__gt=soon
+    ).update(lease_expires_at=soon)
 
 
 def resend_unclaimed() -> int:

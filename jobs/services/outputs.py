@@ -45,8 +45,12 @@ def restore_output(*, output: Output, actor: Actor) -> bool:
     return True
 
 
-def rerun_output(*, output: Output, actor: Actor, idempotency_key: str | None = None) -> Submitted:
+def rerun_output(
+    *, output: Output, actor: Actor, idempotency_key: str | None = None, tier: object = None
+) -> Submitted:
     """Make a picture again from its recipe: a new job for that one picture, in its project.
+
+    As soon as `tier` says; if it says nothing, as soon as the first time.
 
     Raises:
         InvalidInputError: its model or starting picture is gone.
@@ -61,6 +65,7 @@ def rerun_output(*, output: Output, actor: Actor, idempotency_key: str | None = 
         project_id=project.pk if project is not None and project.archived_at is None else None,
         idempotency_key=idempotency_key,
         rerun_of=output,
+        tier=tier or output.job.tier,
     )
 
 

@@ -9,9 +9,8 @@ from django.db import transaction
 from accounts.actors import Actor
 from accounts.roles import Permission
 from accounts.services.audit import record_event
-from gpuagent.protocol.recipe import FieldProblem
 from jobs.models import Output
-from studio.core.errors import InvalidInputError
+from studio.core.errors import invalid
 from workspaces.access import require_in
 from workspaces.models import Project, Workspace
 
@@ -29,10 +28,10 @@ def place_outputs(
     """
     require_in(actor, workspace, Permission.PROJECT_MANAGE)
     if project is not None and project.workspace_id != workspace.pk:
-        raise _invalid("project", "unknown_project", "That project is not in this workspace.")
+        raise invalid("project", "unknown_project", "That project is not in this workspace.")
     if project is not None and project.archived_at is not None:
         message = "The project is archived. Bring it back, or choose another."
-        raise _invalid("project", "archived", message)
+        raise invalid("project", "archived", message)
     wanted = checked_outputs(workspace, output_ids)
     moved = list(
         Output.objects.filter(pk__in=wanted)
@@ -61,7 +60,7 @@ def place_in_and_out(
     """
     if both := set(add) & set(remove):
         message = "A picture cannot be both put in and taken out."
-        raise _invalid("remove", "in_both", message, min(both)[:40])
+        raise invalid("remove", "in_both", message, min(both)[:40])
     workspace = project.workspace
     require_in(actor, workspace, Permission.PROJECT_MANAGE, noun="project")
     added = 0
@@ -84,19 +83,11 @@ def checked_outputs(workspace: Workspace, output_ids: Sequence[str]) -> list[str
     wanted = list(dict.fromkeys(output_ids))
     if len(wanted) > AT_ONCE_MAX:
         message = f"{len(wanted)} pictures are too many at once; at most {AT_ONCE_MAX:,} are taken."
-        raise _invalid("outputs", "too_many", message, len(wanted), AT_ONCE_MAX)
+        raise invalid("outputs", "too_many", message, len(wanted), AT_ONCE_MAX)
     here = Output.objects.filter(workspace=workspace, pk__in=wanted, trashed_at=None)
     known = set(here.values_list("pk", flat=True))
     for output_id in wanted:
         if output_id not in known:
             message = f"There is no picture {output_id[:40]!r} in this workspace."
-            raise _invalid("outputs", "unknown_picture", message, output_id[:40])
+            raise invalid("outputs", "unknown_picture", message, output_id[:40])
     return wanted
-
-
-def _invalid(
-    field: str, code: str, message: str, value: object = None, limit: object = None
-) -> InvalidInputError:
-    return InvalidInputError(
-        [FieldProblem(field=field, code=code, message=message, value=value, limit=limit)]
-    )

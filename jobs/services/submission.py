@@ -15,27 +15,29 @@ from accounts.roles import Permission
 from accounts.services.audit import record_event
 from gpuagent.protocol.recipe import (
     SEED_MAX,
-    FieldProblem,
     Recipe,
     RecipeInvalidError,
     parse_recipe,
 )
 from jobs.announcements import announce_job, wake_dispatcher
-from jobs.estimates import Cost, estimate_cost, largest_square
+from jobs.costs import cost_of
+from jobs.estimates import Cost, largest_square
 from jobs.lifecycle import JobStatus
 from jobs.models import Agent, Job, Output
 from jobs.recipes import seal_recipe
 from jobs.scheduling import Tier
 from jobs.search import index_terms
 from jobs.services.inputs import Inputs, attach_inputs, find_inputs, hold_inputs, pixels_of
+from jobs.services.ordering import place_at
 from library.models import ModelVersion
 from library.selectors import find_version, usable_versions
-from studio.core.errors import InvalidInputError
+from studio.core.errors import ConflictError, InvalidInputError, invalid
 from studio.core.ids import new_id
 from workspaces.access import require_in
 from workspaces.models import Project, Workspace
 
 IDEMPOTENCY_KEY_MAX = 255
+_KEY_ELSEWHERE = "This idempotency key was used in another workspace. Send a new one."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +55,17 @@ class _Checked:
     inputs: Inputs
     cost: Cost
     project: Project | None
+    tier: Tier
     search_terms: list[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Origin:
+    """Why there is a job: the key of the request, what it makes again."""
+
+    key: str | None
+    rerun_of: Output | None
+    retry_of: Job | None
 
 
 def submit_job(
@@ -63,39 +75,55 @@ def submit_job(
     raw: Mapping[str, object],
     idempotency_key: str | None = None,
     rerun_of: Output | None = None,
+    retry_of: Job | None = None,
     project_id: object = None,
+    tier: object = None,
 ) -> Submitted:
     """Queue what `raw` asks for. No model means the library's first; no seed a random one.
 
-    What is made goes into the project, if one is named.
+    What is made goes into the project, if one is named. `tier` is how soon, `fast` if left out:
+    it stands beside the recipe, which says what is made and stays exact.
 
     Raises:
         InvalidInputError: something about it is wrong; every field is named.
         ForbiddenError: the role may not submit.
+        ConflictError: the idempotency key names a job of another workspace.
     """
     require_in(actor, workspace, Permission.JOB_SUBMIT)
-    if idempotency_key and (existing := _find(actor, idempotency_key)):
+    if idempotency_key and (existing := _find(actor, workspace, idempotency_key)):
         return Submitted(job=existing, is_new=False)
-    project = _find_project(workspace, project_id)
-    checked = _check(workspace, raw, idempotency_key, project)
+    origin = _Origin(key=idempotency_key, rerun_of=rerun_of, retry_of=retry_of)
+    project, chosen = _find_project(workspace, project_id), _find_tier(tier)
+    checked = _check(workspace, raw, idempotency_key, project, chosen)
     try:
         with transaction.atomic():
-            job = _create(actor, workspace, checked, idempotency_key, rerun_of)
+            job = _create(actor, workspace, checked, origin)
     except IntegrityError:
         # The other half of a double click won the race.
-        existing = _find(actor, idempotency_key or "")
+        existing = _find(actor, workspace, idempotency_key or "")
         if existing is None:
+            if _is_used(actor, idempotency_key):
+                raise ConflictError(what=_KEY_ELSEWHERE) from None
             raise
         return Submitted(job=existing, is_new=False)
     return Submitted(job=job, is_new=True)
 
 
-def _find(actor: Actor, idempotency_key: str) -> Job | None:
+def _find(actor: Actor, workspace: Workspace, idempotency_key: str) -> Job | None:
+    """In this workspace alone: the others may be closed to the actor by now, or to their token."""
     mine = Job.objects.select_related("workspace", "model_version__asset")
-    return mine.filter(created_by_id=actor.user_id, idempotency_key=idempotency_key).first()
+    return mine.filter(
+        workspace=workspace, created_by_id=actor.user_id, idempotency_key=idempotency_key
+    ).first()
 
 
-def _with_defaults(raw: Mapping[str, object]) -> dict[str, object]:
+def _is_used(actor: Actor, idempotency_key: str | None) -> bool:
+    mine = Job.objects.filter(created_by_id=actor.user_id)
+    return bool(idempotency_key) and mine.filter(idempotency_key=idempotency_key).exists()
+
+
+def with_defaults(raw: Mapping[str, object]) -> dict[str, object]:
+    """The request with the library's first model and a random seed, where it names none."""
     values = {key: value for key, value in raw.items() if value is not None}
     if values.get("model") in (None, ""):
         versions = usable_versions()
@@ -113,30 +141,53 @@ def _find_project(workspace: Workspace, project_id: object) -> Project | None:
     project = known.filter(pk=project_id).first() if isinstance(project_id, str) else None
     if project is None:
         message = "That project is not in this workspace. Choose another, or none."
-        raise _invalid("project", "unknown_project", message)
+        raise invalid("project", "unknown_project", message)
     if project.archived_at is not None:
         message = "The project is archived. Bring it back, or choose another."
-        raise _invalid("project", "archived", message)
+        raise invalid("project", "archived", message)
     return project
 
 
+def find_model(digest: str) -> ModelVersion:
+    """The model of this digest.
+
+    Raises:
+        InvalidInputError: the organization's library has none.
+    """
+    version = find_version(digest)
+    if version is None:
+        raise invalid("model", "unknown_model", "There is no such model here. Choose another.")
+    return version
+
+
+def _find_tier(tier: object) -> Tier:
+    if tier in (None, ""):
+        return Tier.FAST
+    try:
+        return Tier(str(tier))
+    except ValueError:
+        named = ", ".join(Tier)
+        message = f"There is no tier {str(tier)[:40]!r}. Choose one of: {named}."
+        raise invalid("tier", "unknown_tier", message, str(tier)[:40]) from None
+
+
 def _check(
-    workspace: Workspace, raw: Mapping[str, object], key: str | None, project: Project | None
+    workspace: Workspace,
+    raw: Mapping[str, object],
+    key: str | None,
+    project: Project | None,
+    tier: Tier,
 ) -> _Checked:
     if key is not None and len(key) > IDEMPOTENCY_KEY_MAX:
         message = f"The idempotency key has {len(key)} characters; at most 255 fit."
-        raise _invalid("idempotency_key", "too_long", message, len(key), IDEMPOTENCY_KEY_MAX)
+        raise invalid("idempotency_key", "too_long", message, len(key), IDEMPOTENCY_KEY_MAX)
     try:
-        recipe = parse_recipe(_with_defaults(raw))
+        recipe = parse_recipe(with_defaults(raw))
     except RecipeInvalidError as error:
         raise InvalidInputError(error.problems) from error
-    version = find_version(recipe.model)
-    if version is None:
-        raise _invalid("model", "unknown_model", "There is no such model here. Choose another.")
+    version = find_model(recipe.model)
     inputs = find_inputs(workspace, recipe)
-    cost = estimate_cost(
-        recipe, weights_bytes=version.weights_bytes, picture_pixels=pixels_of(inputs)
-    )
+    cost = cost_of(recipe, version, picture_pixels=pixels_of(inputs))
     _refuse_what_fits_nowhere(recipe, version, cost)
     return _Checked(
         recipe=recipe,
@@ -144,15 +195,8 @@ def _check(
         inputs=inputs,
         cost=cost,
         project=project,
+        tier=tier,
         search_terms=index_terms(workspace, recipe.prompt, recipe.negative_prompt),
-    )
-
-
-def _invalid(
-    field: str, code: str, message: str, value: object = None, limit: object = None
-) -> InvalidInputError:
-    return InvalidInputError(
-        [FieldProblem(field=field, code=code, message=message, value=value, limit=limit)]
     )
 
 
@@ -168,42 +212,39 @@ def _refuse_what_fits_nowhere(recipe: Recipe, version: ModelVersion, cost: Cost)
         f"{cost.memory_bytes / 1024**3:.1f} GiB; the largest agent has "
         f"{largest / 1024**3:.1f} GiB. {hint}"
     )
-    raise _invalid("width", "does_not_fit", message, recipe.width * recipe.height, side)
+    raise invalid("width", "does_not_fit", message, recipe.width * recipe.height, side)
 
 
-def _create(
-    actor: Actor,
-    workspace: Workspace,
-    checked: _Checked,
-    idempotency_key: str | None,
-    rerun_of: Output | None,
-) -> Job:
-    recipe, job_id = checked.recipe, new_id("job")
+def _create(actor: Actor, workspace: Workspace, checked: _Checked, origin: _Origin) -> Job:
+    recipe, job_id, now = checked.recipe, new_id("job"), timezone.now()
     hold_inputs(checked.inputs)
     job = Job.objects.create(
         id=job_id,
         organization_id=workspace.organization_id,
         workspace=workspace,
         created_by_id=actor.user_id,
-        tier=Tier.FAST.value,
+        tier=checked.tier.value,
         model_version=checked.version,
         sealed_recipe=seal_recipe(workspace, recipe, job_id=job_id),
         project=checked.project,
         search_terms=checked.search_terms,
-        rerun_of=rerun_of,
-        idempotency_key=idempotency_key or None,
+        rerun_of=origin.rerun_of,
+        idempotency_key=origin.key or None,
         width=recipe.width,
         height=recipe.height,
         count=recipe.num_images_per_prompt,
         cost_seconds=checked.cost.seconds,
         memory_bytes=checked.cost.memory_bytes,
-        submitted_at=timezone.now(),
+        position=place_at(now),
+        submitted_at=now,
     )
     attach_inputs(job, checked.inputs)
-    codes: dict[str, object] = {"workspace": workspace.pk, "pictures": job.count}
-    if rerun_of is not None:
-        codes["again"] = rerun_of.pk
+    codes: dict[str, object] = {"workspace": workspace.pk, "pictures": job.count, "tier": job.tier}
+    if origin.rerun_of is not None:
+        codes["again"] = origin.rerun_of.pk
+    if origin.retry_of is not None:
+        codes["retry"] = origin.retry_of.pk
     record_event(actor, "job.submitted", job.pk, codes)
     announce_job(job, JobStatus.QUEUED)
-    wake_dispatcher()
+    wake_dispatcher(job.pk)
     return job

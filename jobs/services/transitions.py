@@ -17,6 +17,10 @@ from jobs.lifecycle import (
     sources_of,
 )
 from jobs.models import Job, JobAttempt
+from jobs.services.recording import record_run, sane_timings
+
+COUNTED = "counted"
+"""In an attempt's `error_data`: it uses up one of its job's tries; false once that was forgiven."""
 
 _ENDS = {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED}
 
@@ -30,7 +34,7 @@ def move_job(job: Job, target: JobStatus, **changes: Any) -> bool:  # noqa: ANN4
     if moved:
         announce_job(job, target)
         if target is not JobStatus.RUNNING:  # that one comes from the dispatcher itself
-            wake_dispatcher()
+            wake_dispatcher(job.pk)
     return bool(moved)
 
 
@@ -51,24 +55,30 @@ def end_attempt(
     failure: FailureCode | None = None,
     data: dict[str, object] | None = None,
     timings: dict[str, object] | None = None,
+    is_blameless: bool = False,
 ) -> bool:
-    """End an attempt and decide what becomes of its job; False if it had ended already."""
-    code = failure.value if failure else ""
+    """End an attempt and decide what becomes of its job; False if it had ended already.
+
+    `is_blameless`: whatever happened, it was not this job's doing.
+    """
+    code, now = failure.value if failure else "", timezone.now()
+    measured = sane_timings(timings or {})
+    # What no agent has claimed cannot be the job's fault: the broker was away, or the agent left.
+    was_claimed = attempt.claimed_at is not None or target is not AttemptStatus.EXPIRED
+    is_bad = target is not AttemptStatus.SUCCEEDED and counts_against_job(failure, target)
+    counts = is_bad and was_claimed and not is_blameless
     ended = move_attempt(
         attempt,
         target,
-        ended_at=timezone.now(),
+        ended_at=now,
         error_code=code,
-        error_data=data or {},
-        timings=timings or {},
+        error_data={**(data or {}), **({COUNTED: True} if counts else {})},
+        timings=measured,
     )
     if not ended:
         return False
     job = Job.objects.select_for_update().get(pk=attempt.job_id)
-    # What no agent has claimed cannot be the job's fault: the broker was away, or the agent left.
-    was_claimed = attempt.claimed_at is not None or target is not AttemptStatus.EXPIRED
-    is_bad = target is not AttemptStatus.SUCCEEDED and counts_against_job(failure, target)
-    counts = is_bad and was_claimed
+    record_run(attempt, job, status=target, error_code=code, timings=measured, ended_at=now)
     counted = job.attempts_counted + int(counts)
     next_status = after_attempt_ends(
         target, failure, counted, cancel_requested=job.cancel_requested_at is not None

@@ -12,21 +12,22 @@ from django.views.decorators.http import (
     require_safe,
 )
 
-from accounts.http import has_session, signed_in, takes_large_body
+from accounts.http import has_session, sign_in_again, signed_in, takes_large_body
+from accounts.policy import reachable_organizations
 from accounts.roles import Permission
 from gpuagent.protocol.recipe import Recipe
 from jobs import access
+from jobs.drawer import queue_row
 from jobs.presenters import (
     gallery_context,
     job_tiles,
-    queue_context,
-    queue_row,
     room_context,
 )
 from jobs.recipes import open_recipe
 from jobs.selectors import Filters, outputs_of
 from jobs.services.cancellation import cancel_job
 from jobs.services.submission import submit_job
+from studio.core.errors import SignOnEndedError
 from workspaces.access import get_project
 from workspaces.http import WorkspaceRequest, workspace_page
 from workspaces.selectors import rooms_of, workspaces_of
@@ -49,10 +50,14 @@ def _email(request: HttpRequest) -> str:
 @signed_in
 def home(request: HttpRequest) -> HttpResponse:
     """On to the first workspace the person can reach."""
-    workspaces = workspaces_of(str(request.user.pk))
+    user_id = str(request.user.pk)
+    among = reachable_organizations(request.session, user_id)
+    if among is not None and not among:
+        return sign_in_again(request, SignOnEndedError())
+    workspaces = workspaces_of(user_id, among=among)
     if workspaces:
         return HttpResponseRedirect(f"/w/{workspaces[0].pk}/")
-    for rooms in rooms_of(str(request.user.pk)):
+    for rooms in rooms_of(user_id, among=among):
         if rooms.can_manage:
             return redirect("workspaces", rooms.organization.pk)
     message = "You are in no workspace yet. Ask an admin of your organization to invite you."
@@ -78,6 +83,7 @@ def job_submit(request: WorkspaceRequest) -> HttpResponse:
         workspace=request.workspace,
         raw=raw,
         project_id=request.POST.get("project"),
+        tier=request.POST.get("tier"),
         idempotency_key=request.POST.get("idempotency_key") or None,
     )
     if not request.headers.get("HX-Request"):  # pressed before the scripts were there
@@ -117,16 +123,8 @@ def job_cancel(request: WorkspaceRequest, job_id: str) -> HttpResponse:
     )
     cancel_job(job=job, actor=request.actor)
     job.refresh_from_db()
-    row = queue_row(job, request.actor, done=len(outputs_of(job)), position=None)
+    row = queue_row(job, request.actor, done=len(outputs_of(job)))
     return render(request, "jobs/partials/queue_row.html", {"row": row})
-
-
-@require_GET
-@workspace_page(Permission.JOB_VIEW)
-def queue(request: WorkspaceRequest) -> HttpResponse:
-    """The queue drawer."""
-    context = queue_context(request.workspace, request.actor)
-    return render(request, "jobs/partials/queue.html", context)
 
 
 @require_http_methods(["GET", "POST"])

@@ -58,6 +58,14 @@ class InvalidInputError(StudioError):
         return self._problems
 
 
+def invalid(
+    field: str, code: str, message: str, value: object = None, limit: object = None
+) -> InvalidInputError:
+    """The error of one wrong field."""
+    problem = FieldProblem(field=field, code=code, message=message, value=value, limit=limit)
+    return InvalidInputError([problem])
+
+
 class NotFoundError(StudioError):
     """The object does not exist, or the actor may not know that it does."""
 
@@ -99,6 +107,41 @@ class SecondFactorRequiredError(StudioError):
         "{organization} asks for a second factor. Add an authenticator app or a passkey "
         "under Settings, Security."
     )
+
+
+class SignOnRequiredError(StudioError):
+    """The organization's members come in by its single sign-on alone."""
+
+    code = "sign_on.required"
+    status = 403
+    template = "{organization} asks its members to sign in with {provider}."
+
+
+class SignOnElsewhereError(StudioError):
+    """What opens one organization does not open another one of the same person."""
+
+    code = "sign_on.elsewhere"
+    status = 403
+    template = (
+        "You came in by the single sign-on of another organization, which does not open "
+        "{organization}. Sign out, then sign in with your password or its own single sign-on."
+    )
+
+
+class SignOnEndedError(StudioError):
+    """The single sign-on that opened this session is switched off, removed or another one now."""
+
+    code = "sign_on.ended"
+    status = 401
+    template = "The single sign-on that you came in by does not hold any more. Sign in again."
+
+
+class SignOnFailedError(StudioError):
+    """The identity provider's answer does not let this person in; `why` says what to do."""
+
+    code = "sign_on.failed"
+    status = 403
+    template = "{why}"
 
 
 class ConflictError(StudioError):
@@ -203,3 +246,11 @@ class LettersTooOftenError(StudioError):
         "{sent} invitations went to this address within an hour; {limit} are allowed. "
         "The next can go in {minutes} minutes."
     )
+
+
+class JoinRefusedError(StudioError):
+    """The join token was one, but lets no machine into the fleet any more."""
+
+    code = "join.refused"
+    status = 403
+    template = "This join token {reason}. Ask an operator of the studio for a new one."

@@ -100,14 +100,14 @@ def fetch(address: str, *, max_bytes: int, guard: Guard | None = None) -> Fetche
     """
     guard = guard or default_guard()
     url = _parse(address.strip(), guard)
-    deadline = _Deadline(guard.total_seconds)
+    deadline = Deadline(guard.total_seconds)
     try:
         for _hop in range(REDIRECTS_MAX + 1):
             answer = _get(url, guard, deadline, max_bytes)
             if isinstance(answer, Fetched):
                 return answer
             url = _next(url, answer, guard)
-    except (*_FAILURES, OSError, ValueError):
+    except (*FAILURES, OSError, ValueError):
         raise _unreachable() from None  # the cause may name the host
     raise FetchError("too_many_redirects", f"The address leads on more than {REDIRECTS_MAX} times.")
 
@@ -152,13 +152,13 @@ def _next(url: httpx.URL, location: str, guard: Guard) -> httpx.URL:
         raise _unreachable() from None
 
 
-def _get(url: httpx.URL, guard: Guard, deadline: _Deadline, max_bytes: int) -> Fetched | str:
+def _get(url: httpx.URL, guard: Guard, deadline: Deadline, max_bytes: int) -> Fetched | str:
     """The file, or where the answer leads on to."""
     target = httpcore.URL(
         scheme=url.raw_scheme, host=url.raw_host, port=_port(url), target=url.raw_path
     )
     headers = [*HEADERS, ("Host", url.netloc.decode("ascii"))]
-    backend = _Backend(guard, deadline)
+    backend = GuardedBackend(guard, deadline)
     tls = guard.tls or _tls()
     with (  # no proxy: the pool does not read the environment
         httpcore.ConnectionPool(ssl_context=tls, network_backend=backend) as pool,
@@ -199,7 +199,7 @@ def _tls() -> ssl.SSLContext:
     return httpx.create_ssl_context(trust_env=False)
 
 
-class _Deadline:
+class Deadline:
     """The end of the whole fetch, however many redirects and pieces it has."""
 
     def __init__(self, seconds: float) -> None:
@@ -217,10 +217,10 @@ class _Deadline:
         return left
 
 
-class _Backend(httpcore.NetworkBackend):
+class GuardedBackend(httpcore.NetworkBackend):
     """Connects to addresses that were checked, and to nothing else."""
 
-    def __init__(self, guard: Guard, deadline: _Deadline) -> None:
+    def __init__(self, guard: Guard, deadline: Deadline) -> None:
         self._guard = guard
         self._deadline = deadline
 
@@ -256,7 +256,7 @@ class _Backend(httpcore.NetworkBackend):
 class _Stream(httpcore.NetworkStream):
     """A connection on which every wait ends with the deadline, so that trickling does not help."""
 
-    def __init__(self, stream: httpcore.NetworkStream, deadline: _Deadline) -> None:
+    def __init__(self, stream: httpcore.NetworkStream, deadline: Deadline) -> None:
         self._stream = stream
         self._deadline = deadline
 
@@ -287,7 +287,7 @@ class _Stream(httpcore.NetworkStream):
         return self._stream.get_extra_info(info)
 
 
-_FAILURES = (
+FAILURES = (
     httpcore.TimeoutException,
     httpcore.NetworkError,
     httpcore.ProtocolError,

@@ -12,8 +12,7 @@ from rest_framework.parsers import JSONParser
 from rest_framework.request import Request
 from typing_extensions import override
 
-from gpuagent.protocol.recipe import FieldProblem
-from studio.core.errors import InvalidInputError
+from studio.core.errors import invalid
 
 
 class StrictJSONParser(JSONParser):
@@ -30,21 +29,23 @@ class StrictJSONParser(JSONParser):
 
         Raises:
             ParseError: it is no JSON.
-            InvalidInputError: it is, with a name twice or with text that is none.
+            InvalidInputError: it is, with a name twice, or with half of a character, which can be
+                neither stored nor sent back; the field is named.
         """
         encoding = str((parser_context or {}).get("encoding", "utf-8"))
         try:
             text = codecs.decode(stream.read(), encoding)
             body = json.loads(text, parse_constant=_no_number, object_pairs_hook=_names_once)
-            json.dumps(body, ensure_ascii=False).encode()
-        except UnicodeEncodeError as error:
-            raise _refusal("not_text", "The body has half a character in its text.") from error
         except RecursionError as error:
             raise ParseError("The body is nested too deeply.") from error
         except json.JSONDecodeError as error:
             raise ParseError(f"The body is not JSON: {error}.") from error
         except (ValueError, LookupError) as error:
             raise ParseError("The body is not JSON.") from error
+        if not _is_text(body):
+            raise invalid(
+                _field_of(body), "not_text", "This holds half of a character. Send it whole."
+            )
         return body
 
 
@@ -56,13 +57,13 @@ def json_object(request: Request) -> dict[str, Any]:
     """
     if isinstance(request.data, dict):
         return dict(request.data)
-    raise _refusal("not_an_object", "The body must be a JSON object.")
+    raise invalid("body", "not_an_object", "The body must be a JSON object.")
 
 
 def _names_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise _refusal("given_twice", "A name is given twice in the body.")
+        raise invalid("body", "given_twice", "A name is given twice in the body.")
     return found
 
 
@@ -70,5 +71,15 @@ def _no_number(text: str) -> NoReturn:
     raise ValueError(text)
 
 
-def _refusal(code: str, message: str) -> InvalidInputError:
-    return InvalidInputError([FieldProblem(field="body", code=code, message=message)])
+def _is_text(value: object) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _field_of(body: object) -> str:
+    """The first field that is no text, or the body as a whole."""
+    fields = body.items() if isinstance(body, dict) else ()
+    return next((name for name, entry in fields if _is_text(name) and not _is_text(entry)), "body")

@@ -8,6 +8,8 @@ the row deleted. If the process dies between, or the broker is away, the dispatc
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 
@@ -45,6 +47,30 @@ def send_on_commit(
     transaction.on_commit(lambda: _deliver(row))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """A call of an actor by name, with ids only."""
+
+    actor_name: str
+    args: Sequence[str | int]
+    namespace: str = WEB_NAMESPACE
+    queue_name: str = DEFAULT_QUEUE
+
+
+def send_all_on_commit(messages: Sequence[Message]) -> None:
+    """The same for many, in one statement."""
+    rows = OutboxMessage.objects.bulk_create(
+        OutboxMessage(
+            namespace=message.namespace,
+            queue_name=message.queue_name,
+            actor_name=message.actor_name,
+            args=list(message.args),
+        )
+        for message in messages
+    )
+    transaction.on_commit(lambda: _deliver_all(rows))
+
+
 def flush_outbox(*, older_than: timedelta = timedelta(seconds=2)) -> int:
     """Send what a dying process or an absent broker left behind; how many were sent."""
     rows = OutboxMessage.objects.filter(created_at__lt=timezone.now() - older_than)
@@ -59,6 +85,18 @@ def _deliver(row: OutboxMessage) -> bool:
         return False
     OutboxMessage.objects.filter(pk=row.pk).delete()
     return True
+
+
+def _deliver_all(rows: Sequence[OutboxMessage]) -> None:
+    """Until the broker is away; what it has not taken stays in the outbox."""
+    sent = []
+    try:
+        for row in rows:
+            _enqueue(row)
+            sent.append(row.pk)
+    except (RedisError, dramatiq.errors.BrokerConnectionError):
+        logger.warning("broker away, %d messages stay in the outbox", len(rows) - len(sent))
+    OutboxMessage.objects.filter(pk__in=sent).delete()
 
 
 def _enqueue(row: OutboxMessage) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 import time
-from typing import Any, Protocol
+from typing import Protocol
 
-import pytest
 from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
 from django.core.cache import cache
 from django.test import Client
 
-from accounts.models import Organization, User
+from accounts.models import User
 from tests.answers import text_of
 from tests.factories import PASSWORD
 
@@ -65,23 +64,3 @@ class Policy(Protocol):
     def __call__(
         self, organization_id: str, *, second_factor: bool = False, hours: int | None = None
     ) -> None: ...
-
-
-def choose_policy(
-    patch: pytest.MonkeyPatch, organization_id: str, *, second_factor: bool, hours: int | None
-) -> None:
-    """What an owner would choose for the organization."""
-    columns = {field.name for field in Organization._meta.fields}
-    if "session_hours" in columns:
-        chosen: dict[str, Any] = {"requires_second_factor": second_factor, "session_hours": hours}
-        Organization.objects.filter(pk=organization_id).update(**chosen)
-        return
-    # Until the columns are there: what `getattr` finds on the class, for this organization alone.
-    for name, value, otherwise in (
-        ("requires_second_factor", second_factor, False),
-        ("session_hours", hours, None),
-    ):
-        found = property(
-            lambda row, v=value, o=otherwise: v if row.pk == organization_id else o  # type: ignore[misc]  # bound in a loop
-        )
-        patch.setattr(Organization, name, found, raising=False)

@@ -297,6 +297,32 @@ def test_two_tabs_at_once_make_one_membership(
 
 
 @pytest.mark.django_db(transaction=True)
+def test_links_of_two_organizations_at_once_make_one_account(
+    alice_in_a: Actor, charlie_in_b: Actor
+) -> None:
+    barrier, outcomes = Barrier(2), list[str]()
+    keys = [read_letter(write(actor, "new@x.org")[0]).key for actor in (alice_in_a, charlie_in_b)]
+
+    def run(key: str) -> None:
+        try:
+            barrier.wait(timeout=10)
+            accept_as_new(plain=key, name="Nina", password=PASSWORD)
+            outcomes.append("in")
+        except ConflictError:
+            outcomes.append("sign in first")
+        finally:
+            connection.close()
+
+    threads = [Thread(target=run, args=(key,)) for key in keys]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=20)
+    assert sorted(outcomes) == ["in", "sign in first"]
+    assert User.objects.filter(email="new@x.org").count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
 def test_two_admins_who_invite_the_same_address_at_once_make_one(
     organization_a: Organization, alice: User
 ) -> None:

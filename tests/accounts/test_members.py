@@ -8,8 +8,9 @@ import pytest
 from django.db import connection
 
 from accounts.actors import Actor
-from accounts.models import AuditEvent, Membership, Organization, User
+from accounts.models import AuditEvent, Invitation, Membership, Organization, User
 from accounts.roles import Role
+from accounts.services.invitations import Offer, invite
 from accounts.services.members import change_role
 from jobs.services.leaving import remove_member
 from studio.core.errors import (
@@ -152,3 +153,27 @@ def test_two_owners_who_leave_at_once_leave_one(organization_a: Organization, al
     attempt([(a, "remove", alice.pk), (b, "remove", other.pk)], errors)
     assert Membership.objects.filter(organization=organization_a, role="owner").count() == 1
     assert errors == ["member.last_owner"]
+
+
+def test_who_is_lowered_keeps_no_invitation_that_leads_back(
+    alice_in_a: Actor, organization_a: Organization
+) -> None:
+    second = factories.make_member(organization_a, Role.OWNER)
+    theirs = factories.make_actor(second, organization_a)
+    with organization_scope(organization_a.pk):
+        for role in ("owner", "admin", "artist"):
+            invite(actor=theirs, emails=[f"{role}@example.org"], offer=Offer(role=role))
+        invite(actor=alice_in_a, emails=["friend@example.org"], offer=Offer(role="owner"))
+
+    def still_open() -> set[str]:
+        with organization_scope(organization_a.pk):
+            found = Invitation.objects.filter(revoked_at=None)
+            return {email.partition("@")[0] for email in found.values_list("email", flat=True)}
+
+    change(alice_in_a, second, "admin")
+    assert still_open() == {"admin", "artist", "friend"}
+    change(alice_in_a, second, "viewer")
+    assert still_open() == {"friend"}
+    with organization_scope(organization_a.pk):
+        events = AuditEvent.objects.filter(action="member.role_changed").order_by("id")
+        assert [event.details["invitations_revoked"] for event in events] == [1, 2]

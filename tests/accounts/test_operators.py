@@ -6,7 +6,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from accounts.models import ApiToken, AuditEvent, Organization, User
-from accounts.roles import FOR_SOME_WORKSPACES, OPERATOR_RIGHTS, ROLE_PERMISSIONS, Permission
+from accounts.roles import OPERATOR_RIGHTS, ROLE_PERMISSIONS, WITHIN_WORKSPACES, Permission
 from accounts.selectors import actor_of_token, find_actor
 from accounts.token_limits import Limits
 from studio.core.scoping import organization_scope
@@ -56,4 +56,4 @@ def test_a_token_for_some_workspaces_does_nothing_to_the_organization_or_the_fle
         assert actor.can(Permission.FLEET_MANAGE) is expected
         assert actor.can(Permission.MEMBER_MANAGE) is expected
         assert actor.can(Permission.JOB_SUBMIT)
-        assert expected or actor.rights <= FOR_SOME_WORKSPACES
+        assert expected or actor.rights <= WITHIN_WORKSPACES

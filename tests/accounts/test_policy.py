@@ -163,6 +163,18 @@ def test_who_has_no_second_factor_adds_one_and_comes_back(
     assert browser.get("/settings/security/go-on")["Location"] == "/", "once"
 
 
+@pytest.mark.django_db(transaction=True)  # allauth tells of it after the commit
+def test_a_session_that_a_password_alone_has_opened_does_not_outlive_the_first_second_factor(
+    bob: User, workspace: Workspace, set_policy: Policy
+) -> None:
+    """Whoever had found out the password is not let in by a factor that its owner adds later."""
+    set_policy(workspace.organization_id, second_factor=True)
+    stranger, browser = signed_in(bob), signed_in(bob)
+    add_app(browser)
+    assert stranger.get(f"/w/{workspace.pk}/")["Location"].startswith("/accounts/login/")
+    assert browser.get(f"/w/{workspace.pk}/").status_code == 200
+
+
 def test_who_gives_it_up_again_is_out_again(
     bob: User, workspace: Workspace, set_policy: Policy
 ) -> None:

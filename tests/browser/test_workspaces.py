@@ -75,7 +75,7 @@ def test_the_switch_restricts_and_says_so_at_the_top(room: Page) -> None:
     room.get_by_role("button", name="Restrict").click()
     expect(room.get_by_role("heading", name="Restricted")).to_be_visible()
     expect(room.locator(".workspace use[href='#i-lock']")).to_have_count(1)
-    expect(room.get_by_text("owner of the organization")).to_be_visible()
+    expect(room.get_by_text("owner of the organization").first).to_be_visible()
     room.get_by_role("button", name="Open to").click()
     expect(room.get_by_role("heading", name="Open to")).to_be_visible()
 

@@ -151,6 +151,7 @@ class FakeStudio:
         self.lost: set[str] = set()
         self.inputs: dict[str, bytes] = {}
         self.is_down = False
+        self.redis_url = "redis://agt_1:granted@127.0.0.1:6379/0"
         self.sockets: list[_Socket] = []
         self.lock = threading.RLock()
         handler = type("Handler", (_Handler,), {"studio": self})
@@ -267,6 +268,8 @@ class FakeStudio:
         if route == ["register"]:
             self.registers.append(body)
             return 200, {"agent_id": "agt_01J00000000000000000000000"}
+        if route == ["queue"]:
+            return 200, {"type": "agent.queue", "redis_url": self.redis_url}
         if route == ["heartbeat"]:
             self.heartbeats.append(body)
             return 200, self._heartbeat_reply(body)

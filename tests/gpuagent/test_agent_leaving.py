@@ -55,6 +55,59 @@ def test_agent_told_to_leave_finishes_the_picture_and_hands_back_the_rest(
         agent.close()
 
 
+def test_what_comes_while_it_leaves_is_handed_back_at_once(
+    studio: FakeStudio, valkey: Valkey, house_ref: ModelRef, tmp_path: Path
+) -> None:
+    # Given an agent that still finishes a long picture
+    agent = AgentProcess(tmp_path, studio, valkey, STUDIO_AGENT_DRAIN_SECONDS="60")
+    try:
+        running = studio.add_attempt(
+            house_ref, {"prompt": "a mug", "num_inference_steps": 150, "width": 256, "height": 256}
+        )
+        later = studio.add_attempt(house_ref, MANY)
+        agent.send(running)
+        wait_until(lambda: studio.progress_of(running), seconds=60, what="the first step")
+        agent.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: studio.heartbeats[-1]["leaving"], seconds=5)
+        # When one more message comes
+        agent.send(later)
+        # Then somebody else can have it before its lease runs out
+        wait_until(lambda: later.finish, seconds=5, what="the handing back")
+        assert running.finish is None
+        assert later.claims == []
+        assert later.finish is not None
+        assert later.finish["error"] == {"code": "agent.lost", "data": {"reason": "leaving"}}
+        assert agent.process.wait(60) == 0
+        assert running.finish is not None
+        assert running.finish["status"] == "succeeded"
+    finally:
+        agent.close()
+
+
+def test_picture_that_does_not_fit_into_the_notice_is_not_waited_for(
+    studio: FakeStudio, valkey: Valkey, house_ref: ModelRef, tmp_path: Path
+) -> None:
+    agent = AgentProcess(tmp_path, studio, valkey, STUDIO_AGENT_DRAIN_SECONDS="5")
+    try:
+        steps = {"num_inference_steps": 150, "width": 768, "height": 768}
+        running = studio.add_attempt(house_ref, {"prompt": "a mug", **steps})
+        agent.send(running)
+        wait_until(
+            lambda: any(m["step"] >= 6 for m in studio.progress_of(running)),
+            seconds=120,
+            what="the sixth step",
+        )
+        agent.process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        wait_until(lambda: running.finish, seconds=10, what="the handing back")
+        assert time.monotonic() - began < 4  # not the whole notice
+        assert running.finish is not None
+        assert running.finish["error"]["code"] == "agent.lost"
+        assert agent.process.wait(20) == 0
+    finally:
+        agent.close()
+
+
 def test_agent_killed_in_the_middle_leaves_nothing_half_written(
     studio: FakeStudio, valkey: Valkey, house_ref: ModelRef, tmp_path: Path, store: Path
 ) -> None:

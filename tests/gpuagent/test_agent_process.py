@@ -198,7 +198,7 @@ def test_a_mask_is_fetched_and_all_else_keeps_its_bytes(
         assert agent.run(attempt)["status"] == "succeeded"
     with Image.open(io.BytesIO(png_of(attempts[0], store))) as opened:
         changed = (np.asarray(opened) != np.asarray(before)).any(2)
-        manifest = json.loads(opened.info[PNG_KEY])  # type: ignore[attr-defined]  # PNG's
+        manifest = json.loads(opened.info[PNG_KEY])
     assert changed.shape == (200, 300)
     assert changed[50:130, 100:180].mean() > 0.9
     assert changed.sum() == changed[50:130, 100:180].sum()

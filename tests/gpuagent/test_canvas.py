@@ -55,7 +55,7 @@ def canvas_of(recipe: Recipe, picture: Pixels, mask: Image.Image | None = None) 
 
 
 def changed(before: Pixels, after: Pixels) -> np.ndarray:
-    return (before != after).any(axis=2)
+    return np.asarray((before != after).any(axis=2))
 
 
 # ---- the mask

@@ -16,12 +16,13 @@ from safetensors.numpy import load_file
 from typing_extensions import override
 
 from gpuagent.cache.errors import AttemptFailedError
-from gpuagent.cache.files import FileCache, write_atomically
+from gpuagent.cache.files import FileCache
 from gpuagent.cache.places import PlaceRefusedError, Places
 from gpuagent.cache.residency import Residency
 from gpuagent.cache.sources import Sources
+from gpuagent.cache.writing import write_atomically
 from gpuagent.pipelines.engine import Engine
-from gpuagent.pipelines.registry import weights_bytes
+from gpuagent.pipelines.registry import measure_parts, tile_side
 from gpuagent.pipelines.sd15 import StableDiffusion15
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.messages import ModelRef
@@ -264,14 +265,14 @@ def test_places_without_a_store_write_nowhere(tmp_path: Path) -> None:
 
 
 def test_least_recently_used_model_goes_first() -> None:
-    freed: list[int] = []
-    residency: Residency[str] = Residency(10, on_evict=lambda: freed.append(1))
+    freed: list[str] = []
+    residency: Residency[str] = Residency(10, on_evict=lambda digest, _value: freed.append(digest))
     residency.put("a", "A", 4)
     residency.put("b", "B", 4)
     assert residency.get("a") == "A"
     residency.put("c", "C", 4)
     assert residency.warm == ("a", "c")
-    assert (residency.get("b"), residency.used_bytes, freed) == (None, 8, [1])
+    assert (residency.get("b"), residency.used_bytes, freed) == (None, 8, ["b"])
 
 
 def test_model_larger_than_the_budget_still_stays_alone() -> None:
@@ -283,15 +284,17 @@ def test_model_larger_than_the_budget_still_stays_alone() -> None:
 
 
 def test_weights_are_counted_from_headers(engine: Engine, house: StableDiffusion15) -> None:
-    counted = weights_bytes(HOUSE, engine)
+    parts = measure_parts(HOUSE, engine)
     stored = sum(
         array.size
         for part in ("unet", "vae", "text_encoder")
         for path in (HOUSE / part).glob("*.safetensors")
         for array in load_file(path).values()
     )
-    assert counted == stored * 4
-    assert counted == pytest.approx(house.weights_bytes, rel=0.01)
+    assert parts.total == stored * 4
+    assert parts.total == pytest.approx(house.weights_bytes, rel=0.01)
+    assert parts.denoiser == pytest.approx(house.part_bytes["unet"], rel=0.01)
+    assert tile_side(HOUSE) == 128
 
 
 @pytest.fixture
@@ -331,11 +334,11 @@ def test_picture_that_does_not_fit_is_refused_with_sizes(
 ) -> None:
     places = Places(studio_url="http://127.0.0.1:9", token=TOKEN, models_root=HOUSE.parent)
     cache = FileCache(tmp_path / "cache", Sources(places, httpx.Client(trust_env=False)))
-    models = Models(cache, replace(engine, memory_bytes=600 * 1024**2), Compute())
+    models = Models(cache, replace(engine, memory_bytes=400 * 1024**2), Compute())
     recipe = Recipe(model=house_ref.digest, prompt="a mug", width=1024, height=1024)
     error = failure_of(lambda: models.plan(house_ref, recipe))
     assert error.code is FailureCode.DOES_NOT_FIT
-    assert error.data["available_bytes"] == 600 * 1024**2
+    assert error.data["available_bytes"] == 400 * 1024**2
     side = int(str(error.data["largest_side"]))
     assert 128 <= side < 1024
     models.plan(house_ref, replace(recipe, width=side, height=side))

@@ -7,7 +7,10 @@ import threading
 import pytest
 
 from gpuagent.protocol.messages import LEASE_SECONDS, HeldAttempt
+from gpuagent.runner import clock
 from gpuagent.runner.held import AttemptStoppedError, Held, HeldAttempts, Stop
+
+from .support import ROOT
 
 ATTEMPT = "att_1"
 
@@ -106,3 +109,35 @@ def test_draining_ends_as_soon_as_hands_are_empty() -> None:
 def test_reports_are_numbered_from_one() -> None:
     held = Held(ATTEMPT, 1)
     assert [held.next_seq() for _ in range(3)] == [1, 2, 3]
+
+
+def test_agent_that_takes_nothing_more_refuses_what_is_new_only() -> None:
+    held = HeldAttempts()
+    in_hand, done = held.take("att_1", 1), held.take("att_2", 1)
+    assert in_hand is not None
+    assert done is not None
+    held.drop(done)
+    assert not held.refuses("att_3", 1)
+    held.close()
+    assert [held.refuses(a, 1) for a in ("att_1", "att_2", "att_3")] == [False, False, True]
+    assert held.take("att_3", 1) is None
+    held.reopen()
+    assert not held.refuses("att_3", 1)
+    assert held.take("att_3", 1) is not None
+
+
+def test_leases_are_not_judged_by_a_clock_that_can_be_set() -> None:
+    """No module of the agent looks at the wall clock at all."""
+    for path in (ROOT / "gpuagent").rglob("*.py"):
+        text = path.read_text()
+        assert "time.time()" not in text, path
+        assert "datetime" not in text, path
+
+
+def test_lease_runs_out_while_the_machine_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    at = clock.now()
+    held = Held("att_1", 1)
+    held.lease(at, 15.0)
+    assert held.reason() is None
+    monkeypatch.setattr(clock, "now", lambda: at + 16)
+    assert held.reason() is Stop.LOST

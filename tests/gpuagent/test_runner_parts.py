@@ -64,7 +64,10 @@ def test_settings_are_read(environment: dict[str, str], tmp_path: Path) -> None:
     [
         ("STUDIO_URL", ""),
         ("STUDIO_URL", "studio:8000"),
-        ("REDIS_URL", ""),
+        ("STUDIO_AGENT_DEVICE", "gpu0"),
+        ("STUDIO_AGENT_SPOT", "moon"),
+        ("STUDIO_AGENT_CACHE_BYTES", "0"),
+        ("STUDIO_AGENT_CA_FILE", "/nowhere.pem"),
         ("STUDIO_AGENT_CREDENTIALS", "/nowhere.json"),
         ("STUDIO_AGENT_THREADS", "many"),
         ("STUDIO_AGENT_THREADS", "0"),

@@ -25,6 +25,7 @@ def make_job(
     at: float = 0.0,
     position: int = 0,
     labels: frozenset[str] = frozenset(),
+    pictures: int = 1,
 ) -> WaitingJob:
     return WaitingJob(
         id=id or f"job_{next(_numbers):06d}",
@@ -37,6 +38,7 @@ def make_job(
         submitted_at=at,
         position=position,
         labels=labels,
+        pictures=pictures,
     )
 
 

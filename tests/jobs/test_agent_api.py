@@ -7,6 +7,8 @@ import json
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
+from django.http import HttpResponseBase, StreamingHttpResponse
 from django.test import Client
 
 from accounts.actors import Actor
@@ -45,6 +47,15 @@ def send(client: Client, path: str, body: object) -> Answer:
     return client.post(f"/agent/v1/{path}", json.dumps(body), "application/json")
 
 
+def streamed(response: HttpResponseBase) -> bytes:
+    assert isinstance(response, StreamingHttpResponse)
+
+    async def read() -> bytes:
+        return b"".join([piece async for piece in response])
+
+    return async_to_sync(read)()
+
+
 def claim_of(client: Client, attempt: JobAttempt) -> Answer:
     body = {"fence": attempt.fence, "boot_id": attempt.boot_id}
     return send(client, f"attempts/{attempt.pk}/claim", body)
@@ -52,6 +63,7 @@ def claim_of(client: Client, attempt: JobAttempt) -> Answer:
 
 CALLS: list[tuple[str, str]] = [
     ("POST", "register"),
+    ("POST", "queue"),
     ("POST", "heartbeat"),
     ("POST", "attempts/att_x/claim"),
     ("POST", "attempts/att_x/outputs"),
@@ -151,7 +163,7 @@ def test_the_round_trip_of_a_remote_agent_goes_over_http_alone(
     # The model's files come over HTTP.
     for file in assignment.model.files:
         answer = remote_client.get(_path(file.url))
-        assert len(b"".join(answer)) == file.size_bytes
+        assert len(streamed(answer)) == file.size_bytes
 
     # Sealed files go to the addresses that the claim named.
     contents = {"picture": factories.make_png(), "thumbnail": factories.make_webp()}
@@ -237,7 +249,7 @@ def test_the_starting_picture_is_handed_to_its_holder_only(
     (given,) = assignment.inputs
     address = _path(given.url)
 
-    sealed = b"".join(remote_client.get(address))
+    sealed = streamed(remote_client.get(address))
 
     context = Context(organization=workspace.organization_id, object_id=image.pk, kind="input")
     assert factories.make_png() == open_sealed(
@@ -255,5 +267,39 @@ def test_model_files_come_by_their_hash(agent_client: Client, model_version: Mod
 
     answer = agent_client.get(f"/agent/v1/models/{file.sha256}")
 
-    assert len(b"".join(answer)) == file.size_bytes
+    assert len(streamed(answer)) == file.size_bytes
     assert agent_client.get(f"/agent/v1/models/{'f' * 64}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("asked", "start", "end"),
+    [("bytes=0-0", 0, 1), ("bytes=2-5", 2, 6), ("bytes=1-999999999", 1, None)],
+)
+def test_model_files_come_in_parts(
+    agent_client: Client, model_version: ModelVersion, asked: str, start: int, end: int | None
+) -> None:
+    with system_scope():
+        file = ModelFile.objects.filter(version=model_version).order_by("-size_bytes").first()
+    assert file is not None
+    path = f"/agent/v1/models/{file.sha256}"
+    whole = streamed(agent_client.get(path))
+
+    part = agent_client.get(path, headers={"Range": asked})
+
+    assert part.status_code == 206
+    assert streamed(part) == whole[start:end]
+    last = (end or len(whole)) - 1
+    assert part["Content-Range"] == f"bytes {start}-{last}/{len(whole)}"
+    assert part["Content-Length"] == str(last + 1 - start)
+
+
+@pytest.mark.parametrize("asked", ["bytes=5-2", "bytes=-5", "bytes=0-1,3-4", "lines=1-2", "x"])
+def test_range_that_is_none_gives_the_whole_file(
+    agent_client: Client, model_version: ModelVersion, asked: str
+) -> None:
+    with system_scope():
+        file = ModelFile.objects.filter(version=model_version).order_by("-size_bytes").first()
+    assert file is not None
+    path = f"/agent/v1/models/{file.sha256}"
+    answer = agent_client.get(path, headers={"Range": asked})
+    assert (answer.status_code, len(streamed(answer))) == (200, file.size_bytes)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from itertools import count
 
 import pytest
 from channels.db import database_sync_to_async
+from django.db import OperationalError
+from django.utils import timezone
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from accounts.actors import Actor
 from gpuagent.protocol.frames import PreviewFrame
 from gpuagent.protocol.messages import AttemptProgress, AttemptStarted
-from jobs.models import Job, JobAttempt
+from jobs import agent_socket
+from jobs.models import Agent, Job, JobAttempt
 from jobs.progress import get_preview, get_progress
 from jobs.services.cancellation import cancel_job
 from library.models import ModelVersion
@@ -165,3 +170,51 @@ async def test_what_is_malformed_is_dropped_and_the_socket_lives(scene: Scene) -
         await socket.send_bytes(b"\x01\x00" + b"\xff" * 30 + b"x")
         await socket.send(report(scene, seq=1, step=6))
         assert await step_of(scene, 6) == 6
+
+
+async def test_when_the_socket_breaks_the_lease_is_shortened(scene: Scene) -> None:
+    def seconds_left() -> float:
+        with system_scope():
+            until = JobAttempt.objects.values_list("lease_expires_at", flat=True)
+            return (until.get(pk=scene.attempt.pk) - timezone.now()).total_seconds()
+
+    async with connect(PATH, scene.mine) as socket:
+        await socket.send(report(scene, seq=1, step=1))
+        assert await step_of(scene, 1) == 1
+        assert await database_sync_to_async(seconds_left)() > 10
+
+    assert await database_sync_to_async(seconds_left)() < 7.6
+
+
+async def test_a_start_is_noted_though_the_database_restarts(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, tries = agent_socket._start, count(1)
+
+    def away_twice(agent: Agent, attempt_id: str, fence: int) -> bool:
+        if next(tries) < 3:
+            raise OperationalError("the database system is starting up")
+        return real(agent, attempt_id, fence)
+
+    monkeypatch.setattr(agent_socket, "START_PAUSES", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(agent_socket, "_start", away_twice)
+    async with connect(PATH, scene.mine) as socket:
+        await socket.send(AttemptStarted(attempt_id=scene.attempt.pk, fence=1, seq=1).to_wire())
+        await socket.send(report(scene, seq=2, step=3))
+        assert await step_of(scene, 3) == 3
+        assert await attempt_status(scene) == "running"
+
+
+async def test_without_redis_a_report_is_dropped_and_the_socket_lives(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_arguments: object) -> None:
+        raise RedisConnectionError
+
+    async with connect(PATH, scene.mine) as socket:
+        with monkeypatch.context() as broken:
+            broken.setattr(agent_socket, "put_progress", away)
+            await socket.send(report(scene, seq=1, step=1))
+            await asyncio.sleep(0.2)
+        await socket.send(report(scene, seq=2, step=2))
+        assert await step_of(scene, 2) == 2

@@ -38,6 +38,18 @@ def test_a_job_is_made_and_has_an_address(bob_api: Client, workspace: Workspace)
     assert bob_api.get(response["Location"]).json() == body
 
 
+def test_no_answer_is_kept_on_the_way(bob_api: Client, output: Output) -> None:
+    for path in (
+        f"outputs/{output.pk}",
+        "jobs",
+        "members",
+        "workspaces",
+        "jobs/job_1",
+        "audit-events",
+    ):
+        assert bob_api.get(f"/api/v1/{path}")["Cache-Control"] == "no-store", path
+
+
 def test_wrong_settings_are_one_problem_with_every_field(
     bob_api: Client, workspace: Workspace
 ) -> None:

@@ -15,9 +15,11 @@ from django.conf import LazySettings
 from django.db import connection
 from django.http import StreamingHttpResponse
 from django.test import AsyncClient, Client
+from django.utils import timezone
 
 from accounts.actors import Actor
-from accounts.models import Organization, User
+from accounts.models import ApiToken, Organization, User
+from jobs import waiting
 from jobs.models import Job, Output
 from studio.core.scoping import system_scope
 from studio.core.stopping import is_stopping
@@ -92,6 +94,50 @@ async def test_events_tell_every_status_and_then_end(
 
     assert events[0] == {"id": job.pk, "status": "queued", "outputs": 0}
     assert events[-1] == {"id": job.pk, "status": "succeeded", "outputs": 1}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.asyncio
+@pytest.mark.parametrize("end", ["revoked", "expired", "shut out", "deleted"])
+async def test_events_end_for_who_may_not_see_the_job_any_more(
+    bob_in_a: Actor,
+    bob: User,
+    organization_a: Organization,
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    end: str,
+) -> None:
+    monkeypatch.setattr(waiting, "ASK_SECONDS", 0.0)
+    prepare = database_sync_to_async(
+        lambda: (
+            factories.make_token(bob, organization_a),
+            factories.make_job(bob_in_a, workspace),
+        )
+    )
+    token, job = await prepare()
+    headers = {"Authorization": f"Bearer {token}", "Accept": "text/event-stream"}
+    response = await AsyncClient().get(f"/api/v1/jobs/{job.pk}/events", headers=headers)
+    assert isinstance(response, StreamingHttpResponse)
+
+    def shut_out() -> None:
+        now = timezone.now()
+        with system_scope():
+            if end == "revoked":
+                ApiToken.objects.update(revoked_at=now)
+            elif end == "expired":
+                ApiToken.objects.update(expires_at=now)
+            elif end == "deleted":
+                Workspace.objects.update(deleted_at=now)
+            else:
+                Workspace.objects.update(is_restricted=True)
+
+    chunks = []
+    async with asyncio.timeout(15):
+        async for chunk in response:
+            chunks.append(bytes(chunk))
+            await database_sync_to_async(shut_out)()
+    assert len(chunks) == 1
+    assert b"queued" in chunks[0]
 
 
 @pytest.fixture

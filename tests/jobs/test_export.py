@@ -19,8 +19,10 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.actors import Actor
-from accounts.models import AuditEvent, Membership, Organization, User
+from accounts.models import ApiToken, AuditEvent, Membership, Organization, User
 from accounts.roles import Permission, Role
+from accounts.selectors import actor_of_token
+from accounts.services.tokens import create_token
 from accounts.token_limits import Limits
 from gpuagent.protocol.sealing import SEGMENT_BYTES
 from jobs.export import contents, records
@@ -278,6 +280,20 @@ def test_who_is_no_owner_any_more_gets_no_further(
     with organization_scope(full.organization_id):
         pieces = begin_export(actor=alice_in_a)
         Membership.objects.filter(user=alice).update(role=Role.ARTIST.value)
+        with pytest.raises(ForbiddenError):
+            list(pieces)
+
+
+def test_a_token_that_expires_meanwhile_gets_no_further(
+    full: Workspace, alice_in_a: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "CHECK_SECONDS", 0.0)
+    with organization_scope(full.organization_id):
+        token, _plain = create_token(actor=alice_in_a, name="backup")
+        program = actor_of_token(token)
+        assert program is not None
+        pieces = begin_export(actor=program)
+        ApiToken.objects.filter(pk=token.pk).update(expires_at=timezone.now())
         with pytest.raises(ForbiddenError):
             list(pieces)
 

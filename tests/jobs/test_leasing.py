@@ -15,7 +15,13 @@ from jobs.lifecycle import MAX_ATTEMPTS, AttemptStatus, JobStatus
 from jobs.models import Job, JobAttempt
 from jobs.services.claiming import claim_attempt
 from jobs.services.fleet import register_agent
-from jobs.services.leasing import expire_overdue, lease_attempt, renew_leases, resend_unclaimed
+from jobs.services.leasing import (
+    expire_overdue,
+    hasten_leases,
+    lease_attempt,
+    renew_leases,
+    resend_unclaimed,
+)
 from jobs.services.reporting import commit_output, finish_attempt, note_started
 from library.models import ModelVersion
 from studio.core.errors import ConflictError
@@ -240,3 +246,97 @@ def test_a_claimed_attempt_is_not_sent_again(attempt: JobAttempt, agent: AgentHa
     factories.long_unclaimed(attempt)
 
     assert resend_unclaimed() == 0
+
+
+def lose(*attempts: JobAttempt) -> None:
+    """Their agent falls silent."""
+    for attempt in attempts:
+        factories.overdue(attempt)
+    assert expire_overdue() == len(attempts)
+
+
+def tries_of(job: Job) -> int:
+    job.refresh_from_db()
+    return job.attempts_counted
+
+
+def test_a_job_that_waited_behind_another_is_not_to_blame(
+    job: Job, attempt: JobAttempt, agent: AgentHandle, bob_in_a: Actor, workspace: Workspace
+) -> None:
+    next_job = factories.make_job(bob_in_a, workspace)
+    following = factories.make_attempt(next_job, agent.row)
+    for held_attempt in (attempt, following):
+        claim_attempt(agent.row, held_attempt.pk, fence=1, boot_id="boot-1")
+    note_started(agent.row, attempt.pk, 1)
+
+    lose(attempt, following)
+
+    assert (tries_of(job), tries_of(next_job)) == (1, 0)
+
+
+def test_when_nothing_had_begun_each_may_be_to_blame(
+    job: Job, attempt: JobAttempt, agent: AgentHandle, bob_in_a: Actor, workspace: Workspace
+) -> None:
+    next_job = factories.make_job(bob_in_a, workspace)
+    following = factories.make_attempt(next_job, agent.row)
+    for held_attempt in (attempt, following):
+        claim_attempt(agent.row, held_attempt.pk, fence=1, boot_id="boot-1")
+
+    lose(attempt, following)
+
+    assert (tries_of(job), tries_of(next_job)) == (1, 1)
+
+
+def test_an_agent_that_speaks_again_clears_the_job(
+    job: Job, attempt: JobAttempt, agent: AgentHandle
+) -> None:
+    claim_attempt(agent.row, attempt.pk, fence=1, boot_id="boot-1")
+    lose(attempt)
+    assert tries_of(job) == 1
+
+    for _ in range(2):  # it says so with every heartbeat until it has heard the answer
+        assert renew_leases(agent.row, held(attempt)).lost == (attempt.pk,)
+        assert tries_of(job) == 0
+
+
+def test_an_agent_that_started_anew_clears_nobody(
+    job: Job, attempt: JobAttempt, agent: AgentHandle
+) -> None:
+    claim_attempt(agent.row, attempt.pk, fence=1, boot_id="boot-1")
+    lose(attempt)
+    agent.row.boot_id = "boot-2"
+
+    renew_leases(agent.row, held(attempt))
+
+    assert tries_of(job) == 1
+
+
+def test_a_job_that_stops_its_agents_for_a_while_is_not_tried_for_ever(
+    job: Job, agent: AgentHandle
+) -> None:
+    tried = 0
+    while job.status != JobStatus.FAILED.value:
+        attempt = factories.make_attempt(job, agent.row)
+        claim_attempt(agent.row, attempt.pk, fence=attempt.fence, boot_id="boot-1")
+        lose(attempt)
+        renew_leases(agent.row, held(attempt))
+        job.refresh_from_db()
+        tried += 1
+        assert tried <= 2 * MAX_ATTEMPTS
+
+    assert tried == 2 * MAX_ATTEMPTS
+
+
+def test_a_broken_socket_halves_what_is_left_of_a_lease_and_a_heartbeat_restores_it(
+    attempt: JobAttempt, agent: AgentHandle
+) -> None:
+    def seconds_left() -> float:
+        attempt.refresh_from_db()
+        return (attempt.lease_expires_at - timezone.now()).total_seconds()
+
+    assert hasten_leases(agent.row) == 1
+    assert 6.0 < seconds_left() < 7.6
+    assert hasten_leases(factories.make_agent("other").row) == 0
+
+    renew_leases(agent.row, held(attempt))
+    assert seconds_left() > 14.0

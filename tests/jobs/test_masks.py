@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from datetime import timedelta
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -139,8 +140,10 @@ def test_an_agent_is_handed_both_and_nobody_else(
     for given in assignment.inputs:
         address = f"/agent/v1/attempts/{attempt.pk}/inputs/{given.artifact_id}"
         assert urlsplit(given.url).scheme in ("file", "http", "https")
-        sealed = b"".join(agent_client.get(address))  # type: ignore[arg-type]  # a stream
-        context = Context(workspace.organization_id, given.artifact_id, "input")
+        sealed = b"".join(agent_client.get(address))
+        context = Context(
+            organization=workspace.organization_id, object_id=given.artifact_id, kind="input"
+        )
         plain = open_sealed(sealed, key=base64.b64decode(given.data_key), context=context)
         assert plain in (factories.make_png("teal"), factories.make_png("white", size=(32, 32)))
     address = f"/agent/v1/attempts/{attempt.pk}/inputs/{other.pk}"
@@ -161,7 +164,9 @@ def test_a_picture_is_made_again_from_its_manifest(
     mask: Artifact,
     more: dict[str, object],
 ) -> None:
-    settings = {name: mask.sha256 if value == "MASK" else value for name, value in more.items()}
+    settings: dict[str, Any] = {
+        name: mask.sha256 if value == "MASK" else value for name, value in more.items()
+    }
     output = factories.make_output(
         bob_in_a, workspace, agent.row, image=picture.sha256, num_images_per_prompt=2, **settings
     )
@@ -188,7 +193,8 @@ def test_a_tile_is_as_large_as_its_picture(
         width=256,
     )
     tile = output_tile(output)
-    assert (tile["width"], tile["height"]) == (output.picture.width, output.picture.height) != 256
+    assert (tile["width"], tile["height"]) == (output.picture.width, output.picture.height)
+    assert tile["width"] != 256
 
 
 # ------------------------------------------------------------------ pages and API

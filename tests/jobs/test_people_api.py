@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -12,6 +13,7 @@ from accounts.models import Invitation, Membership, Organization, User
 from accounts.roles import Role
 from studio.core.scoping import organization_scope
 from tests import factories
+from workspaces.models import Workspace
 
 pytestmark = pytest.mark.django_db
 JSON = "application/json"
@@ -127,3 +129,27 @@ def test_service_accounts(api: Client, organization_a: Organization) -> None:
     assert made.json()["id"] not in api.get("/api/v1/members").content.decode()
     assert Membership.objects.get(user_id=made.json()["id"]).organization == organization_a
     assert api.post("/api/v1/service-accounts", {**body, "role": "owner"}, JSON).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "teams", {"name": "\ud800"}),
+        ("POST", "teams", {"name": "x", "members": ["\udfff"]}),
+        ("POST", "workspaces", {"name": "a\ud800b"}),
+        ("POST", "jobs", {"prompt": "\ud83d"}),
+        ("POST", "tokens", {"name": "x", "scopes": ["\ud800"]}),
+        ("POST", "shares", {"\ud800": 1}),
+        ("PATCH", "members/usr_1", {"role": "\ud800"}),
+    ],
+)
+def test_half_of_a_character_is_refused_and_breaks_nothing(
+    api: Client, workspace: Workspace, method: str, path: str, body: dict[str, object]
+) -> None:
+    """JSON can spell it, but it can be neither stored nor sent back."""
+    answer = api.generic(method, f"/api/v1/{path}", json.dumps(body), JSON)
+    assert answer.status_code == 422
+    assert "half of a character" in answer.json()["detail"]
+    assert answer.json()["errors"][0]["field"] in ("body", *body)
+    whole = json.dumps({"name": "\U0001f600", "color": "violet"})
+    assert api.generic("POST", "/api/v1/workspaces", whole, JSON).status_code == 201

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 from django.test.utils import override_settings
 
 from accounts.models import Organization
@@ -15,7 +18,10 @@ from jobs.management.commands.prepare import (
     HOUSE_NAME_BESIDE_ANOTHER,
     HOUSE_PRESETS,
     register_house_model,
+    write_all_credentials,
 )
+from jobs.models import Agent
+from jobs.services import agent_access
 from library.models import ModelAsset, ModelFile, ModelVersion
 from library.services.registration import Description, register_model
 from studio.core import storage
@@ -113,3 +119,33 @@ def test_an_organizations_own_copy_is_not_the_public_one(
 
     assert asset_named("House").description == HOUSE_DESCRIPTION
     assert ModelAsset.objects.get(organization=organization_a).description == ""
+
+
+def test_each_agent_of_this_machine_gets_credentials_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STUDIO_AGENT_DEVICES", "cuda:0,cuda:1")
+    paths = [tmp_path / "agent.json", tmp_path / "agent-1.json"]
+    write_all_credentials(paths[0])
+    before = [json.loads(path.read_text()) for path in paths]
+    agents = [Agent.objects.get(pk=each["agent_id"]) for each in before]
+    assert [agent.name for agent in agents] == ["local", "local-1"]
+    for agent, kept, path in zip(agents, before, paths, strict=True):
+        assert kept["namespace"] == agent.namespace
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        with redis.Redis.from_url(kept["redis_url"]) as client:
+            assert client.ping()
+    # At the next start the tokens stay, and the way into Redis is there although it forgot
+    for agent in agents:
+        agent_access.revoke(agent)
+    write_all_credentials(paths[0])
+    assert [json.loads(path.read_text()) for path in paths] == before
+    with redis.Redis.from_url(before[1]["redis_url"]) as client:
+        assert client.ping()
+    # and what an operator removed is made anew
+    Agent.objects.filter(pk=agents[1].pk).delete()
+    write_all_credentials(paths[0])
+    again = [json.loads(path.read_text()) for path in paths]
+    assert (again[0], again[1]["token"] == before[1]["token"]) == (before[0], False)
+    for agent in (*agents, Agent.objects.get(pk=again[1]["agent_id"])):
+        agent_access.revoke(agent)

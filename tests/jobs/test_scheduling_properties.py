@@ -19,12 +19,21 @@ from tests.jobs.scheduling_factories import GIB, make_agent, make_job
 policies = st.builds(
     Policy,
     window_seconds=st.sampled_from([0.0, 5.0, 30.0]),
-    lookahead=st.integers(1, 8),
+    reserve_window_seconds=st.sampled_from([0.0, 3.0, 20.0]),
+    tier_reserves=st.sampled_from(
+        [
+            {},
+            {Tier.RELAX: 0.2},
+            {Tier.FAST: 0.3, Tier.RELAX: 0.3, Tier.BACKGROUND: 0.4},
+            {Tier.FAST: 0.12, Tier.RELAX: 0.2, Tier.BACKGROUND: 0.01},
+        ]
+    ),
+    patience_seconds=st.sampled_from([{}, {Tier.TURBO: 0.4, Tier.FAST: 6.0}]),
     scan_limit=st.sampled_from([1, 3, 1000]),
     default_swap_seconds=st.sampled_from([0.0, 0.3, 6.0]),
 )
 
-limited_policies = st.builds(replace, policies, in_flight_cap=st.sampled_from([None, 1, 3]))
+limited_policies = st.builds(replace, policies, organization_cap=st.sampled_from([None, 1, 3]))
 
 
 @st.composite
@@ -39,6 +48,7 @@ def waiting_jobs(draw: st.DrawFn, *, is_late: bool = False) -> list[WaitingJob]:
                 st.sampled_from([0.5, 2.0, 7.0, 20.0]),  # cost
                 st.sampled_from([4, 12, 30]),  # GiB
                 st.integers(0, 60) if is_late else st.just(0),
+                st.sampled_from([1, 1, 4]) if is_late else st.just(1),  # pictures
             ),
             min_size=1,
             max_size=60,
@@ -54,8 +64,9 @@ def waiting_jobs(draw: st.DrawFn, *, is_late: bool = False) -> list[WaitingJob]:
             cost=cost,
             gib=gib,
             at=float(at),
+            pictures=pictures,
         )
-        for number, (tier, organization, user, model, cost, gib, at) in enumerate(kinds)
+        for number, (tier, organization, user, model, cost, gib, at, pictures) in enumerate(kinds)
     ]
 
 
@@ -69,17 +80,42 @@ fleets = st.lists(
 )
 
 
+mortal_fleets = st.lists(
+    st.tuples(
+        st.sampled_from([8, 16, 40]),
+        st.integers(1, 2),
+        st.sampled_from([None, 7.0, 31.0]),  # dies at
+        st.sampled_from([None, 5.0]),  # notice
+        st.sampled_from([None, 50.0]),  # a new one comes
+    ),
+    min_size=1,
+    max_size=4,
+).map(
+    lambda kinds: [
+        SimulatedAgent(
+            id=f"agt_{n}",
+            memory_bytes=gib * GIB,
+            slots=slots,
+            dies_at=dies_at,
+            notice_seconds=notice,
+            returns_at=back,
+        )
+        for n, (gib, slots, dies_at, notice, back) in enumerate(kinds)
+    ]
+)
+
+
 class Ledger:
     """Charged seconds by flow, and who has waited all the time since the beginning."""
 
-    def __init__(self, simulation_jobs: list[WaitingJob], policy: Policy) -> None:
+    def __init__(self, jobs: list[WaitingJob], policy: Policy, agents: int) -> None:
         self.policy = policy
-        self.largest = max(job.cost_seconds for job in simulation_jobs)
-        self.largest += policy.default_swap_seconds
+        self.agents = agents
+        self.largest = max(job.cost_seconds for job in jobs) + policy.default_swap_seconds
         self.charged: dict[tuple[str, ...], float] = defaultdict(float)
         self.waiting: dict[tuple[str, ...], int] = defaultdict(int)
         self.gap: dict[tuple[str, ...], float] = defaultdict(float)
-        for job in simulation_jobs:
+        for job in jobs:
             for depth in (1, 2, 3):
                 self.waiting[job.path[:depth]] += 1
 
@@ -91,8 +127,10 @@ class Ledger:
                 self.gap[sibling] += placement.charged_seconds
             self.gap[flow] = 0.0
             self.charged[flow] += placement.charged_seconds
-            self.check_bound(flow)
-            self.check_gap(flow)
+        self.check_reserves()
+        for depth in (2, 3):
+            self.check_bound(path[:depth])
+            self.check_gap(path[:depth])
         for depth in (1, 2, 3):
             self.waiting[path[:depth]] -= 1
 
@@ -105,6 +143,21 @@ class Ledger:
 
     def weight(self, flow: tuple[str, ...]) -> float:
         return self.policy.weight(len(flow) - 1, flow[-1])
+
+    def check_reserves(self) -> None:
+        """Each tier that waits: its share of all, less what the window and four charges allow;
+        and the longest gap between two of its services.
+        """
+        tiers = [flow for flow in self.waiting if len(flow) == 1]
+        total = sum(self.charged[tier] for tier in tiers)
+        window = self.policy.reserve_window_seconds * self.agents
+        for flow in tiers:
+            share = self.policy.tier_reserves.get(Tier(flow[0]), 0.0)
+            if share and self.waiting[flow] > 0:
+                slack = window + len(Tier) * self.largest
+                assert self.charged[flow] >= share * (total - slack) - 1e-6
+                others = max(window, self.largest / share) + len(Tier) * self.largest
+                assert self.gap[flow] <= others + 1e-6
 
     def check_bound(self, flow: tuple[str, ...]) -> None:
         for one, other in combinations(self.siblings(flow), 2):
@@ -128,7 +181,7 @@ class Ledger:
 def test_service_of_those_that_wait_stays_within_the_bound_at_every_dispatch(
     jobs: list[WaitingJob], policy: Policy, agents: int
 ) -> None:
-    ledger = Ledger(jobs, policy)
+    ledger = Ledger(jobs, policy, agents)
     fleet = [SimulatedAgent(id=f"agt_{n}", memory_bytes=80 * GIB) for n in range(agents)]
     Simulation(jobs, fleet, policy=policy, on_placement=ledger.note).run()
     assert not any(ledger.waiting.values())
@@ -161,6 +214,23 @@ def test_same_input_gives_the_same_schedule(
 ) -> None:
     first = Simulation(jobs, fleet, policy=policy).run()
     assert Simulation(jobs, fleet, policy=policy).run() == first
+
+
+@settings(max_examples=60, deadline=None)
+@given(jobs=waiting_jobs(is_late=True), policy=policies, fleet=mortal_fleets)
+def test_every_picture_is_made_once_whoever_dies_or_yields(
+    jobs: list[WaitingJob], policy: Policy, fleet: list[SimulatedAgent]
+) -> None:
+    simulation = Simulation(jobs, fleet, policy=policy)
+    runs = simulation.run()
+    made: Counter[str] = Counter()
+    for run in runs:
+        made[run.job.id] += run.pictures
+    finished = Counter(run.job.id for run in runs if run.is_finished)
+    for job in jobs:
+        waiting = simulation.queue.get(job.id)
+        assert made[job.id] + (waiting.pictures if waiting else 0) == job.pictures
+        assert finished[job.id] == (0 if waiting else 1)
 
 
 steps = st.lists(
@@ -201,7 +271,7 @@ def test_books_stay_consistent_whatever_happens(
 def assert_index_is_what_building_anew_gives(
     index: Index, waiting: list[WaitingJob], queue: Queue
 ) -> None:
-    fresh = Index(index.agent_class)
+    fresh = Index(queue.policy, index.agent_class)
     for job in waiting:
         fresh.insert(job, queue.state.flows(job.path)[1:])
     assert outline(index.root) == outline(fresh.root)

@@ -207,7 +207,7 @@ def test_explanation_names_what_the_job_waits_for() -> None:
     queue = make_queue(
         make_job("job_first"),
         make_job("job_other", organization="org_beta", at=1.0),
-        policy=Policy(in_flight_cap=4),
+        policy=Policy(organization_cap=4),
     )
 
     def reason(job_id: str, *agents: AgentView, alpha_running: int = 0) -> tuple[str, object]:

@@ -16,7 +16,7 @@ from jobs.lifecycle import JobStatus
 from jobs.models import Agent, InputRole, Job
 from jobs.services.submission import Submitted, submit_job
 from library.models import ModelVersion
-from studio.core.errors import ForbiddenError, InvalidInputError
+from studio.core.errors import ConflictError, ForbiddenError, InvalidInputError
 from studio.core.scoping import organization_scope
 from tests import factories
 from tests.factories import GIB, PROMPT
@@ -196,6 +196,15 @@ def test_a_key_is_its_owners_own(alice_in_a: Actor, bob_in_a: Actor, workspace: 
     assert (
         submit(bob_in_a, workspace, key="k").job.pk != submit(alice_in_a, workspace, key="k").job.pk
     )
+
+
+def test_a_key_opens_no_job_of_another_workspace(bob_in_a: Actor, workspace: Workspace) -> None:
+    """Bob, or his token, may be shut out of the first one by now."""
+    other = factories.make_workspace(workspace.organization, "Other")
+    hidden = submit(bob_in_a, workspace, key="order-1").job
+    with pytest.raises(ConflictError) as caught:
+        submit(bob_in_a, other, key="order-1")
+    assert hidden.pk not in caught.value.message
 
 
 def test_a_key_that_is_too_long_is_refused(bob_in_a: Actor, workspace: Workspace) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import pytest
@@ -12,13 +15,13 @@ from accounts.actors import Actor
 from accounts.models import Membership, User
 from gpuagent.protocol.frames import PreviewFrame
 from gpuagent.protocol.sealing import Context, seal
-from jobs import consumers
+from jobs import broadcast, consumers
 from jobs.models import Job, JobAttempt
-from jobs.progress import put_preview, put_progress
+from jobs.progress import Progress, put_preview, put_progress, read_progress
 from jobs.services.cancellation import cancel_job
 from jobs.services.outputs import restore_output, trash_output
 from library.models import ModelVersion
-from studio.core.scoping import organization_scope
+from studio.core.scoping import organization_scope, system_scope
 from tests import factories
 from tests.factories import AgentHandle
 from tests.jobs.sockets import HOST, ORIGIN, Socket, connect, refusal, session_cookie
@@ -238,3 +241,89 @@ async def test_somebody_who_left_the_organization_hears_no_more(
         while isinstance(answer := await socket.receive(), dict):
             assert answer["type"] != "gone"
         assert answer == 4404
+
+
+async def test_what_a_lost_ring_did_not_say_is_found(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end_without_a_word() -> None:
+        with system_scope():
+            Job.objects.filter(pk=scene.job.pk).update(status="failed")
+
+    monkeypatch.setattr(broadcast, "SILENT_SECONDS", 0.4)
+    async with connect(scene.path, scene.bob) as socket:
+        await socket.receive_type("agents")
+        await database_sync_to_async(end_without_a_word)()
+        assert (await socket.receive_type("changed"))["status"] == "failed"
+
+
+async def test_after_an_outage_of_redis_everything_is_told_anew(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = ["first"]
+
+    async def run_id() -> str:
+        return runs[-1]
+
+    monkeypatch.setattr(broadcast, "SILENT_SECONDS", 0.4)
+    monkeypatch.setattr(broadcast, "redis_run_id", run_id)
+    async with connect(scene.path, scene.bob) as socket:
+        assert (await socket.receive_type("snapshot"))["seq"] == 1
+        await asyncio.sleep(0.5)  # it has looked once
+        runs.append("second")
+        again = await socket.receive_type("snapshot")
+    assert again["seq"] == 2
+    assert [job["id"] for job in again["jobs"]] == [scene.job.pk]
+
+
+async def test_pages_of_a_workspace_are_served_by_one_subscription_and_one_look(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+
+    async def counted(job_ids: Sequence[str]) -> dict[str, Progress]:
+        looks.append(len(job_ids))
+        return await read_progress(job_ids)
+
+    async with AsyncExitStack() as stack:
+        sockets = [
+            await stack.enter_async_context(connect(scene.path, scene.bob)) for _ in range(5)
+        ]
+        for socket in sockets:
+            await socket.receive_type("agents")
+        await asyncio.sleep(0.5)
+        monkeypatch.setattr(broadcast, "read_progress", counted)
+        await progress(scene, 7)
+        steps = [(await socket.receive_type("progress"))["step"] for socket in sockets]
+        room = broadcast.broadcast()._rooms[scene.job.workspace_id]
+        assert len(room.listeners) == 5
+    assert steps == [7] * 5
+    assert looks == [1]
+    assert not broadcast.broadcast()._rooms, "the last page closes the room"
+
+
+async def test_a_page_that_comes_later_sees_the_latest_preview(scene: Scene) -> None:
+    def sealed() -> bytes:
+        key = data_key(scene.job.workspace, scene.attempt.wrapped_preview_key)
+        context = Context(
+            organization=scene.job.organization_id, object_id=scene.attempt.pk, kind="preview"
+        )
+        return seal(b"a small picture", key=key, context=context)
+
+    async with connect(scene.path, scene.bob) as first:
+        envelope = await database_sync_to_async(sealed)()
+        await put_preview(scene.job.pk, attempt_id=scene.attempt.pk, index=1, envelope=envelope)
+        await progress(scene, 4)
+        await first.receive_bytes()
+        async with connect(scene.path, scene.bob) as second:
+            frame = PreviewFrame.decode(await second.receive_bytes())
+    assert frame.payload == b"a small picture"
+
+
+async def test_a_slow_page_gets_the_latest_and_keeps_nobody_waiting() -> None:
+    consumer = consumers.WorkspaceConsumer()
+    consumer.outbox, consumer.sender, consumer.is_told = {}, None, False
+    for step in range(1_000):
+        consumer.put(("progress", "job_1"), str(step))
+        consumer.put(("changed", f"job_{step % 3}"), str(step))
+    assert list(consumer.outbox.values()) == ["997", "998", "999", "999"]

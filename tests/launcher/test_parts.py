@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from launcher import checks, cli
+from launcher.agents import agent_env, agent_processes, devices
 from launcher.bootstrap import TORCH
 from launcher.checks import check_disk, check_python, prepare_state
 from launcher.commands import explained, run_visibly
@@ -31,7 +32,6 @@ from launcher.readiness import Readiness, ask, judge
 from launcher.servers import RunningServers
 from launcher.stamps import Stamp, fingerprint
 from launcher.testrun import Check, Outcome, run_check, summarize
-from launcher.up import agent_env
 
 
 def layout_in(folder: Path, port: int = 8000) -> Layout:
@@ -145,15 +145,36 @@ def test_the_agent_gets_no_key_of_the_web_side(tmp_path: Path) -> None:
 
     given = agent_env(env)
 
-    assert given["REDIS_URL"] == "redis://own"
     hidden = {name for name in env if name not in given}
     assert hidden == {
         "DATABASE_URL",
+        "REDIS_URL",
         "STUDIO_MASTER_KEY_FILE",
         "STUDIO_SECRET_KEY_FILE",
         "AWS_SECRET_ACCESS_KEY",
         "EMAIL_URL",
     }
+
+
+def test_each_named_device_has_an_agent_with_files_of_its_own(tmp_path: Path) -> None:
+    servers = RunningServers("postgresql://own", "redis://own", None, None)
+    layout = layout_in(tmp_path)
+    env = studio_settings(layout, servers, {"STUDIO_AGENT_DEVICES": "cuda:0, cuda:1,cpu"})
+
+    specs = agent_processes("python", env)
+
+    assert [spec.name for spec in specs] == ["agent", "agent-1", "agent-2"]
+    assert [s.env["STUDIO_AGENT_DEVICE"] for s in specs] == ["cuda:0", "cuda:1", "cpu"]
+    for name, stem in (("CREDENTIALS", "agent{}.json"), ("CACHE", "agent-cache{}")):
+        paths = [spec.env[f"STUDIO_AGENT_{name}"] for spec in specs]
+        assert paths == [str(layout.state / stem.format(end)) for end in ("", "-1", "-2")]
+    (one,) = agent_processes("python", studio_settings(layout, servers, {}))
+    assert "STUDIO_AGENT_DEVICE" not in one.env
+
+
+def test_a_wrong_device_is_named() -> None:
+    with pytest.raises(LauncherError, match="'gpu0'"):
+        devices({"STUDIO_AGENT_DEVICES": "cuda:0,gpu0"})
 
 
 def test_a_stamp_matches_until_a_source_changes(tmp_path: Path) -> None:

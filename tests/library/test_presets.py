@@ -61,7 +61,7 @@ def test_what_a_preset_may_not_set_is_answered_with_what_it_may(field: str) -> N
         ({"width": 100}, "not_a_multiple", "Width is 100; it must be a multiple of 8"),
         ({"height": 0}, "out_of_range", "Height is 0; choose from 64 to 2048."),
         ({"clip_skip": 13}, "out_of_range", "Clip skip is 13; choose from 0 to 12."),
-        ({"sampler": "plms"}, "unknown_sampler", "There is no sampler 'plms'."),
+        ({"sampler": "magic"}, "unknown_sampler", "There is no sampler 'magic'."),
         ({"num_inference_steps": True}, "not_a_number", "Steps must be a number."),
         ({"guidance_scale": float("nan")}, "not_a_number", "Guidance must be a number."),
         ({"width": [], "height": 65}, "not_a_number", "Width must be a number. Height is 65;"),

@@ -25,7 +25,7 @@ from workspaces.access import (
     visible_workspaces,
 )
 from workspaces.models import Workspace
-from workspaces.selectors import who_reaches
+from workspaces.selectors import count_reaches, who_reaches
 
 pytestmark = pytest.mark.django_db
 
@@ -157,6 +157,41 @@ def test_who_can_see_a_workspace_is_who_gets_in(
         assert (user.pk in listed) == actor.can(Permission.OUTPUT_VIEW), (room.name, user.email)
         if user.pk in listed:
             assert listed[user.pk] == actor.rights
+
+
+def test_so_many_get_in_as_are_listed(
+    closed: Workspace,
+    workspace: Workspace,
+    alice: User,
+    bob: User,
+    victor: User,
+    bill: User,
+    organization_a: Organization,
+    in_a: None,
+) -> None:
+    away = factories.make_member(organization_a)
+    User.objects.filter(pk=away.pk).update(is_active=False)
+    team = factories.make_team(organization_a, victor, bill, away)
+    rooms = [closed, workspace]
+    for let_in in (None, team, bill, victor, factories.make_team(organization_a, name="Empty")):
+        for room in rooms if let_in else ():
+            assert let_in is not None
+            factories.make_grant(room, let_in, WorkspaceRole.VIEWER)
+        counted = count_reaches(rooms)
+        assert counted == {room.pk: len(who_reaches(room)) for room in rooms}
+    assert counted == {closed.pk: 3, workspace.pk: 4}
+
+
+def test_as_many_queries_for_many_workspaces_as_for_one(
+    workspace: Workspace,
+    alice: User,
+    organization_a: Organization,
+    in_a: None,
+    django_assert_num_queries: Callable[..., Any],
+) -> None:
+    rooms = [workspace, *(factories.make_workspace(organization_a, f"{n}") for n in range(20))]
+    with django_assert_num_queries(3):
+        assert set(count_reaches(rooms).values()) == {1}
 
 
 def test_a_token_for_one_workspace_sees_no_other(

@@ -23,6 +23,7 @@ from accounts.models import AuditEvent, Organization, User
 from accounts.roles import Permission
 from accounts.services.audit import record_event, record_system
 from accounts.token_limits import Limits
+from jobs.services.leaving import remove_member
 from studio.core.errors import InvalidInputError
 from studio.core.scoping import organization_scope
 from tests import factories
@@ -263,6 +264,37 @@ def test_a_name_is_no_formula(name: str) -> None:
     assert cells[2] == f"'{name}"
     assert cells[6] == "'=x"
     assert len(cells) == len(audit_export.COLUMNS)
+
+
+@pytest.mark.parametrize("name", ["a;=1+1", "a; +1", 'a;"=1"', "a;@x;=y", "a;＝1"])
+def test_a_name_holds_no_formula_where_semicolons_part_cells(name: str) -> None:
+    event = AuditEvent(id="aud_1", actor_id="usr_1", action="x.done", details={})
+    event.created_at = timezone.now()
+    text = as_csv([audit_export.event_row(event, {"usr_1": name})])
+    cells = [cell.lstrip(' "') for cell in text.split(";")]
+    assert all(cell[0] not in "=+-@＝" for cell in cells), text
+
+
+@reads_in_threads
+def test_nobody_of_another_organization_is_named_by_an_id_in_a_filter(
+    alices: Client, page: str, charlie: User, bob: User, organization_a: Organization
+) -> None:
+    """What a reader typed is kept with the export: it must not become a look-up of people."""
+    for person in (charlie, bob):
+        content_of(alices.get(f"{page}/export", {"actor": person.pk}))
+    text = alices.get(page).content.decode()
+    assert charlie.pk in text
+    assert charlie.email not in text
+    assert bob.email in text
+
+
+def test_who_has_left_is_still_named(
+    alices: Client, page: str, alice_in_a: Actor, bob: User, bob_in_a: Actor
+) -> None:
+    note(bob_in_a)
+    with organization_scope(alice_in_a.organization_id):
+        remove_member(actor=alice_in_a, user_id=bob.pk)
+    assert bob.email in alices.get(page).content.decode()
 
 
 @reads_in_threads

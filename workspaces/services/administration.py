@@ -8,10 +8,11 @@ from django.db import transaction
 
 from accounts.actors import Actor
 from accounts.models import Organization
+from accounts.names import name_problems
 from accounts.roles import Permission
 from accounts.services.audit import record_event
 from gpuagent.protocol.recipe import FieldProblem
-from studio.core.errors import ForbiddenError, InvalidInputError
+from studio.core.errors import InvalidInputError
 from workspaces.access import require_in, visible_workspaces
 from workspaces.announcements import announce_access
 from workspaces.models import Workspace
@@ -40,8 +41,6 @@ def create_workspace(
         InvalidInputError: the name or the color cannot be.
     """
     actor.require(Permission.WORKSPACE_CREATE)
-    if actor.workspace_ids:
-        raise ForbiddenError(permission=Permission.WORKSPACE_CREATE.value)
     checked = _checked(Changes(name=name, color=color, is_restricted=is_restricted))
     _check_free(actor, str(checked["name"]))
     workspace = Workspace.objects.create(organization_id=actor.organization_id, **checked)
@@ -83,7 +82,7 @@ def _checked(changes: Changes) -> dict[str, str | bool]:
     problems: list[FieldProblem] = []
     if changes.name is not None:
         values["name"] = changes.name.strip()
-        problems += _name_problems(changes.name.strip())
+        problems += name_problems(changes.name.strip(), NAME_MAX)
     if changes.color is not None:
         values["color"] = changes.color
         problems += _color_problems(changes.color)
@@ -103,19 +102,6 @@ def _check_free(actor: Actor, name: str, *, but: str = "") -> None:
         return
     message = f"There is a workspace {name} already. Give this one another name."
     raise InvalidInputError([FieldProblem(field="name", code="taken", message=message, value=name)])
-
-
-def _name_problems(name: str) -> list[FieldProblem]:
-    if not 1 <= len(name) <= NAME_MAX:
-        message = f"The name has {len(name)} characters; give it 1 to {NAME_MAX}."
-        limit = [1, NAME_MAX]
-        return [
-            FieldProblem(field="name", code="length", message=message, value=len(name), limit=limit)
-        ]
-    if not name.isprintable():
-        message = "The name holds a character that cannot be seen. Type it again."
-        return [FieldProblem(field="name", code="characters", message=message)]
-    return []
 
 
 def _color_problems(color: str) -> list[FieldProblem]:

@@ -10,9 +10,8 @@ from django.utils import timezone
 from accounts.actors import Actor
 from accounts.roles import Permission
 from accounts.services.audit import record_event
-from gpuagent.protocol.recipe import FieldProblem
 from gpuagent.protocol.sealing import SealBrokenError
-from studio.core.errors import InvalidInputError
+from studio.core.errors import invalid
 from studio.core.ids import new_id
 from workspaces.access import require_in
 from workspaces.models import Project, Workspace
@@ -106,30 +105,22 @@ def _lock(workspace: Workspace) -> None:
 def _checked_name(workspace: Workspace, name: object, *, besides: Project | None = None) -> str:
     shown = " ".join(name.split()) if isinstance(name, str) else ""
     if not shown:
-        raise _invalid("name", "missing", "Give the project a name.")
+        raise invalid("name", "missing", "Give the project a name.")
     if len(shown) > NAME_MAX:
         message = f"The name has {len(shown)} characters; at most {NAME_MAX} fit."
-        raise _invalid("name", "too_long", message, len(shown), NAME_MAX)
+        raise invalid("name", "too_long", message, len(shown), NAME_MAX)
     if not shown.isprintable():
-        raise _invalid("name", "unprintable", "The name has characters that cannot be shown.")
+        raise invalid("name", "unprintable", "The name has characters that cannot be shown.")
     others = Project.objects.filter(workspace=workspace, archived_at=None)
     for other in others.select_related("workspace"):
         is_other = besides is None or other.pk != besides.pk
         if is_other and project_name(other).casefold() == shown.casefold():
             message = "There is a project of this name already. Choose another name."
-            raise _invalid("name", "taken", message)
+            raise invalid("name", "taken", message)
     return shown
 
 
 def _checked_color(color: object) -> str:
     if not isinstance(color, str) or color not in COLORS:
-        raise _invalid("color", "unknown_color", f"Choose one of {', '.join(COLORS)}.")
+        raise invalid("color", "unknown_color", f"Choose one of {', '.join(COLORS)}.")
     return color
-
-
-def _invalid(
-    field: str, code: str, message: str, value: object = None, limit: object = None
-) -> InvalidInputError:
-    return InvalidInputError(
-        [FieldProblem(field=field, code=code, message=message, value=value, limit=limit)]
-    )

@@ -8,12 +8,16 @@ import time
 from typing import Any
 
 import psycopg
+from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.db import OperationalError, close_old_connections, connections
 from typing_extensions import override
 
-from jobs.announcements import DISPATCH_CHANNEL
+from jobs.announcements import DISPATCH_CHANNEL, jobs_named_by
 from jobs.dispatcher import Dispatcher
+from jobs.process_metrics import DISPATCHER, DISPATCHES, LEADS, ROUNDS, RunFollower
+from jobs.services.fleet_events import watch_fleet
+from studio.core.metrics import serve_metrics
 from studio.core.scoping import system_scope
 
 LEADER_LOCK = 0x57D10  # any number, but the same for every dispatcher of an installation
@@ -31,12 +35,14 @@ class Command(BaseCommand):
         self.is_stopping = False
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
+        serve_metrics("STUDIO_DISPATCHER_METRICS", settings.DISPATCHER_METRICS, DISPATCHER)
         with system_scope():
             while not self.is_stopping:
                 try:
                     self._lead()
                 except (psycopg.OperationalError, OperationalError) as error:
                     logger.warning("database away (%s), trying again", type(error).__name__)
+                    LEADS.set(0)
                     connections.close_all()
                     time.sleep(POLL_SECONDS)
 
@@ -53,16 +59,23 @@ class Command(BaseCommand):
                 return
             listener.execute(f"LISTEN {DISPATCH_CHANNEL}")
             logger.info("dispatching")
-            dispatcher = Dispatcher()
+            dispatcher, runs = Dispatcher(), RunFollower()
+            LEADS.set(1)
             tidied_at = -POLL_SECONDS
+            changed: set[str] | None = None
             while not self.is_stopping:
                 close_old_connections()
                 is_tidying = time.monotonic() - tidied_at >= POLL_SECONDS
                 if is_tidying:
                     tidied_at = time.monotonic()
-                dispatcher.run_round(is_tidying=is_tidying)
-                for _note in listener.notifies(timeout=POLL_SECONDS, stop_after=1):
-                    pass
+                    watch_fleet()
+                    runs.follow()
+                with ROUNDS.time():
+                    leased = dispatcher.run_round(is_tidying=is_tidying, changed=changed)
+                DISPATCHES.inc(leased)
+                changed = wait_for_changes(
+                    listener, dispatcher.seconds_until_due(at_most=POLL_SECONDS)
+                )
 
     def _become_leader(self, listener: psycopg.Connection[Any]) -> bool:
         while not self.is_stopping:
@@ -71,3 +84,15 @@ class Command(BaseCommand):
                 return True
             time.sleep(POLL_SECONDS)
         return False
+
+
+def wait_for_changes(listener: psycopg.Connection[Any], seconds: float) -> set[str] | None:
+    """Wait for a note, then take all that have come: the jobs they name, None if that may be any.
+
+    The connection listens since before the first round, and Postgres delivers a note after what it
+    tells of can be seen, so what no note names has not changed.
+    """
+    notes = [note.payload for note in listener.notifies(timeout=seconds, stop_after=1)]
+    if notes:
+        notes += [note.payload for note in listener.notifies(timeout=0)]
+    return jobs_named_by(notes)

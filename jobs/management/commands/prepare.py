@@ -18,6 +18,7 @@ from accounts.models import Membership, Organization, User
 from accounts.roles import Role
 from accounts.services.audit import record_system
 from jobs.models import Agent
+from jobs.services import agent_access
 from jobs.services.fleet import create_agent
 from jobs.services.indexing import index_prompts
 from library.models import ModelAsset
@@ -96,7 +97,7 @@ class Command(BaseCommand):
             forget_last_run()
             if (indexed := index_prompts()[0]) > 0:
                 self.stdout.write(f"{indexed} jobs can now be found by the words of their prompts")
-            write_agent_credentials(Path(os.environ["STUDIO_AGENT_CREDENTIALS"]))
+            write_all_credentials(Path(os.environ["STUDIO_AGENT_CREDENTIALS"]))
         self.stdout.write(json.dumps(login))
 
 
@@ -168,12 +169,29 @@ def forget_last_run() -> None:
     local.update(last_seen_at=None, is_ready=False, warm=[])
 
 
-def write_agent_credentials(path: Path) -> None:
-    """Credentials of the agent on this machine; made anew if the file or the row is gone."""
-    if path.exists():
-        agent_id = json.loads(path.read_text(encoding="utf-8")).get("agent_id")
-        if Agent.objects.filter(pk=agent_id).exists():
-            return
-    agent, token = create_agent(LOCAL_AGENT, is_local=True)
-    credentials = {"agent_id": agent.pk, "token": token, "namespace": agent.namespace}
+def write_all_credentials(path: Path) -> None:
+    """Credentials for each of this machine's agents: `agent.json`, `agent-1.json`, …"""
+    write_agent_credentials(path)
+    devices = os.environ.get("STUDIO_AGENT_DEVICES", "").split(",")
+    for number in range(1, len([name for name in devices if name.strip()])):
+        own = path.with_name(f"{path.stem}-{number}{path.suffix}")
+        write_agent_credentials(own, f"{LOCAL_AGENT}-{number}")
+
+
+def write_agent_credentials(path: Path, name: str = LOCAL_AGENT) -> None:
+    """Credentials of an agent on this machine; made anew if the file or the row is gone.
+
+    The way into Redis is granted at every start: Redis may be another one, or have forgotten it.
+    """
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    agent = Agent.objects.filter(pk=kept.get("agent_id"), removed_at=None).first()
+    token = kept.get("token")
+    if agent is None or not token:
+        agent, token = create_agent(name, is_local=True)
+    credentials = {
+        "agent_id": agent.pk,
+        "token": token,
+        "namespace": agent.namespace,
+        "redis_url": agent_access.grant(agent),
+    }
     _write_private(path, json.dumps(credentials))

@@ -6,11 +6,14 @@ import signal
 import threading
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand
 from dramatiq import Worker
 from typing_extensions import override
 
 from jobs.actors import web_broker
+from jobs.process_metrics import WORKER, CountWork
+from studio.core.metrics import serve_metrics
 
 THREADS = 2
 
@@ -25,6 +28,8 @@ class Command(BaseCommand):
         stopping = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: stopping.set())
         signal.signal(signal.SIGINT, lambda *_: stopping.set())
+        serve_metrics("STUDIO_WORKER_METRICS", settings.WORKER_METRICS, WORKER)
+        web_broker.add_middleware(CountWork())
         worker = Worker(web_broker, worker_threads=THREADS)
         worker.start()
         stopping.wait()

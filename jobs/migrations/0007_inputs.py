@@ -30,9 +30,9 @@ def _in_every_organization(sql):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('accounts', '0006_operator'),
-        ('jobs', '0005_fleet_security'),
-        ('workspaces', '0004_walls'),
+        ('accounts', '0007_sign_on'),
+        ('jobs', '0006_queueux_paused_seconds'),
+        ('workspaces', '0006_unused_inputs'),
     ]
 
     operations = [

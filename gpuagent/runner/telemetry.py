@@ -1,0 +1,163 @@
+"""How the device is: temperature, power, load, memory, throttling. By NVML where there is one.
+
+The NVML part has been tested against a library that answers as NVIDIA documents it, not yet on a
+GPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from gpuagent.runner.logs import log_event, log_trouble
+
+_SECONDS = 5.0
+# Bits of `nvmlDeviceGetCurrentClocksEventReasons`; idle and chosen clocks are no trouble.
+_THROTTLES: Mapping[int, str] = MappingProxyType(
+    {
+        0x04: "power_cap",
+        0x08: "hardware_slowdown",
+        0x10: "sync_boost",
+        0x20: "thermal",
+        0x40: "hardware_thermal",
+        0x80: "power_brake",
+    }
+)
+_PROCESS = Path("/proc/self")
+
+
+class NvmlDevice:
+    """One GPU as NVML sees it; it knows the same one as torch by its UUID."""
+
+    def __init__(self, nvml: Any, uuid: str) -> None:  # noqa: ANN401 - a module without types
+        self._nvml = nvml
+        nvml.nvmlInit()
+        self._handle = nvml.nvmlDeviceGetHandleByUUID(uuid)
+        self._ecc_before = self._ecc_errors()
+
+    def read(self) -> dict[str, object]:
+        """What it says of itself; what it does not say is left out."""
+        nvml, handle = self._nvml, self._handle
+        found: dict[str, object] = {}
+        readings: dict[str, Callable[[], object]] = {
+            "temperature_c": lambda: float(nvml.nvmlDeviceGetTemperature(handle, 0)),
+            "power_w": lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1000,
+            "utilization": lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100,
+            "memory_used_bytes": lambda: int(nvml.nvmlDeviceGetMemoryInfo(handle).used),
+            "throttled": self._throttled,
+        }
+        for name, read in readings.items():
+            with contextlib.suppress(nvml.NVMLError):  # not every card knows everything
+                found[name] = read()
+        return found
+
+    def has_new_ecc_errors(self) -> bool:
+        """Whether memory errors that could not be corrected came since the process began."""
+        return self._ecc_errors() > self._ecc_before
+
+    def _ecc_errors(self) -> int:
+        nvml = self._nvml
+        try:
+            return int(
+                nvml.nvmlDeviceGetTotalEccErrors(
+                    self._handle,
+                    nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED,
+                    nvml.NVML_VOLATILE_ECC,
+                )
+            )
+        except nvml.NVMLError:
+            return 0  # a card without error correction
+
+    def _throttled(self) -> list[str]:
+        reasons = int(self._nvml.nvmlDeviceGetCurrentClocksEventReasons(self._handle))
+        return [name for bit, name in _THROTTLES.items() if reasons & bit]
+
+
+def find_nvml_device() -> NvmlDevice | None:
+    """The GPU that torch computes on; None without one, or without NVML."""
+    try:
+        import torch
+
+        uuid = f"GPU-{torch.cuda.get_device_properties(0).uuid}"
+        return NvmlDevice(importlib.import_module("pynvml"), uuid)
+    except Exception as error:  # NVML's own classes are not known without it
+        log_trouble("telemetry.no_nvml", error=type(error).__name__)
+        return None
+
+
+def read_cpu() -> dict[str, object]:
+    """The same of a machine without a GPU: its load, and this process's memory."""
+    found: dict[str, object] = {"throttled": []}
+    with contextlib.suppress(OSError):
+        found["utilization"] = min(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        pages = int((_PROCESS / "statm").read_text().split()[1])
+        found["memory_used_bytes"] = pages * os.sysconf("SC_PAGE_SIZE")
+    return found
+
+
+class Telemetry:
+    """Reads from a thread of its own: a GPU that hangs may hang whoever asks it."""
+
+    def __init__(self, *, has_gpu: bool, on_ecc_errors: Callable[[], None]) -> None:
+        self._has_gpu = has_gpu
+        self._on_ecc_errors = on_ecc_errors
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
+        self.latest: dict[str, object] = {}
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop, without waiting."""
+        self._closing.set()
+
+    def _run(self) -> None:
+        device = find_nvml_device() if self._has_gpu else None
+        while not self._closing.is_set():
+            try:
+                self.latest = device.read() if device is not None else read_cpu()
+                if device is not None and device.has_new_ecc_errors():
+                    self._on_ecc_errors()
+            except Exception as error:  # telemetry is never worth the agent
+                log_trouble("telemetry.failed", error=type(error).__name__)
+            self._closing.wait(_SECONDS)
+        log_event("telemetry.closed")
+
+
+class PeakMemory:
+    """The most memory used since `reset`: the device's as torch counts it, else this process's."""
+
+    def __init__(self, *, has_gpu: bool) -> None:
+        self._has_gpu = has_gpu
+
+    def reset(self) -> None:
+        """Begin to watch. On the compute thread."""
+        if self._has_gpu:
+            import torch
+
+            torch.cuda.reset_peak_memory_stats()
+            return
+        with contextlib.suppress(OSError):
+            (_PROCESS / "clear_refs").write_text("5")
+
+    def read(self) -> int | None:
+        """The most so far; None if the system does not say."""
+        if self._has_gpu:
+            import torch
+
+            return int(torch.cuda.max_memory_allocated())
+        try:
+            status = (_PROCESS / "status").read_text()
+            line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+            return int(line.split()[1]) * 1024
+        except (OSError, ValueError, IndexError, StopIteration):
+            return None

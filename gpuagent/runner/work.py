@@ -1,0 +1,52 @@
+"""What the parts of one attempt share, and how long each took."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from gpuagent.planning.plan import Plan
+from gpuagent.protocol.messages import Assignment
+from gpuagent.protocol.recipe import Recipe
+from gpuagent.runner.held import Held
+
+
+@dataclass(slots=True)
+class Timings:
+    """Seconds spent on each part; parts may overlap, so they need not add up."""
+
+    began: float = field(default_factory=time.monotonic)
+    parts: dict[str, float] = field(default_factory=dict)
+    facts: dict[str, object] = field(default_factory=dict)
+
+    def measure(self, part: str, since: float) -> float:
+        now = time.monotonic()
+        self.parts[part] = self.parts.get(part, 0.0) + now - since
+        return now
+
+    def to_wire(self) -> dict[str, object]:
+        total = time.monotonic() - self.began
+        seconds = {name: round(s, 4) for name, s in {**self.parts, "total": total}.items()}
+        return {**seconds, **self.facts}
+
+
+@dataclass(slots=True)
+class Work:
+    """What the parts of one attempt share."""
+
+    held: Held
+    assignment: Assignment
+    recipe: Recipe
+    timings: Timings
+    plan: Plan | None = None
+    sources: dict[str, bytes] = field(default_factory=dict)
+    picture_pixels: int = 0
+    made: set[int] = field(default_factory=set)
+    finishing: list[Future[None]] = field(default_factory=list)
+
+    @property
+    def kind(self) -> tuple[str, int, int, str]:
+        """What decides how long a step takes."""
+        recipe = self.recipe
+        return self.assignment.model.digest, recipe.width, recipe.height, recipe.sampler

@@ -1,0 +1,159 @@
+"""The rows of jobs, agents and attempts as the scheduler's plain values."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+
+from django.conf import settings
+from django.db.models import Count
+
+from jobs.lifecycle import JobStatus
+from jobs.models import Agent, Job, JobAttempt, Output
+from jobs.scheduling import AgentView, Charge, Tier, WaitingJob
+from jobs.scheduling.choosing import Member
+from jobs.services.leasing import OPEN
+
+READ_AT_ONCE = 2_000
+HOST = "host"  # where an agent says that it keeps models from which they load quickly
+# In the order of `_Row`.
+_COLUMNS = (
+    "pk",
+    "organization_id",
+    "created_by_id",
+    "tier",
+    "model_version__digest",
+    "cost_seconds",
+    "memory_bytes",
+    "submitted_at",
+    "position",
+    "count",
+    "fence",
+    "status",
+    "paused_at",
+)
+
+
+class _Row(NamedTuple):
+    id: str
+    organization_id: str
+    user_id: str
+    tier: str
+    model_digest: str
+    cost_seconds: float
+    memory_bytes: int
+    submitted_at: datetime
+    position: int
+    pictures: int
+    fence: int
+    status: str
+    paused_at: datetime | None
+
+    @property
+    def waits(self) -> bool:
+        return self.status == JobStatus.QUEUED.value and self.paused_at is None
+
+
+def positions() -> dict[str, int]:
+    """Every job that may be given to an agent, with its place in its owner's line."""
+    waiting = Job.objects.filter(status=JobStatus.QUEUED.value, paused_at=None)
+    return dict(waiting.order_by().values_list("pk", "position"))
+
+
+def read_waiting(job_ids: Collection[str]) -> list[WaitingJob]:
+    """Those of the jobs that wait, with what the scheduler must know, some hundreds at a time."""
+    ids, found = list(job_ids), list[WaitingJob]()
+    for start in range(0, len(ids), READ_AT_ONCE):
+        # By key alone: right after many rows came, Postgres would rather read every waiting one.
+        some = Job.objects.filter(pk__in=ids[start : start + READ_AT_ONCE]).order_by()
+        rows = [row for columns in some.values_list(*_COLUMNS) if (row := _Row(*columns)).waits]
+        made = _pictures_made([row.id for row in rows if row.pictures > 1 and row.fence > 0])
+        found.extend(_waiting(row, made.get(row.id, 0)) for row in rows)
+    return found
+
+
+def _pictures_made(job_ids: Sequence[str]) -> dict[str, int]:
+    """Of jobs that were tried before: what is kept need not be made again."""
+    if not job_ids:
+        return {}
+    made = Output.objects.filter(job__in=job_ids).values_list("job_id")
+    return dict(made.annotate(pictures=Count("pk")).order_by())
+
+
+def _waiting(row: _Row, made: int) -> WaitingJob:
+    left = max(1, row.pictures - made)
+    return WaitingJob(
+        id=row.id,
+        organization_id=row.organization_id,
+        user_id=row.user_id,
+        tier=Tier(row.tier),
+        model_digest=row.model_digest,
+        cost_seconds=row.cost_seconds * left / max(1, row.pictures),
+        memory_bytes=row.memory_bytes,
+        submitted_at=row.submitted_at.timestamp(),
+        position=row.position,
+        pictures=left,
+    )
+
+
+@dataclass(slots=True)
+class InFlight:
+    """What agents hold: attempts by agent, organization and member, and until when each is busy."""
+
+    held: Counter[str] = field(default_factory=Counter)
+    organizations: Counter[str] = field(default_factory=Counter)
+    members: Counter[Member] = field(default_factory=Counter)
+    busy_until: dict[str, float] = field(default_factory=dict)
+
+
+def read_in_flight() -> InFlight:
+    """The attempts that are leased or run."""
+    found = InFlight()
+    attempts = JobAttempt.objects.filter(status__in=OPEN).order_by("leased_at")
+    for agent_id, organization_id, user_id, seconds, leased_at in attempts.values_list(
+        "agent_id", "organization_id", "job__created_by_id", "charged_seconds", "leased_at"
+    ):
+        found.held[agent_id] += 1
+        found.organizations[organization_id] += 1
+        found.members[organization_id, user_id] += 1
+        begins = max(found.busy_until.get(agent_id, 0.0), leased_at.timestamp())
+        found.busy_until[agent_id] = begins + seconds
+    return found
+
+
+def views(agents: Iterable[Agent], in_flight: InFlight) -> list[AgentView]:
+    """The agents as the scheduler sees them."""
+    found = []
+    for agent in agents:
+        resident = frozenset(agent.warm)
+        in_host = {item["digest"] for item in agent.residents if item.get("place") == HOST}
+        view = AgentView(
+            id=agent.pk,
+            free_slots=max(0, settings.AGENT_SLOTS - in_flight.held[agent.pk]),
+            memory_bytes=agent.memory_bytes,
+            resident=resident,
+            cached=frozenset(in_host - resident),
+            busy_until=in_flight.busy_until.get(agent.pk),
+            is_accepting=agent.is_accepting,
+            labels=frozenset(agent.labels),
+        )
+        found.append(view)
+    return found
+
+
+def charge_of(kept: Mapping[str, object]) -> Charge | None:
+    """The charge that was kept with an attempt; None if it is not what it should be."""
+    try:
+        return Charge(
+            tier=Tier(str(kept["tier"])),
+            organization_id=str(kept["organization_id"]),
+            user_id=str(kept["user_id"]),
+            seconds=float(str(kept["seconds"])),
+            counted_seconds=float(str(kept.get("counted_seconds", 0.0))),
+            pool=str(kept.get("pool", "")),
+        )
+    except (KeyError, ValueError):
+        return None
