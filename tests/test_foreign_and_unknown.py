@@ -144,7 +144,7 @@ def test_an_id_in_a_body(
         "mask": factories.make_input(workspace, factories.make_png("white")).sha256,
         "model": ids["sha256"],
     }
-    mine = factories.make_input(own[0].workspace).sha256
+    mine = factories.make_input(own[0].workspace, factories.make_png("olive")).sha256
     charlies_api.get("/api/v1/jobs")  # notes when the token was last used
     answers = []
     for value in (theirs[field], UNKNOWN["workspace_id"] if field == "workspace" else "0" * 64):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,28 +19,18 @@ from gpuagent.pipelines.placing import Placed, SplitGuidance
 from gpuagent.pipelines.preview import Floats, LatentColors, fit_latent_colors
 from gpuagent.pipelines.prompts import Embeddings, encode_prompts
 from gpuagent.pipelines.samplers import Foreseer, make_scheduler
+from gpuagent.pipelines.steps import Peek as Peek
+from gpuagent.pipelines.steps import StepCallback
+from gpuagent.pipelines.steps import Watch as Watch
 from gpuagent.planning.plan import Measure
 from gpuagent.protocol.recipe import Recipe
-from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER, SAMPLERS
+from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER
 
 if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-Peek = Callable[[], Floats]
 CPU_WARM_UP_SIDE = 128
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Watch:
-    """What the maker of a picture is told while it is made.
-
-    `check` is called after every call of the U-Net and may raise to stop; `step(done, of, peek)`
-    after every whole step, where `peek()` gives the latent of the picture as foreseen.
-    """
-
-    check: Callable[[], None] = lambda: None
-    step: Callable[[int, int, Peek], None] = lambda _done, _of, _peek: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,7 +214,7 @@ class StableDiffusion15:
         if start is None and self._is_for_inpainting:
             start = self._nothing(recipe)
         mask = start.mask if start is not None else None
-        callback = _StepCallback(recipe, Foreseer(scheduler), watch or Watch(), mask)
+        callback = StepCallback(recipe, Foreseer(scheduler), watch or Watch(), mask)
         with self._here("unet"), torch.inference_mode():
             size = self._size_arguments(recipe, start, generator)
             mode = "txt2img" if start is None else "img2img" if mask is None else "inpaint"
@@ -350,40 +340,6 @@ class StableDiffusion15:
             for latent in latents
         ]
         return np.stack(pictures).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
-
-
-class _StepCallback:
-    """Turns the pipeline's callbacks into whole steps: second-order samplers call back twice."""
-
-    def __init__(
-        self, recipe: Recipe, foreseer: Foreseer, watch: Watch, mask: LatentMask | None
-    ) -> None:
-        self._mask = mask
-        self._steps = recipe.denoising_steps
-        self._order = 2 if SAMPLERS[recipe.sampler].is_second_order else 1
-        self._foreseer = foreseer
-        self._watch = watch
-        self._done = 0
-
-    def __call__(
-        self,
-        pipeline: Any,  # noqa: ANN401 - no types
-        number: int,
-        _timestep: object,
-        tensors: dict[str, Any],
-    ) -> dict[str, Any]:
-        self._watch.check()
-        is_last = number + 1 >= pipeline.num_timesteps
-        done = self._steps if is_last else min((number + 1) // self._order, self._steps)
-        if done > self._done:
-            self._done = done
-            foreseen = self._foreseer.predicted(tensors["latents"])
-            self._watch.step(done, self._steps, lambda: foreseen[0].float().cpu().numpy())
-        if self._mask is None or pipeline.unet.config.in_channels == INPAINTING_CHANNELS:
-            return {}
-        # This call ends step `number`; the mask is for the end of the next.
-        mask = self._mask.at(min(1.0, (number + 2) / pipeline.num_timesteps))
-        return {"mask": mask.repeat(1 + pipeline.do_classifier_free_guidance, 1, 1, 1)}
 
 
 def _pipeline_class(mode: str) -> Any:  # noqa: ANN401 - no types
