@@ -27,7 +27,11 @@ const form = (): HTMLFormElement => document.querySelector("form") as HTMLFormEl
 const control = (name: string): HTMLInputElement => form().elements.namedItem(name) as HTMLInputElement;
 const picture = (field: string): StartPicture => document.querySelector(`[data-field="${field}"]`) as StartPicture;
 const isShown = (name: string): boolean => !document.querySelector<HTMLElement>(`[data-part="${name}"]`)?.hidden;
-const sent = (): string[] => [...new FormData(form()).keys()].filter((name) => !["width", "height", "strength", "image"].includes(name));
+const sent = (): string[] =>
+  [...form().elements]
+    .filter((each): each is HTMLInputElement => "name" in each && each.name !== "" && !each.closest("fieldset[disabled]"))
+    .map((each) => each.name)
+    .filter((name) => !["width", "height", "strength", "image"].includes(name));
 const file = new File(["x"], "x.png", { type: "image/png" });
 
 function serve(...answers: { sha256: string; mask?: string }[]): void {

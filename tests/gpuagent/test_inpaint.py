@@ -257,7 +257,7 @@ def test_a_model_for_inpainting_makes_what_the_stock_pipeline_makes(
         requires_safety_checker=False,
     )
     stock.set_progress_bar_config(disable=True)
-    kept = torch.from_numpy(small.copy()).permute(2, 0, 1)[None].float() / 255 * 2 - 1
+    kept = stock.image_processor.preprocess(Image.fromarray(small))
     kept[..., 16:48, 16:48] = 0
     with torch.inference_mode():
         # The stock class samples here; the latents of what is kept have no need of chance.
