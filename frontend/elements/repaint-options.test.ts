@@ -34,7 +34,7 @@ const sent = (): string[] =>
     .filter((name) => !["width", "height", "strength", "image"].includes(name));
 const file = new File(["x"], "x.png", { type: "image/png" });
 
-function serve(...answers: { sha256: string; mask?: string }[]): void {
+function serve(...answers: { sha256: string; mask?: string; mask_url?: string }[]): void {
   playServer(() => ({
     body: JSON.stringify({ id: "art_1", width: 64, height: 64, url: "/media/art_1", mask: null, ...answers.shift() }),
     type: "application/json",
@@ -90,19 +90,23 @@ test("a mask starts from nothing, unless a strength was chosen", async () => {
   await add("image");
   await add("mask");
   expect(control("strength").value).toBe("1");
+  picture("mask").querySelector<HTMLElement>('[data-action="remove"]')?.click();
+  await settle();
+  expect(control("strength").value).toBe("0.7"); // or nothing of the starting picture would be left
   set("strength", "0.5");
   await add("mask");
   expect(control("strength").value).toBe("0.5");
 });
 
 test("the transparent parts of the picture are offered as its mask", async () => {
-  serve({ sha256: "cafe", mask: "0123" });
+  serve({ sha256: "cafe", mask: "0123", mask_url: "/media/art_2" });
   await add("image");
   expect(isShown("transparent")).toBe(true);
   document.querySelector<HTMLElement>('[data-action="use-transparent"]')?.click();
   await settle();
   expect(control("mask").value).toBe("0123");
   expect([isShown("transparent"), isShown("area")]).toEqual([false, true]);
+  expect(picture("mask").querySelector("img")?.getAttribute("src")).toBe("/media/art_2");
 });
 
 test("a mask that is transparent in parts means these", async () => {

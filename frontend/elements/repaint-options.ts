@@ -1,25 +1,30 @@
 /** What of a starting picture is to change: a mask and its settings, or new ground at its sides. */
 
 import { part } from "../lib/dom";
-import type { PictureEvent, StartPicture, Uploaded } from "./start-picture";
+import { maskOf, type PictureEvent, type StartPicture, type Uploaded } from "./start-picture";
 
 const SIDES = ["left", "top", "right", "bottom"] as const;
-/** The recipe's own default for a picture that is changed all over. */
-const STRENGTH_OF_PICTURE = "0.7";
+/** The recipe's own defaults: for a picture that is changed all over, and for a part of one. */
+const [STRENGTH_OF_PICTURE, STRENGTH_OF_MASK] = ["0.7", "1"];
 
 export class RepaintOptions extends HTMLElement {
   private transparent: Uploaded | null = null;
+  /** The strength was raised here, for a mask or an extension that may go again. */
+  private isRaised = false;
   private readonly pictured = (event: Event): void => {
     const { picture, byUser } = (event as PictureEvent).detail;
     const field = (event.target as HTMLElement).dataset.field;
-    if (field === "image" && byUser) this.transparent = picture?.mask ? { ...picture, sha256: picture.mask } : null;
-    if (field === "mask" && byUser && picture) this.startAnew();
+    if (field === "image" && byUser) this.transparent = maskOf(picture);
     // The form's hidden field is written after the card is drawn.
-    queueMicrotask(() => this.draw());
+    queueMicrotask(() => {
+      if (field === "mask" && byUser) this.suitStrength();
+      this.draw();
+    });
   };
   private readonly changed = (event: Event): void => {
     const name = (event.target as HTMLInputElement).name ?? "";
-    if (name.startsWith("outpaint_") && event.isTrusted && this.isExtended) this.startAnew();
+    if (name.startsWith("outpaint_") && event.isTrusted) this.suitStrength();
+    if (name === "strength" && event.isTrusted) this.isRaised = false;
     this.draw();
   };
   private readonly filled = (): void => this.draw();
@@ -60,12 +65,18 @@ export class RepaintOptions extends HTMLElement {
     return SIDES.some((side) => this.number(`outpaint_${side}`) > 0);
   }
 
-  /** Under a mask, and on new ground, nothing of the old is to shine through; unless that was chosen. */
-  private startAnew(): void {
+  /**
+   * Under a mask, and on new ground, nothing of the old is to shine through; unless that was chosen.
+   * Without them it would be a picture that has nothing of the starting one, so it goes back.
+   */
+  private suitStrength(): void {
+    const isNew = Boolean(this.control("mask")?.value) || this.isExtended;
     const strength = this.control("strength");
-    if (strength?.value !== STRENGTH_OF_PICTURE) return;
-    strength.value = "1";
+    if (!strength || isNew === this.isRaised) return;
+    if (strength.value !== (isNew ? STRENGTH_OF_PICTURE : STRENGTH_OF_MASK)) return;
+    strength.value = isNew ? STRENGTH_OF_MASK : STRENGTH_OF_PICTURE;
     strength.dispatchEvent(new Event("input", { bubbles: true }));
+    this.isRaised = isNew;
   }
 
   /** What means nothing just now is neither shown nor sent; what was set stays for later. */

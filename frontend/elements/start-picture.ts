@@ -9,8 +9,9 @@ export interface Uploaded {
   width: number;
   height: number;
   url: string;
-  /** Hash of a mask of its transparent parts. */
+  /** Hash and address of a mask of its transparent parts. */
   mask?: string | null;
+  mask_url?: string | null;
 }
 
 /** Said by the element whenever another picture, or none, is in the form. */
@@ -129,7 +130,7 @@ export class StartPicture extends HTMLElement {
     this.toggleAttribute("data-busy", false);
     this.setText(null);
     if (answer.kind === "ok" && isUploaded(answer.json)) {
-      this.put(this.field === "mask" ? whereTransparent(answer.json) : answer.json);
+      this.put(this.field === "mask" ? (maskOf(answer.json) ?? answer.json) : answer.json);
       announce(`The ${this.noun} is in the recipe.`);
       return true;
     }
@@ -192,9 +193,9 @@ export class StartPicture extends HTMLElement {
   }
 }
 
-/** What a picture says that is transparent in parts, as other tools save masks: there the change is wanted. */
-function whereTransparent(picture: Uploaded): Uploaded {
-  return picture.mask ? { ...picture, sha256: picture.mask } : picture;
+/** A mask of what is transparent in a picture, as other tools save them: there the change is wanted. */
+export function maskOf(picture: Uploaded | null): Uploaded | null {
+  return picture?.mask ? { ...picture, sha256: picture.mask, url: picture.mask_url ?? "" } : null;
 }
 
 function sentenceOf(answer: Answer): string {

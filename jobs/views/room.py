@@ -176,7 +176,8 @@ def _uploaded(upload: Upload) -> JsonResponse:
         "sha256": artifact.sha256,
         "width": artifact.width,
         "height": artifact.height,
-        "mask": upload.mask.sha256 if upload.mask is not None else None,
         "url": media_url(artifact),
+        "mask": upload.mask.sha256 if upload.mask is not None else None,
+        "mask_url": media_url(upload.mask) if upload.mask is not None else None,
     }
     return JsonResponse(body, status=201)

@@ -202,29 +202,33 @@ def _fetching_one(organization_id: str) -> Iterator[None]:
 
 def _add(actor: Actor, workspace: Workspace, content: bytes, *, action: str) -> Upload:
     decoded = as_png(content)
+    contents = [decoded.content] if decoded.mask is None else [decoded.content, decoded.mask]
     with transaction.atomic():
-        picture = _keep(workspace, decoded.content, decoded.size)
-        record_event(actor, action, picture.pk, {"workspace": workspace.pk})
-        mask = None
-        if decoded.mask is not None:
-            mask = _keep(workspace, decoded.mask, decoded.size)
-            record_event(actor, action, mask.pk, {"workspace": workspace.pk})
-    return Upload(picture=picture, mask=mask)
+        kept = _keep(workspace, contents, decoded.size)
+        for artifact in kept:
+            record_event(actor, action, artifact.pk, {"workspace": workspace.pk})
+    return Upload(picture=kept[0], mask=kept[1] if len(kept) > 1 else None)
 
 
-def _keep(workspace: Workspace, content: bytes, size: tuple[int, int]) -> Artifact:
-    """The stored picture with these bytes, its time without use begun anew; or a new one."""
-    known = find_input(workspace, hashlib.sha256(content).hexdigest())
-    if known is not None and _renew(known):
-        return known
-    return store_bytes(
-        workspace,
-        content,
-        kind=ArtifactKind.INPUT,
-        media_type="image/png",
-        width=size[0],
-        height=size[1],
-    )
+def _keep(workspace: Workspace, contents: list[bytes], size: tuple[int, int]) -> list[Artifact]:
+    """The stored pictures with these bytes, their time without use begun anew; or new ones."""
+    found = [find_input(workspace, hashlib.sha256(content).hexdigest()) for content in contents]
+    # In one order for all, as `hold_inputs` does, so that nobody waits for each other.
+    known = sorted((artifact for artifact in found if artifact), key=lambda artifact: artifact.pk)
+    renewed = {artifact.pk for artifact in known if _renew(artifact)}
+    return [
+        artifact
+        if artifact is not None and artifact.pk in renewed
+        else store_bytes(
+            workspace,
+            content,
+            kind=ArtifactKind.INPUT,
+            media_type="image/png",
+            width=size[0],
+            height=size[1],
+        )
+        for artifact, content in zip(found, contents, strict=True)
+    ]
 
 
 def _renew(artifact: Artifact) -> bool:
