@@ -17,8 +17,10 @@ beforeEach(() => {
       ${picker("mask", '<button type="button" data-action="use-transparent" data-part="transparent" hidden></button>')}
       <fieldset data-part="area" hidden disabled><select name="inpaint_area"><option value="whole" selected></option><option value="masked"></option></select></fieldset>
       <fieldset data-part="padding" hidden disabled><input name="mask_padding" value="32"></fieldset>
-      ${["left", "top", "right", "bottom"].map((side) => `<input name="outpaint_${side}" value="0">`).join("")}
-      <p data-part="kept"></p>
+      <fieldset data-part="extension"><details data-part="extend">
+        ${["left", "top", "right", "bottom"].map((side) => `<input name="outpaint_${side}" value="0">`).join("")}
+        <p data-part="kept"></p>
+      </details></fieldset>
       <fieldset data-part="edge" hidden disabled><input name="mask_blur" value="4"></fieldset>
     </fieldset></repaint-options></form>`);
 });
@@ -125,6 +127,19 @@ test("an extension says how much is left for the picture, and has a soft edge", 
   expect(isShown("edge")).toBe(true);
   set("outpaint_left", "128");
   expect(document.querySelector('[data-part="kept"]')?.textContent).toContain("Nothing");
+});
+
+test("with a mask nothing is extended; what was set waits", async () => {
+  serve({ sha256: "cafe" }, { sha256: "beef" });
+  await add("image");
+  set("outpaint_left", "16");
+  expect(document.querySelector("details")?.open).toBe(true);
+  await add("mask");
+  expect(isShown("extension")).toBe(false);
+  expect(sent()).not.toContain("outpaint_left");
+  picture("mask").querySelector<HTMLElement>('[data-action="remove"]')?.click();
+  await settle();
+  expect([isShown("extension"), control("outpaint_left").value]).toEqual([true, "16"]);
 });
 
 test("parameters that came along are shown", async () => {

@@ -61,8 +61,9 @@ export class RepaintOptions extends HTMLElement {
     return Number(this.control(name)?.value) || 0;
   }
 
+  /** A picture is changed under a mask or extended, never both: with a mask its sides wait. */
   private get isExtended(): boolean {
-    return SIDES.some((side) => this.number(`outpaint_${side}`) > 0);
+    return !this.control("mask")?.value && SIDES.some((side) => this.number(`outpaint_${side}`) > 0);
   }
 
   /**
@@ -87,7 +88,10 @@ export class RepaintOptions extends HTMLElement {
     this.show("all", hasPicture);
     this.show("area", hasMask);
     this.show("padding", isMasked);
+    this.show("extension", !hasMask);
     this.show("edge", hasMask || this.isExtended);
+    const extend = part<HTMLDetailsElement>(this, "extend");
+    if (extend && this.isExtended) extend.open = true;
     const offer = part(this, "transparent");
     if (offer) offer.hidden = hasMask || !this.transparent;
     const note = part(this, "kept");
