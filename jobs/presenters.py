@@ -40,6 +40,7 @@ from library.selectors import usable_versions
 from workspaces.models import Project, Workspace
 from workspaces.selectors import who_reaches
 from workspaces.services.projects import project_name
+from workspaces.services.uploads import Upload
 from workspaces.signing import media_url
 
 LIMITS = {
@@ -279,7 +280,7 @@ def _neighbours(output: Output) -> dict[str, str]:
 
 def output_urls(output: Output) -> dict[str, str]:
     """What can be done with a picture."""
-    names = ("rerun", "parameters", "download", "trash", "restore", "project")
+    names = ("rerun", "parameters", "start", "download", "trash", "restore", "project")
     arguments = [output.workspace_id, output.pk]
     urls = {name: reverse(f"output-{name}", args=arguments) for name in names}
     share = reverse("share-new", args=[output.workspace_id]) + f"?output={output.pk}"
@@ -329,6 +330,7 @@ def output_context(output: Output, actor: Actor) -> dict[str, Any]:
         "projects": project_choices(output.workspace),
         "can_manage_projects": actor.can(Permission.PROJECT_MANAGE),
         "can_share": actor.can(Permission.SHARE_MANAGE),
+        "can_start": actor.can(Permission.UPLOAD_CREATE),
     }
 
 
@@ -336,3 +338,17 @@ def download_name(output: Output) -> str:
     """A file name that says nothing of the content."""
     made: datetime = output.created_at
     return f"studio-{made:%Y%m%d-%H%M%S}-{output.pk[-6:].lower()}-seed{output.seed}.png"
+
+
+def upload_facts(upload: Upload) -> dict[str, object]:
+    """A starting picture that was added, for the page's scripts."""
+    picture, mask = upload.picture, upload.mask
+    return {
+        "id": picture.pk,
+        "sha256": picture.sha256,
+        "width": picture.width,
+        "height": picture.height,
+        "url": media_url(picture),
+        "mask": mask.sha256 if mask is not None else None,
+        "mask_url": media_url(mask) if mask is not None else None,
+    }

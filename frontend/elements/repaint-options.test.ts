@@ -2,6 +2,7 @@ import { beforeEach, expect, test } from "vitest";
 
 import "./repaint-options";
 import "./start-picture";
+import { emit } from "../lib/dom";
 import { mount, playServer, settle } from "../test/pages";
 import type { StartPicture } from "./start-picture";
 
@@ -150,4 +151,13 @@ test("parameters that came along are shown", async () => {
   await settle();
   expect([isShown("all"), isShown("area"), isShown("padding")]).toEqual([true, true, true]);
   expect(control("strength").value).toBe("0.7");
+});
+
+test("a picture from the viewer becomes the starting picture, and the mask stays", async () => {
+  serve({ sha256: "cafe" }, { sha256: "beef" });
+  await add("image");
+  await add("mask");
+  emit("studio:start-picture", { picture: { sha256: "f00d", width: 64, height: 64, url: "/media/art_9", mask: null } });
+  await settle();
+  expect([control("image").value, control("mask").value]).toEqual(["f00d", "beef"]);
 });

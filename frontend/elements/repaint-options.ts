@@ -1,7 +1,8 @@
 /** What of a starting picture is to change: a mask and its settings, or new ground at its sides. */
 
 import { part } from "../lib/dom";
-import { maskOf, type PictureEvent, type StartPicture, type Uploaded } from "./start-picture";
+import { maskOf, type Uploaded } from "../lib/uploads";
+import type { PictureEvent, StartPicture } from "./start-picture";
 
 const SIDES = ["left", "top", "right", "bottom"] as const;
 /** The recipe's own defaults: for a picture that is changed all over, and for a part of one. */

@@ -1,18 +1,9 @@
 /** The starting picture, or a mask: a file or a web address, chosen, dropped or pasted; sent at once, named in the form by its hash. */
 
-import { announce, part } from "../lib/dom";
+import { announce, listen, part } from "../lib/dom";
 import { type Answer, ask } from "../lib/http";
+import { isUploaded, maskOf, type Uploaded } from "../lib/uploads";
 import { addressIn } from "../lib/web-address";
-
-export interface Uploaded {
-  sha256: string;
-  width: number;
-  height: number;
-  url: string;
-  /** Hash and address of a mask of its transparent parts. */
-  mask?: string | null;
-  mask_url?: string | null;
-}
 
 /** Said by the element whenever another picture, or none, is in the form. */
 export type PictureEvent = CustomEvent<{ picture: Uploaded | null; byUser: boolean }>;
@@ -20,6 +11,7 @@ export type PictureEvent = CustomEvent<{ picture: Uploaded | null; byUser: boole
 export class StartPicture extends HTMLElement {
   private uploads = 0;
   private asked = "";
+  private stop: () => void = () => {};
   private readonly pasted = (event: ClipboardEvent): void => {
     const file = [...(event.clipboardData?.files ?? [])].find((each) => each.type.startsWith("image/"));
     const address = !file && !isWriting(event.target) ? addressIn(event.clipboardData) : "";
@@ -30,7 +22,10 @@ export class StartPicture extends HTMLElement {
   };
 
   connectedCallback(): void {
-    if (this.field === "image") document.addEventListener("paste", this.pasted);
+    if (this.field === "image") {
+      document.addEventListener("paste", this.pasted);
+      this.stop = listen("studio:start-picture", ({ picture }) => this.put(picture));
+    }
     this.file?.addEventListener("change", () => {
       const file = this.file?.files?.[0];
       if (file) void this.upload(file);
@@ -72,6 +67,7 @@ export class StartPicture extends HTMLElement {
 
   disconnectedCallback(): void {
     document.removeEventListener("paste", this.pasted);
+    this.stop();
   }
 
   private get field(): string {
@@ -193,11 +189,6 @@ export class StartPicture extends HTMLElement {
   }
 }
 
-/** A mask of what is transparent in a picture, as other tools save them: there the change is wanted. */
-export function maskOf(picture: Uploaded | null): Uploaded | null {
-  return picture?.mask ? { ...picture, sha256: picture.mask, url: picture.mask_url ?? "" } : null;
-}
-
 function sentenceOf(answer: Answer): string {
   if (answer.kind === "problems") return answer.problems.map((problem) => problem.message).join(" ");
   return answer.kind === "failed" ? answer.message : "That picture could not be read. Try another.";
@@ -206,10 +197,6 @@ function sentenceOf(answer: Answer): string {
 /** Whether a paste belongs to a text that somebody writes. */
 function isWriting(target: EventTarget | null): boolean {
   return target instanceof Element && target.closest('textarea, [contenteditable], input:not([type="file"])') !== null;
-}
-
-function isUploaded(value: unknown): value is Uploaded {
-  return typeof value === "object" && value !== null && typeof (value as Uploaded).sha256 === "string";
 }
 
 customElements.define("start-picture", StartPicture);

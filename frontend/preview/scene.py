@@ -319,6 +319,7 @@ def output_context(output: str, **more: object) -> dict[str, Any]:
         "urls": {
             "rerun": f"{url}/rerun",
             "parameters": f"{url}/parameters",
+            "start": f"{url}/start",
             "download": f"{url}/download",
             "trash": f"{url}/trash",
             "restore": f"{url}/restore",

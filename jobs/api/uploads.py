@@ -12,6 +12,7 @@ from accounts.authentication import has_token
 from accounts.http import takes_large_body
 from accounts.roles import Permission
 from gpuagent.protocol.recipe import FieldProblem
+from jobs import access
 from jobs.api import serializers as shapes
 from jobs.api.common import WORKSPACE, workspace_of
 from studio.core.errors import InvalidInputError
@@ -22,6 +23,7 @@ from workspaces.services.uploads import (
     Upload,
     add_upload,
     add_upload_from_address,
+    add_upload_of,
     content_of,
 )
 
@@ -93,3 +95,15 @@ class UploadFromAddressView(OrganizationView):
             address=address if isinstance(address, str) else "",
         )
         return _created(upload)
+
+
+class OutputStartView(OrganizationView):
+    """From a picture that was made here."""
+
+    permissions = {"POST": Permission.UPLOAD_CREATE}
+
+    @extend_schema(operation_id="start_from_output", request=None, responses=ANSWERS)
+    def post(self, request: Request, output_id: str) -> Response:
+        """Make it a starting picture of its workspace, with the same pixels."""
+        output = access.get_output(self.actor, output_id, permission=Permission.OUTPUT_VIEW)
+        return _created(add_upload_of(actor=self.actor, picture=output.picture))

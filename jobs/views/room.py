@@ -22,6 +22,7 @@ from jobs.presenters import (
     gallery_context,
     job_tiles,
     room_context,
+    upload_facts,
 )
 from jobs.recipes import open_recipe
 from jobs.selectors import Filters, outputs_of
@@ -37,7 +38,6 @@ from workspaces.services.uploads import (
     add_upload_from_address,
     content_of,
 )
-from workspaces.signing import media_url
 
 FIELDS = frozenset(Recipe.__dataclass_fields__)
 
@@ -170,14 +170,4 @@ def upload_from_address(request: WorkspaceRequest) -> JsonResponse:
 
 
 def _uploaded(upload: Upload) -> JsonResponse:
-    artifact = upload.picture
-    body = {
-        "id": artifact.pk,
-        "sha256": artifact.sha256,
-        "width": artifact.width,
-        "height": artifact.height,
-        "url": media_url(artifact),
-        "mask": upload.mask.sha256 if upload.mask is not None else None,
-        "mask_url": media_url(upload.mask) if upload.mask is not None else None,
-    }
-    return JsonResponse(body, status=201)
+    return JsonResponse(upload_facts(upload), status=201)

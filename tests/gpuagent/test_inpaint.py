@@ -18,6 +18,7 @@ from gpuagent.pipelines.engine import Engine
 from gpuagent.pipelines.inpaint import LatentMask, latent_values
 from gpuagent.pipelines.samplers import make_scheduler
 from gpuagent.pipelines.sd15 import StableDiffusion15, Watch
+from gpuagent.planning.plan import Measure
 from gpuagent.protocol.recipe import Recipe
 from gpuagent.protocol.taxonomy import SAMPLERS
 
@@ -176,6 +177,21 @@ def test_cancel_stops_within_one_step(make: Make, mug: Pixels, sampler: str) -> 
         make(recipe, mug, round_mask(), watch=watch)
     assert steps == [1, 2, 3]
     assert np.array_equal(make(recipe, mug, round_mask()), before)
+
+
+def test_with_every_measure_against_little_memory_what_is_kept_is_kept(
+    make: Make, mug: Pixels, tmp_path: Path, engine: Engine
+) -> None:
+    save_tiny(tmp_path, in_channels=9)
+    measures = frozenset({Measure.VAE_TILES, Measure.SPLIT_GUIDANCE, Measure.HALF_PRECISION})
+    inside = np.asarray(round_mask()) > 0
+    for folder in (HOUSE, tmp_path):
+        model = StableDiffusion15(folder, engine, is_half=True)
+        model.bring(measures)
+        first, second = (make(INPAINT, mug, round_mask(), model=model) for _ in range(2))
+        assert np.array_equal(first, second)
+        assert not (first != mug)[~inside].any()
+        assert (first != mug).any(axis=2)[inside].mean() > 0.9
 
 
 def test_gray_changes_less_than_white(make: Make, mug: Pixels) -> None:

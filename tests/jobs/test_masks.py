@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,10 +17,11 @@ from django.utils import timezone
 from PIL import Image
 
 from accounts.actors import Actor
+from accounts.models import AuditEvent, User
 from gpuagent.protocol.messages import Assignment
 from gpuagent.protocol.sealing import Context, open_sealed
 from gpuagent.protocol.wire import from_wire
-from jobs.models import InputRole, Job, JobInput
+from jobs.models import InputRole, Job, JobInput, Output
 from jobs.presenters import output_tile
 from jobs.recipes import open_manifest, open_recipe
 from jobs.services.inputs import sweep_inputs
@@ -31,6 +33,7 @@ from tests import factories
 from tests.answers import text_of
 from tests.factories import PROMPT, AgentHandle
 from workspaces.models import Artifact, Workspace
+from workspaces.services.artifacts import read_all
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("model_version")]
 SCRIPT = {"HX-Request": "true"}
@@ -265,6 +268,34 @@ def test_the_viewer_says_what_was_changed(
     assert mask.sha256[:12] in text
     assert "the whole picture" in text
     assert "40 top" in text_of(bobs.get(f"{room}/outputs/{extended.pk}"))
+
+
+def test_what_was_made_becomes_a_starting_picture_pixel_for_pixel(
+    bobs: Client, bob_api: Client, room: str, output: Output
+) -> None:
+    first = bobs.post(f"{room}/outputs/{output.pk}/start")
+    second = bob_api.post(f"/api/v1/outputs/{output.pk}/start")
+    assert (first.status_code, second.status_code) == (201, 201)
+    body = first.json()
+    assert body["sha256"] == second.json()["sha256"]
+    assert body["sha256"] != output.picture.sha256
+    with system_scope():
+        stored = Artifact.objects.get(pk=body["id"])
+        kept, made = (Image.open(io.BytesIO(read_all(a))) for a in (stored, output.picture))
+        assert kept.tobytes() == made.convert("RGB").tobytes()
+        assert kept.info == {}, "the manifest with its prompt must not come along"
+        event = AuditEvent.objects.filter(action="upload.reused", object_id=stored.pk)
+        assert event.count() == 2
+    asked = {"prompt": PROMPT, "image": body["sha256"], "outpaint_left": 32}
+    assert bob_api.post("/api/v1/jobs", asked, "application/json").status_code == 201
+
+
+def test_who_may_not_upload_does_not_start_from_a_picture(
+    client_of: Callable[[User], Client], victor: User, room: str, output: Output
+) -> None:
+    victors = client_of(victor)
+    assert victors.post(f"{room}/outputs/{output.pk}/start").status_code == 403
+    assert "Start from this picture" not in text_of(victors.get(f"{room}/outputs/{output.pk}"))
 
 
 # ------------------------------------------------------------------ the table

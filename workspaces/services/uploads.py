@@ -28,7 +28,7 @@ from studio.core.fetching import fetch
 from workspaces import decoding
 from workspaces.access import find_input, require_in
 from workspaces.models import Artifact, ArtifactKind, ArtifactStatus, Workspace
-from workspaces.services.artifacts import store_bytes
+from workspaces.services.artifacts import read_all, store_bytes
 
 SIDE_MAX = 8_192
 DECODE_SECONDS = 60
@@ -181,6 +181,18 @@ def add_upload_from_address(*, actor: Actor, workspace: Workspace, address: str)
         message = "There is a page at this address, not a picture. Use the picture's own address."
         raise _refusal("not_a_picture", message, field="url")
     return _add(actor, workspace, fetched.content, action="upload.fetched")
+
+
+def add_upload_of(*, actor: Actor, picture: Artifact) -> Upload:
+    """Make a picture that was made here a starting picture: the same pixels, without its metadata.
+
+    Raises:
+        InvalidInputError: too large.
+        ForbiddenError: the role may not upload.
+    """
+    workspace = picture.workspace
+    require_in(actor, workspace, Permission.UPLOAD_CREATE)
+    return _add(actor, workspace, read_all(picture), action="upload.reused")
 
 
 @contextmanager
