@@ -75,6 +75,13 @@ def test_a_part_is_changed_and_the_rest_keeps_its_bytes(room: Page) -> None:
     changed[top - BLUR : bottom + BLUR, left - BLUR : right + BLUR] = False
     assert not changed.any()
     expect(room.locator("picture-viewer")).to_contain_text("the masked area at 128 × 128")
+    # And: it can be the next starting picture, under the same mask
+    starting = room.locator('#recipe [data-field="image"]')
+    was = starting.locator('input[name="image"]').input_value()
+    room.get_by_role("button", name="Start from this picture").click()
+    expect(starting.locator('input[name="image"]')).not_to_have_value(was)
+    expect(starting.locator('[data-part="facts"]')).to_have_text("192 × 128")
+    expect(room.locator('#recipe input[name="mask"]')).not_to_have_value("")
     # And: run again, the same bytes
     with room.expect_response(lambda r: r.url.endswith("/rerun")) as answer:
         room.get_by_role("button", name="Run again").click()
