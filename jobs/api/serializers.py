@@ -74,10 +74,18 @@ class JobRequestSerializer(serializers.Serializer[Any]):
         max_value=512,
         help_text="Pixels around the masked area that the model sees, too.",
     )
-    outpaint_left = serializers.IntegerField(required=False, help_text=_EXTENDS)
-    outpaint_top = serializers.IntegerField(required=False, help_text=_EXTENDS)
-    outpaint_right = serializers.IntegerField(required=False, help_text=_EXTENDS)
-    outpaint_bottom = serializers.IntegerField(required=False, help_text=_EXTENDS)
+    outpaint_left = serializers.IntegerField(
+        required=False, min_value=0, max_value=2048, help_text=_EXTENDS
+    )
+    outpaint_top = serializers.IntegerField(
+        required=False, min_value=0, max_value=2048, help_text=_EXTENDS
+    )
+    outpaint_right = serializers.IntegerField(
+        required=False, min_value=0, max_value=2048, help_text=_EXTENDS
+    )
+    outpaint_bottom = serializers.IntegerField(
+        required=False, min_value=0, max_value=2048, help_text=_EXTENDS
+    )
 
 
 class OutputSerializer(serializers.Serializer[Any]):
