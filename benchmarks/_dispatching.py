@@ -38,13 +38,13 @@ _INSERT = """
     INSERT INTO jobs_job (
         id, organization_id, workspace_id, created_by_id, status, tier, model_version_id,
         sealed_recipe, search_terms, width, height, count, cost_seconds, memory_bytes, fence,
-        attempts_counted, position, error_code, error_data, submitted_at
+        attempts_counted, position, paused_seconds, error_code, error_data, submitted_at
     )
     SELECT 'job_' || lpad((%(first)s + n)::text, 26, '0'), o.id, w.id,
            (%(users)s::text[])[1 + (n / 7) %% %(user_count)s], 'queued',
            (%(tiers)s::text[])[1 + n %% %(tier_count)s],
            (%(models)s::text[])[1 + floor(%(model_count)s * power(random(), 2))::int],
-           ''::bytea, '{}', 512, 512, 1, 2.3 + 4.7 * random(), 4000000000, 0, 0, 0, '', '{}',
+           ''::bytea, '{}', 512, 512, 1, 2.3 + 4.7 * random(), 4000000000, 0, 0, 0, 0, '', '{}',
            %(now)s - interval '1 hour' + n * interval '1 millisecond'
     FROM generate_series(0, %(jobs)s - 1) n
     JOIN LATERAL (

@@ -55,5 +55,6 @@ document.addEventListener("keydown", (event) => {
   handleKey(event);
 });
 // The answer to a form that shows a secret once: loading it again must not send the form again.
-if (document.querySelector("[data-shown-once]")) history.replaceState(null, "", location.href);
+const shownOnce = document.querySelector<HTMLElement>("[data-shown-once]");
+if (shownOnce) history.replaceState(null, "", shownOnce.dataset["shownOnce"] || location.href);
 startViewerHost();

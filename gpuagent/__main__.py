@@ -25,6 +25,7 @@ from gpuagent.runner.settings import (
     device_of,
     split_labels,
 )
+from gpuagent.runner.vitals import serve_vitals
 
 _WORKER_STOP_MILLISECONDS = 2_000
 
@@ -89,6 +90,13 @@ def _run() -> int:
     settings = Settings.from_env(os.environ)
     choose_device(settings.device, os.environ)
     agent = Agent(settings)
+    if settings.metrics is not None:
+        try:
+            serve_vitals(settings.metrics, agent.vitals, token=settings.metrics_token)
+        except OSError as error:
+            raise SettingsInvalidError(
+                f"STUDIO_AGENT_METRICS cannot be listened on: {error.strerror}"
+            ) from error
     if not agent.start(stop):
         return 0
     redis_url = settings.redis_url or agent.wait_for_queue(stop)

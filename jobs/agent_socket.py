@@ -1,4 +1,4 @@
-"""The agent's socket: progress and previews up, cancels down."""
+"""The agent's socket: progress and previews up; cancel and yield down."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ from redis.exceptions import RedisError
 from typing_extensions import override
 
 from gpuagent.protocol.frames import FrameInvalidError, PreviewFrame
-from gpuagent.protocol.messages import AttemptCancel, AttemptProgress, AttemptStarted
+from gpuagent.protocol.messages import (
+    AttemptCancel,
+    AttemptProgress,
+    AttemptStarted,
+    AttemptYield,
+)
 from gpuagent.protocol.wire import MessageInvalidError, from_wire
 from jobs.agent_api import agent_from_header
 from jobs.models import Agent, JobAttempt
@@ -176,4 +181,9 @@ class AgentConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels s
     async def attempt_cancel(self, event: dict[str, Any]) -> None:
         """Somebody canceled: tell the agent now."""
         message = AttemptCancel(attempt_id=event["attempt_id"])
+        await self.send(text_data=json.dumps(message.to_wire()))
+
+    async def attempt_yield(self, event: dict[str, Any]) -> None:
+        """Something more urgent waits: the rest is to come back after the picture in hand."""
+        message = AttemptYield(attempt_id=event["attempt_id"])
         await self.send(text_data=json.dumps(message.to_wire()))

@@ -56,6 +56,11 @@ def announce_cancel(agent: Agent, attempt_id: str) -> None:
     ring_on_commit(agent.group, {"type": "attempt.cancel", "attempt_id": attempt_id})
 
 
+def announce_yield(agent: Agent, attempt_id: str) -> None:
+    """Ask for the rest of an attempt; the next heartbeat would ask, too."""
+    ring_on_commit(agent.group, {"type": "attempt.yield", "attempt_id": attempt_id})
+
+
 def announce_agents() -> None:
     """The fleet changed: pages show how many agents are warm."""
     ring_on_commit(AGENTS_GROUP, {"type": "agents.changed"})

@@ -332,6 +332,12 @@ def broadcast() -> Broadcast:
     return found
 
 
+def count_pages() -> int:
+    """How many pages this process talks to."""
+    rooms = (room for each in list(_broadcasts.values()) for room in list(each._rooms.values()))
+    return sum(len(room.listeners) for room in rooms)
+
+
 async def hear(channel: str, handle: Callable[[dict[str, Any]], object]) -> None:
     """Handle what arrives on a channel of the layer, until canceled."""
     layer = get_channel_layer()

@@ -18,10 +18,11 @@ from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
 from gpuagent.protocol.failures import FailureCode
-from jobs.costs import load_seconds
+from jobs.costs import LOAD_CACHED, load_seconds
 from jobs.explaining import Explainer
 from jobs.lifecycle import AttemptStatus
 from jobs.models import JobAttempt, SchedulerState
+from jobs.preloading import Preloading, read_popularity
 from jobs.process_metrics import count_end
 from jobs.queue_rows import charge_of, positions, read_in_flight, read_waiting, views
 from jobs.scheduling import (
@@ -42,6 +43,7 @@ from jobs.scheduling import (
 from jobs.selectors import live_agents
 from jobs.services.fleet_policy import load_policy, policy_version
 from jobs.services.leasing import (
+    ask_to_yield,
     expire_overdue,
     lease_attempt,
     lease_attempts,
@@ -71,6 +73,7 @@ class Dispatcher:
         self.known: set[str] = set()
         self.unfit_since: dict[Need, float] = {}
         self.explainer = Explainer()
+        self.preloading = Preloading()
         self.swept_at = timezone.now() - SWEEP_EVERY
         self.next_due_at: float | None = None
 
@@ -99,13 +102,18 @@ class Dispatcher:
         if self.is_policy_given or version == self.policy_version:
             return
         self.policy_version = version
-        self._use(replace(load_policy(), swap_seconds=self.policy.swap_seconds))
+        known = self.policy
+        self._use(
+            replace(load_policy(), swap_seconds=known.swap_seconds, cached_swaps=known.cached_swaps)
+        )
 
     def _learn_loads(self, queue: Queue) -> None:
         """What loading took lately, of the models that jobs wait for."""
         if not self.is_policy_given:
             digests = {digest for _, digest in queue.everything.demand}
-            self._use(replace(self.policy, swap_seconds=load_seconds(digests)))
+            cached = load_seconds(digests, kind=LOAD_CACHED)
+            loads = load_seconds(digests)
+            self._use(replace(self.policy, swap_seconds=loads, cached_swaps=cached))
 
     def _use(self, policy: Policy) -> None:
         self.policy = policy
@@ -131,6 +139,7 @@ class Dispatcher:
         if self.queue is None:
             saved = SchedulerState.objects.filter(pk=1).values_list("state", flat=True).first()
             state = FairState.from_json(saved) if saved else FairState()
+            self.preloading = Preloading(read_popularity(saved))
             self.queue = Queue(policy=self.policy, state=state, waiting=read_waiting(waiting))
         else:
             self._follow(self.queue, self.known - waiting.keys())
@@ -189,6 +198,7 @@ class Dispatcher:
         )
         boot_ids = {agent.pk: agent.boot_id for agent in agents}
         leased = self._lease_all(queue, planned.placements, boot_ids)
+        ask_to_yield(planned.yields)
         self._note_due(seen, planned.placements, now)
         self._give_up(queue, planned.unplaceable)
         known = partial(
@@ -200,6 +210,7 @@ class Dispatcher:
             members_in_flight=in_flight.members,
         )
         self.explainer.publish(queue, seen, known, now=now)
+        self.preloading.publish(queue, agents, seen, now=now)
         return leased
 
     def _note_due(
@@ -262,6 +273,7 @@ class Dispatcher:
         if attempt is None:  # canceled or paused since the round began
             refund(queue, placement.charge)
             return
+        self.preloading.note(placement, now=time.time())
         logger.info(
             "leased attempt=%s job=%s agent=%s", attempt.pk, attempt.job_id, placement.agent_id
         )
@@ -270,7 +282,11 @@ class Dispatcher:
         if time.monotonic() - self.saved_at < SAVE_SECONDS:
             return
         self.saved_at = time.monotonic()
-        SchedulerState.objects.update_or_create(pk=1, defaults={"state": queue.state.to_json()})
+        state = {
+            **queue.state.to_json(),
+            "popularity": self.preloading.to_json(now=time.time()),
+        }
+        SchedulerState.objects.update_or_create(pk=1, defaults={"state": state})
 
     def _sweep(self) -> None:
         """Now and then ask the worker to clean up."""

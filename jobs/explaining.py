@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import ceil, floor
 
+from django.db.models import F, Window
+from django.db.models.functions import RowNumber
 from redis.exceptions import RedisError
 
 from jobs.explanations import Ahead, Why, say, watched
@@ -20,11 +22,14 @@ from jobs.scheduling import AgentView, Explanation, Queue, Tier, WaitingJob
 from jobs.scheduling.explanation import jobs_of_other_tiers
 from jobs.scheduling.index import Node
 from jobs.scheduling.policy import TIERS
+from jobs.selectors import by_urgency
 
 EVERY_SECONDS = 1.0
 # How long the dispatcher may think about it each time; who is not reached is first the next time.
 BUDGET_SECONDS = 0.05
-JOBS_OF_A_WORKSPACE = 100
+# Of the waiting jobs of a workspace: the first of each person, as their queue drawer shows them.
+JOBS_OF_A_PERSON = 60
+JOBS_OF_A_WORKSPACE = 300
 logger = logging.getLogger(__name__)
 
 
@@ -75,15 +80,28 @@ def _tell(
         }
         say(name, found)
         return
-    waiting = Job.objects.filter(
-        workspace_id=name, status=JobStatus.QUEUED.value, paused_at=None
-    ).order_by("position", "submitted_at", "id")
     whys = {}
-    for job_id in waiting.values_list("pk", flat=True)[:JOBS_OF_A_WORKSPACE]:
+    for job_id in _first_of_each(name):
         job, explanation = queue.get(job_id), explain(job_id)
         if job is not None and explanation is not None:
             whys[job_id] = why(queue, agents, job, explanation, now=now)
     say(name, whys)
+
+
+def _first_of_each(workspace_id: str) -> list[str]:
+    """The waiting jobs of a workspace to be explained: everybody's next ones before anybody's
+    later ones, so that who comes after a thousand jobs of others is told, too.
+    """
+    waiting = Job.objects.filter(
+        workspace_id=workspace_id, status=JobStatus.QUEUED.value, paused_at=None
+    )
+    rank = Window(
+        RowNumber(),
+        partition_by=F("created_by_id"),
+        order_by=[by_urgency(), F("position"), F("submitted_at"), F("id")],
+    )
+    ranked = waiting.annotate(rank=rank).filter(rank__lte=JOBS_OF_A_PERSON).order_by("rank", "id")
+    return list(ranked.values_list("pk", flat=True)[:JOBS_OF_A_WORKSPACE])
 
 
 def why(
@@ -193,7 +211,7 @@ def _load_seconds(queue: Queue, agent: AgentView, digest: str) -> float:
     if digest in agent.resident:
         return 0.0
     if digest in agent.cached:
-        return queue.policy.cached_swap_seconds
+        return queue.policy.cached_load_seconds(digest)
     return queue.policy.load_seconds(digest)
 
 

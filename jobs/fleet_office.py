@@ -61,9 +61,11 @@ def board_context(state: FleetState, *, can_manage: bool) -> dict[str, Any]:
     counts: dict[str, int] = {}
     for line in state.agents:
         counts[line.condition] = counts.get(line.condition, 0) + 1
+    takes_work = any(each.machines for each in state.classes)
     return {
         "at": state.at,
-        "tiers": [_tier_row(line) for line in state.tiers],
+        "tiers": [_tier_row(line, takes_work=takes_work) for line in state.tiers],
+        "takes_work": takes_work,
         "has_runs": any(line.day for line in state.tiers),
         "classes": [_class_row(each) for each in state.classes],
         "machines": [agent_row(line, now=state.at) for line in state.agents],
@@ -153,17 +155,18 @@ def _event_note(data: Mapping[str, Any]) -> str:
     return "; ".join(notes)
 
 
-def _tier_row(line: TierLine) -> dict[str, Any]:
+def _tier_row(line: TierLine, *, takes_work: bool) -> dict[str, Any]:
     objective = OBJECTIVES.get(line.tier)
     limit = objective.wait_seconds if objective else None
+    is_late = not takes_work or (limit is not None and line.predicted_seconds > limit)
     return {
         "tier": line.tier.value,
         "name": line.tier.value.capitalize(),
         "queued": line.queued,
         "queued_time": in_seconds(line.queued_seconds),
         "running": line.running,
-        "predicted": in_seconds(line.predicted_seconds),
-        "is_predicted_late": limit is not None and line.predicted_seconds > limit,
+        "predicted": in_seconds(line.predicted_seconds) if takes_work else "no end",
+        "is_predicted_late": is_late,
         "goal": f"< {in_goal(limit)}" if limit is not None else "none",
         "whole_goal": f"< {in_goal(objective.whole_seconds)}" if objective else "none",
         "spans": [

@@ -9,10 +9,12 @@ from jobs.fleet_state import read_fleet
 from jobs.models import ModelPin, OrganizationShare
 from jobs.scheduling import Tier
 from jobs.services.fleet_joining import can_join, newest_join_tokens
-from jobs.services.fleet_policy import DEFAULTS, current_policy
+from jobs.services.fleet_policy import DEFAULTS, current_policy, policy_seen
 from jobs.services.fleet_shares import all_shares
 from library.models import ModelVersion
 from library.selectors import usable_versions
+
+TAKES_WORK = ("working", "idle", "loading")
 
 
 def models_context(wrong: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -22,11 +24,17 @@ def models_context(wrong: Mapping[str, Any] | None = None) -> dict[str, Any]:
     older = ModelVersion.objects.select_related("asset").filter(
         pk__in=set(pins) - {version.pk for version in newest}
     )
-    agents = [line.agent for line in read_fleet(with_runs=False).agents]
+    lines = read_fleet(with_runs=False).agents
     rows = []
     for version in [*older, *newest]:
         pin = pins.get(version.pk)
-        warm = [agent.name for agent in agents if version.digest in agent.warm]
+        warm = [line.agent.name for line in lines if version.digest in line.agent.warm]
+        able = [
+            line for line in lines if not pin or not pin.label or pin.label in line.agent.labels
+        ]
+        held = sum(
+            line.condition in TAKES_WORK and version.digest in line.agent.warm for line in able
+        )
         is_wrong = wrong is not None and wrong["id"] == version.pk
         values = wrong["values"] if wrong and is_wrong else _pin_values(pin)
         rows.append(
@@ -38,7 +46,9 @@ def models_context(wrong: Mapping[str, Any] | None = None) -> dict[str, Any]:
                 "bytes": version.weights_bytes,
                 "warm": warm,
                 "pin": pin,
-                "is_short": pin is not None and len(warm) < pin.agents,
+                "held": held,
+                "is_short": pin is not None and held < pin.agents,
+                "nobody_has": pin.label if pin is not None and not able else "",
                 "values": values,
                 "errors": wrong["errors"] if wrong and is_wrong else {},
             }
@@ -69,6 +79,7 @@ def sharing_context(
             }
             for name in ("floor_agents", "floor_seconds", "window_seconds")
         },
+        "seen": policy_seen(policy),
         "errors": errors,
         "shares": [_share_row(one.pk, one.name, share, wrong) for one, share in all_shares()],
     }

@@ -69,11 +69,22 @@ def loads(
         group = by_class.get(name, [])
         free_in = min((machine.free_in_seconds for machine in group), default=0.0)
         drained = drain_seconds(seconds[name], policy, max(1, len(group)))
-        waits = {tier: drained[tier] + free_in for tier in TIERS}
+        waits = {tier: _newcomers_wait(tier, drained, policy) + free_in for tier in TIERS}
         found.append(
             ClassLoad(gpu_class=name, machines=len(group), seconds=seconds[name], waits=waits)
         )
     return found
+
+
+def _newcomers_wait(tier: Tier, drained: Mapping[Tier, float], policy: Policy) -> float:
+    """Behind its own tier; where nothing waits in that, behind all that is more urgent, but no
+    longer than until its reserve is due.
+    """
+    if drained[tier] > 0:
+        return drained[tier]
+    more_urgent = max((drained[other] for other in TIERS[: TIERS.index(tier)]), default=0.0)
+    reserve = policy.tier_reserves.get(tier, 0.0)
+    return min(more_urgent, policy.reserve_window_seconds / reserve) if reserve else more_urgent
 
 
 def drain_seconds(

@@ -14,6 +14,8 @@ from typing import overload
 from gpuagent.protocol.failures import RETRYABLE, FailureCode
 
 MAX_ATTEMPTS = 3
+# Failures of memory: an agent with more of it may do better.
+TOO_LARGE = frozenset({FailureCode.OUT_OF_MEMORY, FailureCode.DOES_NOT_FIT})
 
 
 class JobStatus(StrEnum):
@@ -109,12 +111,13 @@ def counts_against_job(
 ) -> bool:
     """Whether the ended attempt uses up one of the job's tries.
 
-    An agent that says it is leaving (`agent.lost`: drained, spot notice) is not the job's fault.
+    An agent that says it is leaving (`agent.lost`: drained, spot notice) is not the job's fault,
+    nor is it that something more urgent came (`agent.yielded`).
     A lease that ran out in silence counts, or a job that kills its agent would be tried forever.
     """
     if attempt_status is AttemptStatus.EXPIRED:
         return True
-    return failure_code is not FailureCode.AGENT_LOST
+    return failure_code not in (FailureCode.AGENT_LOST, FailureCode.YIELDED)
 
 
 def after_attempt_ends(
@@ -122,8 +125,12 @@ def after_attempt_ends(
     failure_code: FailureCode | None,
     attempts_counted: int,
     cancel_requested: bool,
+    *,
+    fits_elsewhere: bool = False,
 ) -> JobStatus:
     """What the job becomes; `attempts_counted` are its counted attempts, this one included.
+
+    `fits_elsewhere`: it was too large for this agent, and a larger one takes work.
 
     A picture that was finished stays finished, even if somebody asked to cancel meanwhile.
     An attempt canceled without such a request was handed back: the job is tried again.
@@ -138,6 +145,7 @@ def after_attempt_ends(
         attempt_status is not AttemptStatus.FAILED
         or failure_code is None
         or failure_code in RETRYABLE
+        or (fits_elsewhere and failure_code in TOO_LARGE)
     )
     if is_retryable and attempts_counted < MAX_ATTEMPTS:
         return JobStatus.QUEUED

@@ -16,6 +16,7 @@ _SENTENCES: Mapping[str, str] = {
     FailureCode.RECIPE_INVALID: "The agent does not understand this recipe. It may need an update.",
     FailureCode.STORE_FAILED: "The picture could not be stored. Is the disk full? Tell an admin.",
     FailureCode.AGENT_LOST: "The agent stopped answering three times. Try again; tell an admin.",
+    FailureCode.YIELDED: "It made way for something more urgent too often. Try again.",
     FailureCode.INTERNAL: "Something went wrong on the agent. Try again.",
 }
 # The same where the agent says what would fit.

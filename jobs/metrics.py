@@ -10,7 +10,13 @@ from collections.abc import Iterator
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Metric, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Metric,
+    ProcessCollector,
+    generate_latest,
+)
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from typing_extensions import override
@@ -19,6 +25,7 @@ from accounts.authentication import TokenAuthentication
 from accounts.http import public
 from accounts.roles import Permission
 from accounts.throttling import count_request, of_address
+from jobs.broadcast import count_pages
 from jobs.fleet_state import CONDITIONS, FleetState, read_fleet
 from jobs.fleet_waits import NONE_FITS
 from jobs.objectives import OBJECTIVES
@@ -36,6 +43,9 @@ class FleetCollector(Collector):
         yield from _of_tiers(state)
         yield from _of_classes(state)
         yield from _of_agents(state)
+        pages = _gauge("studio_web_pages", "Open pages that this process talks to.")
+        pages.add_metric([], count_pages())
+        yield pages
 
 
 def _of_tiers(state: FleetState) -> Iterator[Metric]:
@@ -102,6 +112,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
         _require_operator(request)
     registry = CollectorRegistry()
     registry.register(FleetCollector())
+    ProcessCollector(registry=registry)
     answer = HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
     answer["Cache-Control"] = "no-store"
     return answer

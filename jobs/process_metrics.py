@@ -12,7 +12,7 @@ from typing import Any
 from django.utils import timezone
 from dramatiq import Broker, Middleware
 from dramatiq.broker import MessageProxy
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from typing_extensions import override
 
 from jobs.lifecycle import AttemptStatus
@@ -21,6 +21,8 @@ from jobs.scheduling import Tier
 
 DISPATCHER = CollectorRegistry()
 WORKER = CollectorRegistry()
+for _registry in (DISPATCHER, WORKER):
+    ProcessCollector(registry=_registry)
 # The objectives are among the bounds, so that what was kept can be read off exactly.
 _WAITS = (0.5, 1, 2, 5, 10, 15, 25, 60, 120, 300, 360, 600, 1_800, 3_600)
 _TIERS = {tier.value for tier in Tier}

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from django.conf import settings
-from django.db.models import Count
+from django.db.models import Count, Max
+from django.utils import timezone
 
 from jobs.lifecycle import JobStatus
 from jobs.models import Agent, Job, JobAttempt, Output
 from jobs.scheduling import AgentView, Charge, Tier, WaitingJob
 from jobs.scheduling.choosing import Member
-from jobs.services.leasing import OPEN
+from jobs.scheduling.policy import TIERS
+from jobs.services.leasing import OPEN, YIELDING
 
 READ_AT_ONCE = 2_000
 HOST = "host"  # where an agent says that it keeps models from which they load quickly
@@ -101,34 +103,117 @@ def _waiting(row: _Row, made: int) -> WaitingJob:
 
 @dataclass(slots=True)
 class InFlight:
-    """What agents hold: attempts by agent, organization and member, and until when each is busy."""
+    """What agents hold: attempts by agent, organization and member, and until when each is busy.
+
+    `boundaries` are of agents that run one job of several pictures and nothing else.
+    """
 
     held: Counter[str] = field(default_factory=Counter)
     organizations: Counter[str] = field(default_factory=Counter)
     members: Counter[Member] = field(default_factory=Counter)
     busy_until: dict[str, float] = field(default_factory=dict)
+    running: dict[str, Tier] = field(default_factory=dict)
+    yielding: set[str] = field(default_factory=set)
+    boundaries: dict[str, float] = field(default_factory=dict)
+
+
+class _Held(NamedTuple):
+    """An open attempt and what is to be known of its job."""
+
+    id: str
+    agent_id: str
+    organization_id: str
+    user_id: str
+    charged_seconds: float
+    leased_at: datetime
+    started_at: datetime | None
+    placement: Mapping[str, object]
+    job_id: str
+    tier: str
+    pictures: int
+    cost_seconds: float
+
+
+_HELD_COLUMNS = (
+    "pk",
+    "agent_id",
+    "organization_id",
+    "job__created_by_id",
+    "charged_seconds",
+    "leased_at",
+    "started_at",
+    "placement",
+    "job_id",
+    "job__tier",
+    "job__count",
+    "job__cost_seconds",
+)
 
 
 def read_in_flight() -> InFlight:
     """The attempts that are leased or run."""
-    found = InFlight()
+    found, only = InFlight(), dict[str, _Held | None]()
     attempts = JobAttempt.objects.filter(status__in=OPEN).order_by("leased_at")
-    for agent_id, organization_id, user_id, seconds, leased_at in attempts.values_list(
-        "agent_id", "organization_id", "job__created_by_id", "charged_seconds", "leased_at"
-    ):
+    for held in (_Held(*columns) for columns in attempts.values_list(*_HELD_COLUMNS)):
+        agent_id, tier = held.agent_id, Tier(held.tier)
         found.held[agent_id] += 1
-        found.organizations[organization_id] += 1
-        found.members[organization_id, user_id] += 1
-        begins = max(found.busy_until.get(agent_id, 0.0), leased_at.timestamp())
-        found.busy_until[agent_id] = begins + seconds
+        found.organizations[held.organization_id] += 1
+        found.members[held.organization_id, held.user_id] += 1
+        begins = max(found.busy_until.get(agent_id, 0.0), held.leased_at.timestamp())
+        found.busy_until[agent_id] = begins + held.charged_seconds
+        found.running[agent_id] = min(tier, found.running.get(agent_id, tier), key=TIERS.index)
+        if held.placement.get(YIELDING):
+            found.yielding.add(agent_id)
+        only[agent_id] = None if agent_id in only else held
+    _find_boundaries(found, [held for held in only.values() if held and held.pictures > 1])
     return found
+
+
+def _find_boundaries(found: InFlight, long: Sequence[_Held]) -> None:
+    """When the picture in hand is done, if another follows: from the pictures that are stored.
+
+    A job that takes longer than estimated is not done soon: its agent is busy for all that is left.
+    """
+    if not long:
+        return
+    outputs = Output.objects.filter(job__in=[held.job_id for held in long]).order_by()
+    made = {row[0]: row[1] for row in outputs.values_list("job_id").annotate(made=Count("pk"))}
+    here = {
+        attempt_id: (pictures, last)
+        for attempt_id, pictures, last in outputs.filter(attempt__in=[held.id for held in long])
+        .values_list("attempt_id")
+        .annotate(pictures=Count("pk"), last=Max("created_at"))
+    }
+    now = timezone.now().timestamp()
+    for held in long:
+        left = held.pictures - made.get(held.job_id, 0)
+        begun = _begun(held)
+        each = held.cost_seconds / held.pictures
+        if held.id in here:
+            pictures, last = here[held.id]
+            each = max(0.0, (last.timestamp() - begun) / pictures)
+            begun = last.timestamp()
+        if left > 1:
+            at = max(now, begun + each)
+            found.boundaries[held.agent_id] = at
+            until = at + each * (left - 1)
+            found.busy_until[held.agent_id] = max(found.busy_until[held.agent_id], until)
+
+
+def _begun(held: _Held) -> float:
+    """When its first picture was begun, or will be once the model is loaded."""
+    if held.started_at is not None:
+        return held.started_at.timestamp()
+    swap = held.placement.get("swap_seconds", 0.0)
+    loading = timedelta(seconds=swap if isinstance(swap, int | float) else 0.0)
+    return (held.leased_at + loading).timestamp()
 
 
 def views(agents: Iterable[Agent], in_flight: InFlight) -> list[AgentView]:
     """The agents as the scheduler sees them."""
     found = []
     for agent in agents:
-        resident = frozenset(agent.warm)
+        resident, boundary = frozenset(agent.warm), in_flight.boundaries.get(agent.pk)
         in_host = {item["digest"] for item in agent.residents if item.get("place") == HOST}
         view = AgentView(
             id=agent.pk,
@@ -139,6 +224,9 @@ def views(agents: Iterable[Agent], in_flight: InFlight) -> list[AgentView]:
             busy_until=in_flight.busy_until.get(agent.pk),
             is_accepting=agent.is_accepting,
             labels=frozenset(agent.labels),
+            running=in_flight.running.get(agent.pk),
+            yields_at=boundary,
+            is_yielding=agent.pk in in_flight.yielding,
         )
         found.append(view)
     return found

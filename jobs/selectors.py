@@ -119,12 +119,16 @@ def running_jobs(workspace: Workspace) -> list[Job]:
 
 def waiting_jobs(workspace: Workspace, user_id: str) -> tuple[list[Job], list[Job]]:
     """What the user has waiting, and what the others have; tier by tier, each in its order."""
-    urgency = Case(*(When(tier=tier.value, then=at) for at, tier in enumerate(Tier)), default=9)
     waiting = _jobs_in(workspace, JobStatus.QUEUED).order_by(
-        urgency, "position", "submitted_at", "id"
+        by_urgency(), "position", "submitted_at", "id"
     )
     mine = waiting.filter(created_by_id=user_id)[:QUEUE_ROWS]
     return list(mine), list(waiting.exclude(created_by_id=user_id)[:OTHERS_ROWS])
+
+
+def by_urgency() -> Case:
+    """Jobs by tier, the most urgent first."""
+    return Case(*(When(tier=tier.value, then=at) for at, tier in enumerate(Tier)), default=9)
 
 
 def count_open(workspace: Workspace, user_id: str) -> tuple[int, int]:

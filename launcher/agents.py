@@ -39,6 +39,8 @@ def agent_processes(python: str, env: Mapping[str, str]) -> list[ChildSpec]:
         own = agent_env(env)
         for name in ("STUDIO_AGENT_CREDENTIALS", "STUDIO_AGENT_CACHE"):
             own[name] = numbered(env[name], number)
+        if own.get("STUDIO_AGENT_METRICS"):
+            own["STUDIO_AGENT_METRICS"] = next_port(own["STUDIO_AGENT_METRICS"], number)
         if device:
             own["STUDIO_AGENT_DEVICE"] = device
         title = "agent" if number == 0 else f"agent-{number}"
@@ -49,6 +51,14 @@ def agent_processes(python: str, env: Mapping[str, str]) -> list[ChildSpec]:
 def agent_env(env: Mapping[str, str]) -> dict[str, str]:
     """The environment without what only the web side may know."""
     return {name: value for name, value in env.items() if not name.startswith(_WEB_ONLY)}
+
+
+def next_port(address: str, number: int) -> str:
+    """`127.0.0.1:9103` for the first agent, `:9104` for the second; what is no address, as it is:
+    the agent says what is wrong with it.
+    """
+    host, _, port = address.rpartition(":")
+    return f"{host}:{int(port) + number}" if port.isdecimal() else address
 
 
 def numbered(path: str, number: int) -> str:

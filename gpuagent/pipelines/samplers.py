@@ -77,6 +77,6 @@ class Foreseer:
         """From the noise at this timestep; for samplers whose latents keep a variance of one."""
         kept = self._scheduler.alphas_cumprod[int(timestep)]
         signal, noise = kept**0.5, (1 - kept) ** 0.5
-        if self._scheduler.config.prediction_type == "v_prediction":
+        if self._scheduler.config.get("prediction_type") == "v_prediction":
             return signal * sample - noise * model_output
         return (sample - noise * model_output) / signal

@@ -17,6 +17,7 @@ class FailureCode(StrEnum):
     RECIPE_INVALID = "recipe.invalid"
     STORE_FAILED = "store.failed"
     AGENT_LOST = "agent.lost"
+    YIELDED = "agent.yielded"
     INTERNAL = "agent.internal"
 
 
@@ -26,6 +27,7 @@ RETRYABLE = frozenset(
         FailureCode.MODEL_CORRUPT,
         FailureCode.STORE_FAILED,
         FailureCode.AGENT_LOST,
+        FailureCode.YIELDED,
         FailureCode.INTERNAL,
     }
 )

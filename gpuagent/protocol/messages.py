@@ -138,6 +138,14 @@ class AttemptCancel(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptYield(Message):
+    """Finish the picture in hand, then hand back the rest: somebody more urgent waits."""
+
+    type: ClassVar[str] = "attempt.yield"
+    attempt_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredFile:
     """A file that now lies sealed in the store; sizes in bytes, sides in pixels."""
 
@@ -172,7 +180,10 @@ class AttemptError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptFinish(Message):
-    """The attempt is over; `status` is `succeeded`, `failed` or `canceled`; timings in seconds."""
+    """The attempt is over; `status` is `succeeded`, `failed` or `canceled`; timings in seconds.
+
+    `canceled` with the code `agent.yielded`: handed back between two pictures, as it was asked to.
+    """
 
     type: ClassVar[str] = "attempt.finish"
     fence: int
@@ -265,7 +276,8 @@ class Heartbeat(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeartbeatReply(Message):
-    """`lost` attempts must stop without writing; `cancel` ones stop and report it.
+    """`lost` attempts must stop without writing; `cancel` ones stop and report it; those of
+    `yields` are handed back after the picture in hand.
 
     `preload` names the models to make warm, most wanted first. `known` is false if the web side
     does not know this boot: register again.
@@ -275,4 +287,5 @@ class HeartbeatReply(Message):
     known: bool
     lost: tuple[str, ...]
     cancel: tuple[str, ...]
+    yields: tuple[str, ...] = ()
     preload: tuple[ModelRef, ...] = ()

@@ -13,7 +13,7 @@ from gpuagent.cache.places import Places
 from gpuagent.cache.sources import Sources
 from gpuagent.pipelines.engine import Engine, detect_engine, host_memory_bytes
 from gpuagent.pipelines.registry import import_libraries
-from gpuagent.protocol.messages import Assignment, Register
+from gpuagent.protocol.messages import LEASE_SECONDS, Assignment, Register
 from gpuagent.protocol.wire import MessageInvalidError
 from gpuagent.runner.attempt import AttemptRunner
 from gpuagent.runner.client import (
@@ -36,6 +36,7 @@ from gpuagent.runner.progress import PreviewThread, ProgressReporter
 from gpuagent.runner.settings import Settings
 from gpuagent.runner.store import Store
 from gpuagent.runner.telemetry import PeakMemory, Telemetry
+from gpuagent.runner.vitals import Vitals
 
 _PAUSE_FIRST, _PAUSE_LAST = 0.2, 5.0
 _HAND_BACK_SECONDS = 5.0
@@ -73,6 +74,7 @@ class Agent:
         self._telemetry = Telemetry(
             has_gpu=self._engine.has_own_memory,
             on_ecc_errors=lambda: self._health.be_sick(SickCode.ECC_ERRORS),
+            on_slowdown=self._note_slowdown,
         )
         self._is_ready = False
         self._is_leaving = False
@@ -84,7 +86,12 @@ class Agent:
             host_bytes=host_cache_bytes(self._engine, settings.host_cache_bytes),
             on_change=self._poke,
         )
-        self._link = Link(places, on_cancel=lambda a: self._held.stop([a], Stop.CANCELED), tls=tls)
+        self._link = Link(
+            places,
+            on_cancel=lambda attempt_id: self._held.stop([attempt_id], Stop.CANCELED),
+            on_yield=lambda attempt_id: self._held.yield_after_picture([attempt_id]),
+            tls=tls,
+        )
         self._previews = PreviewThread(self._link.send_preview)
         self._preloader = Preloader(
             self._models, self._compute, self._held, on_warm=self._become_ready
@@ -119,6 +126,7 @@ class Agent:
         self._compute.begin(import_libraries)
         pause = _PAUSE_FIRST
         while not stop.is_set():
+            self._heartbeat.turned_at = time.monotonic()  # nothing beats yet, but this turns
             if self._register():
                 self._telemetry.start()
                 self._link.start()
@@ -191,6 +199,29 @@ class Agent:
             telemetry={**self._telemetry.latest, **self._models.ledger.to_wire()},
             residents=self._models.residents(),
         )
+
+    def vitals(self) -> Vitals:
+        """How things stand, for who asks from outside."""
+        now = time.monotonic()
+        return Vitals(
+            turned_seconds=now - self._heartbeat.turned_at,
+            heard_seconds=now - self._heartbeat.heard_at,
+            lease_seconds=LEASE_SECONDS,
+            is_ready=self._is_ready,
+            is_leaving=self._is_leaving,
+            sick_code=self._health.code,
+            attempts=len(self._held.all()),
+            memory_bytes=self._engine.memory_bytes,
+            telemetry={**self._telemetry.latest, **self._models.ledger.to_wire()},
+            residents=self._models.residents(),
+        )
+
+    def _note_slowdown(self, *, is_slow: bool) -> None:
+        """The one sickness that passes by itself: a device that was too hot has cooled down."""
+        if is_slow:
+            self._health.be_sick(SickCode.THROTTLED)
+        elif self._health.code == SickCode.THROTTLED:
+            self.recover()
 
     def _become_sick(self) -> None:
         """Nothing more is taken; what is in hand may end if it can."""

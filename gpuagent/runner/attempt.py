@@ -242,7 +242,7 @@ class AttemptRunner:
         make = _Maker(work, self._compute, model, embeddings, start, canvas, reporter, self._health)
         for index in range(work.recipe.num_images_per_prompt):
             if index not in work.assignment.done and index not in work.made:
-                work.held.check_next_picture()
+                work.held.check_next_picture(has_made_one=bool(work.made))
                 _raise_early(work)
                 pixels = make(index)
                 work.made.add(index)
@@ -353,6 +353,8 @@ class _Maker:
 def _status_of(reason: Stop) -> tuple[str, AttemptError | None]:
     if reason is Stop.CANCELED:
         return "canceled", None
+    if reason is Stop.YIELDED:
+        return "canceled", AttemptError(code=FailureCode.YIELDED)
     return "failed", AttemptError(code=FailureCode.AGENT_LOST, data={"reason": reason.name.lower()})
 
 

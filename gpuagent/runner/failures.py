@@ -16,6 +16,10 @@ _ALLOCATION_WORDS = (
     "can't allocate memory",
     "cannot allocate memory",
     "not enough memory",
+    # What oneDNN says when it gets none.
+    "could not create a memory",
+    "could not create a primitive",
+    "could not execute a primitive",
     "can't start new thread",  # no memory for its stack; loaders use threads
 )
 

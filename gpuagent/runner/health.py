@@ -1,6 +1,7 @@
 """Whether this agent is well. A sick one takes itself out, with a code that says why.
 
-It does not trust itself to be well again: it is started anew, or a person tells it (SIGHUP).
+It does not trust itself to be well again: it is started anew, or a person tells it (SIGHUP). Only a
+slowdown by the hardware is seen to pass.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class SickCode(StrEnum):
     HANG = "gpu.hang"
     ECC_ERRORS = "gpu.ecc_errors"
     FAILED = "gpu.failed"
+    THROTTLED = "gpu.throttled"
     OUT_OF_MEMORY = "gpu.out_of_memory"
     CORRUPT_WEIGHTS = "model.corrupt"
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gpuagent.protocol.messages import Heartbeat, HeartbeatReply, ModelRef
+from gpuagent.protocol.messages import LEASE_SECONDS, Heartbeat, HeartbeatReply, ModelRef
 from gpuagent.protocol.wire import MessageInvalidError
 from gpuagent.runner import clock
 from gpuagent.runner.client import StaleError, StudioClient, StudioUnreachableError
@@ -50,6 +51,8 @@ class HeartbeatThread:
         self._wake = threading.Event()
         self._is_closing = False
         self._is_reachable = True
+        self.turned_at = time.monotonic()
+        self.heard_at = self.turned_at - LEASE_SECONDS - 1  # not yet
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
@@ -68,6 +71,7 @@ class HeartbeatThread:
 
     def _run(self) -> None:
         while not self._is_closing:
+            self.turned_at = time.monotonic()
             self._wake.clear()
             try:
                 self._beat()
@@ -100,6 +104,7 @@ class HeartbeatThread:
         if not self._is_reachable:
             log_event("studio.reachable")
         self._is_reachable = True
+        self.heard_at = time.monotonic()
         self._follow(reply)
         if reply.known:
             lost = set(reply.lost)
@@ -108,6 +113,7 @@ class HeartbeatThread:
     def _follow(self, reply: HeartbeatReply) -> None:
         self._held.stop(reply.lost, Stop.LOST)
         self._held.stop(reply.cancel, Stop.CANCELED)
+        self._held.yield_after_picture(reply.yields)
         if not reply.known:
             self._on_unknown()
         self._on_preload(reply.preload)

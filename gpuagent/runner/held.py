@@ -16,9 +16,10 @@ _REMEMBERED = 256
 class Stop(IntEnum):
     """Why an attempt stops; the larger one wins."""
 
-    DRAINED = 1
-    CANCELED = 2
-    LOST = 3
+    YIELDED = 1
+    DRAINED = 2
+    CANCELED = 3
+    LOST = 4
 
 
 class AttemptStoppedError(Exception):
@@ -45,7 +46,7 @@ class Held:
         self._lease_seconds = LEASE_SECONDS
         self._leased_at = clock.now() if now is None else now
         self._reason: Stop | None = None
-        self._no_more_pictures = False
+        self._last_picture: Stop | None = None
         self._seq = 0
         self._lock = threading.Lock()
 
@@ -60,9 +61,10 @@ class Held:
         with self._lock:
             self._reason = max(reason, self._reason or reason)
 
-    def stop_after_picture(self) -> None:
+    def stop_after_picture(self, reason: Stop = Stop.DRAINED) -> None:
         """Let the picture in hand be finished, and begin no other."""
-        self._no_more_pictures = True
+        with self._lock:
+            self._last_picture = max(reason, self._last_picture or reason)
 
     def lease(self, sent_at: float, seconds: float) -> None:
         """The studio gave the attempt for `seconds`, in answer to something sent at `sent_at`."""
@@ -97,15 +99,19 @@ class Held:
         if reason is not None:
             raise AttemptStoppedError(reason)
 
-    def check_next_picture(self) -> None:
+    def check_next_picture(self, *, has_made_one: bool = False) -> None:
         """Raise if no further picture may be begun.
+
+        Who yields has made one before: else a job could be handed about, loading its model each
+        time, and never get anywhere.
 
         Raises:
             AttemptStoppedError: with the reason.
         """
         self.check()
-        if self._no_more_pictures:
-            raise AttemptStoppedError(Stop.DRAINED)
+        reason = self._last_picture
+        if reason is not None and (has_made_one or reason is not Stop.YIELDED):
+            raise AttemptStoppedError(reason)
 
 
 class HeldAttempts:
@@ -167,6 +173,13 @@ class HeldAttempts:
         for held in self._snapshot():
             if held.attempt_id in wanted:
                 held.stop(reason)
+
+    def yield_after_picture(self, attempt_ids: Iterable[str]) -> None:
+        """Hand these back between two pictures; unknown ones are none of ours."""
+        wanted = set(attempt_ids)
+        for held in self._snapshot():
+            if held.attempt_id in wanted:
+                held.stop_after_picture(Stop.YIELDED)
 
     def renew(self, attempts: Iterable[HeldAttempt], sent_at: float) -> None:
         """The studio knows these as ours."""

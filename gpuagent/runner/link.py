@@ -1,4 +1,4 @@
-"""The socket to the studio: started, progress and previews go up, cancellations come down.
+"""The socket to the studio: started, progress and previews go up, cancel and yield come down.
 
 Nothing waits for it. What cannot be sent yet is kept by key, latest wins, so that after an outage
 the studio hears how things stand and not how they went.
@@ -18,7 +18,12 @@ from typing import TYPE_CHECKING
 
 from gpuagent.cache.places import AGENT_API, Places
 from gpuagent.protocol.frames import PreviewFrame
-from gpuagent.protocol.messages import AttemptCancel, AttemptProgress, AttemptStarted
+from gpuagent.protocol.messages import (
+    AttemptCancel,
+    AttemptProgress,
+    AttemptStarted,
+    AttemptYield,
+)
 from gpuagent.protocol.wire import MessageInvalidError, from_wire
 from gpuagent.runner.logs import log_event
 
@@ -69,11 +74,12 @@ class Link:
         places: Places,
         *,
         on_cancel: Callable[[str], None],
+        on_yield: Callable[[str], None] = lambda _attempt_id: None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._places = places
         self._tls = tls
-        self._on_cancel = on_cancel
+        self._on_cancel, self._on_yield = on_cancel, on_yield
         self._outbox = Outbox()
         self._loop = asyncio.new_event_loop()
         self._wake = asyncio.Event()
@@ -175,15 +181,13 @@ class Link:
 
     async def _receive_all(self, socket: ClientConnection) -> None:
         async for data in socket:
-            try:
-                cancel = from_wire(AttemptCancel, _tagged(data, AttemptCancel.type))
-            except (ValueError, MessageInvalidError):
-                continue  # of a later version of the studio, or not for us
-            self._on_cancel(cancel.attempt_id)
+            with contextlib.suppress(ValueError, MessageInvalidError):
+                self._hear(json.loads(data))
 
-
-def _tagged(data: str | bytes, tag: str) -> object:
-    value = json.loads(data)
-    if not isinstance(value, dict) or value.get("type") != tag:
-        raise ValueError("another message")
-    return value
+    def _hear(self, raw: object) -> None:
+        """What is of a later version of the studio, or not for us, is passed over."""
+        kind = raw.get("type") if isinstance(raw, dict) else None
+        if kind == AttemptCancel.type:
+            self._on_cancel(from_wire(AttemptCancel, raw).attempt_id)
+        elif kind == AttemptYield.type:
+            self._on_yield(from_wire(AttemptYield, raw).attempt_id)

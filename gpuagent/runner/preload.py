@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from gpuagent.pipelines.sd15 import Watch
 from gpuagent.protocol.messages import ModelRef
@@ -93,10 +94,12 @@ class Preloader:
         began = time.monotonic()
         with self._models.hold(ref):
             self._models.fetch(ref)
-            wanted_more = tuple(r.digest for r in self._wanted[: self._place_of(ref)])
-            with self._compute.turn(self._check):
+            before = self._wanted[: self._place_of(ref)]
+            with self._compute.turn(self._check), ExitStack() as stack:
                 self._check()
-                if not self._models.fits_beside(ref, wanted_more):
+                for other in before:  # the longest unused of all may be one of these
+                    stack.enter_context(self._models.hold(other))
+                if not self._models.fits_beside(ref, tuple(other.digest for other in before)):
                     self._put_aside(ref)
                     return
                 self._aside.discard(ref.digest)

@@ -76,6 +76,8 @@ class Settings:
     drain_seconds: float
     spot: str
     runtime_image: str
+    metrics: tuple[str, int] | None
+    metrics_token: str = field(repr=False)
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str]) -> Settings:
@@ -116,6 +118,8 @@ class Settings:
             drain_seconds=_seconds(environment, "STUDIO_AGENT_DRAIN_SECONDS", 10.0),
             spot=_one_of(environment, "STUDIO_AGENT_SPOT", SPOT_KINDS),
             runtime_image=environment.get("STUDIO_RUNTIME_IMAGE") or "local",
+            metrics=_listening(environment),
+            metrics_token=environment.get("STUDIO_METRICS_TOKEN", "").strip(),
         )
 
 
@@ -138,6 +142,25 @@ def device_of(text: str) -> str:
 def split_labels(text: str) -> tuple[str, ...]:
     """Labels from words with commas between."""
     return tuple(dict.fromkeys(label.strip().lower() for label in text.split(",") if label.strip()))
+
+
+def _listening(environment: Mapping[str, str]) -> tuple[str, int] | None:
+    """Where to answer how the agent is; to others than this machine only with a token."""
+    name, value = "STUDIO_AGENT_METRICS", environment.get("STUDIO_AGENT_METRICS", "").strip()
+    if not value:
+        return None
+    host, _, port = value.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
+        raise SettingsInvalidError(f"{name} must be like 127.0.0.1:9103")
+    host = host.strip("[]")
+    if (
+        host not in ("127.0.0.1", "::1", "localhost")
+        and not environment.get("STUDIO_METRICS_TOKEN", "").strip()
+    ):
+        raise SettingsInvalidError(
+            f"{name} is {value}, where others can ask, and STUDIO_METRICS_TOKEN is not set"
+        )
+    return host, int(port)
 
 
 def _url_of(path: Path) -> str:

@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -29,6 +30,10 @@ _THROTTLES: Mapping[int, str] = MappingProxyType(
         0x80: "power_brake",
     }
 )
+# The hardware protects itself: pictures take many times as long. Caps that were chosen, and the
+# driver's own keeping cool, are no such thing.
+_SLOWDOWNS = frozenset({"hardware_slowdown", "hardware_thermal", "power_brake"})
+SLOW_AFTER_SECONDS, WELL_AFTER_SECONDS = 60.0, 300.0
 _PROCESS = Path("/proc/self")
 
 
@@ -102,12 +107,45 @@ def read_cpu() -> dict[str, object]:
     return found
 
 
+class SlowdownWatch:
+    """Whether the hardware slows itself down for so long that others should have the work.
+
+    Being out of work cools a device: it is well only after it has been for longer.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._is_slow = False
+        self._since: float | None = None
+
+    def see(self, reasons: object) -> bool | None:
+        """True: it has become slow just now; False: it is well again; None: no news."""
+        found = isinstance(reasons, list | tuple) and not _SLOWDOWNS.isdisjoint(reasons)
+        if found == self._is_slow:
+            self._since = None
+            return None
+        now = self._clock()
+        self._since = now if self._since is None else self._since
+        if now - self._since < (SLOW_AFTER_SECONDS if found else WELL_AFTER_SECONDS):
+            return None
+        self._is_slow, self._since = found, None
+        return found
+
+
 class Telemetry:
     """Reads from a thread of its own: a GPU that hangs may hang whoever asks it."""
 
-    def __init__(self, *, has_gpu: bool, on_ecc_errors: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        *,
+        has_gpu: bool,
+        on_ecc_errors: Callable[[], None],
+        on_slowdown: Callable[..., None] = lambda *, is_slow: None,
+    ) -> None:
         self._has_gpu = has_gpu
         self._on_ecc_errors = on_ecc_errors
+        self._on_slowdown = on_slowdown
+        self._slowdown = SlowdownWatch()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
         self.latest: dict[str, object] = {}
@@ -127,6 +165,9 @@ class Telemetry:
                 self.latest = device.read() if device is not None else read_cpu()
                 if device is not None and device.has_new_ecc_errors():
                     self._on_ecc_errors()
+                news = self._slowdown.see(self.latest.get("throttled"))
+                if news is not None:
+                    self._on_slowdown(is_slow=news)
             except Exception as error:  # telemetry is never worth the agent
                 log_trouble("telemetry.failed", error=type(error).__name__)
             self._closing.wait(_SECONDS)

@@ -146,7 +146,7 @@ class _Planner:
         if digest in seat.resident:
             return 0.0
         if digest in seat.agent.cached:
-            return self.policy.cached_swap_seconds
+            return self.policy.cached_load_seconds(digest)
         return self.policy.load_seconds(digest)
 
     def _best_idle(self, seat: _Seat, job: WaitingJob) -> _Seat:

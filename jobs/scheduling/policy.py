@@ -30,7 +30,7 @@ class Policy:
     whose own is wanted less. For models that load in `usual_load_seconds` or longer; less in
     proportion for quicker ones. Tiers not named: 0."""
     hope_seconds: Mapping[Tier, float] = field(
-        default_factory=lambda: {Tier.TURBO: 1.2, Tier.FAST: 8.0}
+        default_factory=lambda: {Tier.TURBO: 1.3, Tier.FAST: 9.6}
     )
     """How long it waits at most: for a busy agent that holds its model, if that is free by then, or
     for one that loses much less by loading it. In proportion as above."""
@@ -53,6 +53,8 @@ class Policy:
     swap_seconds: Mapping[str, float] = field(default_factory=dict)
     """Measured load time by model digest."""
     default_swap_seconds: float = 6.0
+    cached_swaps: Mapping[str, float] = field(default_factory=dict)
+    """The same from host memory; those not named take `cached_swap_seconds`."""
     cached_swap_seconds: float = 0.5
     stage_ahead_seconds: float = 1.0
     """A busy agent is given its next job this long before it should be done."""
@@ -97,6 +99,11 @@ class Policy:
     def load_seconds(self, digest: str) -> float:
         """How long a model takes from disk."""
         return self.swap_seconds.get(digest, self.default_swap_seconds)
+
+    def cached_load_seconds(self, digest: str) -> float:
+        """How long a model takes from host memory; never longer than from disk."""
+        measured = self.cached_swaps.get(digest, self.cached_swap_seconds)
+        return min(measured, self.load_seconds(digest))
 
     def patience(self, tier: Tier, load_seconds: float) -> float:
         """How long to look for an agent that loses less by loading the model."""

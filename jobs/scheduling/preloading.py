@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
-from jobs.scheduling.policy import TIERS, Policy
+from jobs.scheduling.policy import TIERS, UNLIMITED, Policy
 from jobs.scheduling.queue import Queue
 from jobs.scheduling.rows import AgentView, Preload
 
@@ -17,6 +17,9 @@ RECENT_HALF_LIFE = HOUR
 DAILY_HALF_LIFE = 7 * 24 * HOUR
 NEVER_ASKED = 1e-3
 """GPU-seconds an hour below which a model is not worth loading in advance."""
+MUCH_MORE = 2.0
+"""How much more a guess must be asked for than what would go for it: else two models that are
+liked alike would push each other out for ever."""
 
 
 @dataclass(slots=True)
@@ -77,15 +80,20 @@ def preload(
     popularity: Popularity,
     memory_bytes: Mapping[str, int],
     now: float,
+    with_pins: bool = True,
 ) -> tuple[Preload, ...]:
     """What idle agents should load: first what is pinned and held by too few, then the model for
     which most GPU-seconds wait and that nobody holds, then the one most asked for at this hour.
 
     `memory_bytes` says what each known model needs. A model with a queued job or a pin is never
-    evicted for a guess; an agent that holds nothing else is left alone. An agent whose `resident`
-    are in order of use (longest unused first) loses the longest unused.
+    evicted for a guess, nor one that is asked for nearly as much; an agent that holds nothing else
+    is left alone. An agent whose `resident` are in order of use (longest unused first) loses the
+    longest unused. Without `with_pins` somebody else sees to it that pinned models are loaded.
     """
-    wishes = _wishes(queue, agents, popularity, memory_bytes, now)
+    holders = Counter(digest for agent in agents for digest in agent.resident)
+    rates = {d: popularity.rate(d, at=now) / max(1, holders[d]) for d in popularity.hourly}
+    wishes = _pinned(queue.policy, agents) if with_pins else []
+    wishes += _unpinned(queue, holders, rates)
     idle = [
         agent
         for agent in sorted(agents, key=lambda agent: agent.id)
@@ -93,19 +101,22 @@ def preload(
     ]
     kept = kept_models(queue, agents)
     found = []
-    for digest, label in wishes:
+    for digest, label, worth in wishes:
+        if not idle:
+            break
+        stays = kept | {one for one, rate in rates.items() if rate * MUCH_MORE > worth}
         able = [
             agent
             for agent in idle
             if digest not in agent.resident
-            and memory_bytes[digest] <= agent.memory_bytes
+            and memory_bytes.get(digest, UNLIMITED) <= agent.memory_bytes
             and (not label or label in agent.labels)
-            and (agent.room > 0 or any(one not in kept for one in agent.resident_order))
+            and (agent.room > 0 or any(one not in stays for one in agent.resident_order))
         ]
         if able:
             chosen = min(able, key=lambda agent: (digest not in agent.cached, agent.room <= 0))
             idle.remove(chosen)
-            evict = None if chosen.room > 0 else choose_eviction(chosen.resident_order, kept)
+            evict = None if chosen.room > 0 else choose_eviction(chosen.resident_order, stays)
             found.append(Preload(agent_id=chosen.id, model_digest=digest, evict=evict))
     return tuple(found)
 
@@ -122,28 +133,28 @@ def kept_models(queue: Queue, agents: Sequence[AgentView]) -> frozenset[str]:
     return frozenset(needed | {digest for _, digest in queue.everything.demand})
 
 
-def _wishes(
-    queue: Queue,
-    agents: Sequence[AgentView],
-    popularity: Popularity,
-    memory_bytes: Mapping[str, int],
-    now: float,
-) -> list[tuple[str, str]]:
-    """Models to load with the label the agent must carry, the most wanted first."""
-    holders = Counter(digest for agent in agents for digest in agent.resident)
-    wishes: list[tuple[str, str]] = []
-    for digest in sorted(queue.policy.keep_warm):
-        label = queue.policy.keep_warm_labels.get(digest, "")
-        wishes += [(digest, label)] * _missing(queue.policy, digest, label, agents)
+_Wish: TypeAlias = tuple[str, str, float]  # model, label the agent must carry, what it is worth
+
+
+def _pinned(policy: Policy, agents: Sequence[AgentView]) -> list[_Wish]:
+    """Pins that are held by too few."""
+    wishes: list[_Wish] = []
+    for digest in sorted(policy.keep_warm):
+        label = policy.keep_warm_labels.get(digest, "")
+        wishes += [(digest, label, UNLIMITED)] * _missing(policy, digest, label, agents)
+    return wishes
+
+
+def _unpinned(queue: Queue, holders: Counter[str], rates: Mapping[str, float]) -> list[_Wish]:
+    """Models that nobody holds: those that jobs wait for, then those that are liked."""
     waiting = {digest for _, digest in queue.everything.demand if not holders[digest]}
     by_demand = sorted(waiting, key=lambda d: (-queue.everything.demand_seconds(d, *TIERS), d))
-    rates = {d: popularity.rate(d, at=now) / (1 + holders[d]) for d in popularity.hourly}
-    liked = [
-        digest for digest, rate in rates.items() if rate >= NEVER_ASKED and not holders[digest]
+    liked = [d for d, rate in rates.items() if rate >= NEVER_ASKED and not holders[d]]
+    by_rate = sorted(set(liked) - waiting, key=lambda digest: (-rates[digest], digest))
+    return [
+        *((digest, "", UNLIMITED) for digest in by_demand),
+        *((digest, "", rates[digest]) for digest in by_rate),
     ]
-    by_rate = sorted(liked, key=lambda digest: (-rates[digest], digest))
-    wishes += [(digest, "") for digest in dict.fromkeys([*by_demand, *by_rate])]
-    return [(digest, label) for digest, label in wishes if digest in memory_bytes]
 
 
 def _missing(policy: Policy, digest: str, label: str, agents: Sequence[AgentView]) -> int:

@@ -14,6 +14,7 @@ from gpuagent.protocol.messages import Heartbeat, HeartbeatReply, ModelRef, Regi
 from jobs.announcements import announce_agents, wake_dispatcher_for_agents
 from jobs.fleet_codes import FleetCode
 from jobs.models import Agent
+from jobs.preloading import wish_for
 from jobs.services.claiming import model_ref
 from jobs.services.fleet_events import note
 from jobs.services.fleet_pins import pinned_to
@@ -112,7 +113,13 @@ def hear_heartbeat(agent: Agent, message: Heartbeat) -> HeartbeatReply:
             announce_agents()
             wake_dispatcher_for_agents()
     preload = _preload(agent, warm, is_ready=message.ready)
-    return HeartbeatReply(known=True, lost=renewal.lost, cancel=renewal.cancel, preload=preload)
+    return HeartbeatReply(
+        known=True,
+        lost=renewal.lost,
+        cancel=renewal.cancel,
+        yields=renewal.yields,
+        preload=preload,
+    )
 
 
 def _news(agent: Agent, message: Heartbeat, sick_code: str) -> list[FleetCode]:
@@ -130,18 +137,23 @@ def _news(agent: Agent, message: Heartbeat, sick_code: str) -> list[FleetCode]:
 
 
 def _preload(agent: Agent, warm: list[str], *, is_ready: bool) -> tuple[ModelRef, ...]:
-    """What to make warm: what operators have pinned here; for one that is cold, the oldest public.
+    """What to make warm, the most wanted first: what operators have pinned here, what is to stay,
+    what the dispatcher wishes; for one that is cold, the oldest public.
 
-    Demand will decide later. Who holds all that it should is told nothing.
+    Who holds all that it should is told nothing.
     """
     if not agent.is_accepting:
         return ()
-    pinned = pinned_to(agent)
-    if is_ready and all(version.digest in warm for version in pinned):
+    pinned, wish = pinned_to(agent), wish_for(agent)
+    wished = () if wish is None or wish.digest in warm else (*wish.keep, wish.digest)
+    if is_ready and not wished and all(version.digest in warm for version in pinned):
         return ()
-    public = ModelVersion.objects.filter(asset__organization=None).select_related("asset")
-    oldest = [] if is_ready else list(public.order_by("id")[:PRELOAD_MAX])
-    wanted = {version.digest: version for version in (*pinned, *oldest)}
+    versions = ModelVersion.objects.select_related("asset")
+    by_digest = {version.digest: version for version in versions.filter(digest__in=wished)}
+    named = [by_digest[digest] for digest in wished if digest in by_digest]
+    public = versions.filter(asset__organization=None).order_by("id")
+    oldest = [] if is_ready else list(public[:PRELOAD_MAX])
+    wanted = {version.digest: version for version in (*pinned, *named, *oldest)}
     return tuple(model_ref(agent, version) for version in wanted.values())
 
 

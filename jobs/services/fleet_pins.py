@@ -10,10 +10,11 @@ from accounts.actors import Actor
 from accounts.roles import Permission
 from accounts.services.audit import record_event
 from gpuagent.protocol.recipe import FieldProblem
-from jobs.models import Agent, ModelPin
+from jobs.models import Agent, JobAttempt, ModelPin
 from jobs.selectors import accepting_agents
 from jobs.services.fleet_policy import touch_policy
 from jobs.services.fleet_reports import bad_labels
+from jobs.services.leasing import OPEN
 from library.models import ModelVersion
 from studio.core.errors import InvalidInputError, NotFoundError
 from studio.core.scoping import system_scope
@@ -69,8 +70,9 @@ def unpin_model(*, actor: Actor, version_id: str) -> bool:
 def pinned_to(agent: Agent) -> list[ModelVersion]:
     """The models that are to be warm on this agent, of all that take work.
 
-    Who holds a model keeps it; else an order that depends on names alone chooses, so that all
-    agents are told the same and an agent's coming or going moves few models.
+    Who holds a model keeps it; else who is idle comes first, since nobody loads for a pin while it
+    works; else an order that depends on names alone chooses, so that all agents are told the same
+    and an agent's coming or going moves few models.
     """
     pins = list(ModelPin.objects.all())
     if not pins:
@@ -79,6 +81,7 @@ def pinned_to(agent: Agent) -> list[ModelVersion]:
         wanted = ModelVersion.objects.select_related("asset").in_bulk(
             [pin.model_version_id for pin in pins]
         )
+        busy = set(JobAttempt.objects.filter(status__in=OPEN).values_list("agent_id", flat=True))
     agents = list(accepting_agents())
     found = []
     for pin in sorted(pins, key=lambda pin: pin.model_version_id):
@@ -86,7 +89,9 @@ def pinned_to(agent: Agent) -> list[ModelVersion]:
         if version is None:
             continue
         fitting = [one for one in agents if _can_hold(one, pin, version)]
-        fitting.sort(key=lambda one: (version.digest not in one.warm, _rank(one, version)))
+        fitting.sort(
+            key=lambda one: (version.digest not in one.warm, one.pk in busy, _rank(one, version))
+        )
         if agent.pk in {one.pk for one in fitting[: pin.agents]}:
             found.append(version)
     return found

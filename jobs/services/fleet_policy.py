@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import math
 from collections.abc import Collection, Mapping
@@ -52,9 +54,18 @@ def policy_version() -> datetime | None:
     return FleetPolicy.objects.filter(pk=1).values_list("updated_at", flat=True).first()
 
 
+def policy_seen(row: FleetPolicy) -> str:
+    """Tells whether somebody else has changed the settings since they were read."""
+    values = [getattr(row, name) for name in _CHECKS]
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
 @transaction.atomic
-def change_policy(*, actor: Actor, given: Mapping[str, Any]) -> FleetPolicy:
+def change_policy(*, actor: Actor, given: Mapping[str, Any], seen: str = "") -> FleetPolicy:
     """Set reserves, the floor, the window; what is left out stays, null takes the default back.
+
+    `seen` is what `policy_seen` said of the settings that the actor had in front of them, if they
+    set all of them at once: what another operator saved meanwhile is not undone by chance.
 
     Raises:
         InvalidInputError: every wrong field is named; nothing was changed.
@@ -63,6 +74,12 @@ def change_policy(*, actor: Actor, given: Mapping[str, Any]) -> FleetPolicy:
     FleetPolicy.objects.get_or_create(pk=1)
     row = FleetPolicy.objects.select_for_update().get(pk=1)
     problems: list[FieldProblem] = []
+    if seen and seen != policy_seen(row):
+        message = (
+            "Another operator has changed these settings since you opened the page. Yours are "
+            "below and not saved: look at theirs in another tab, then save again to replace them."
+        )
+        problems.append(_problem("seen", "changed_meanwhile", message))
     for name, value in given.items():
         check = _CHECKS.get(name)
         if check is None:

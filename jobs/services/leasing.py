@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.messages import HeldAttempt
-from jobs.announcements import announce_started
+from jobs.announcements import announce_started, announce_yield
 from jobs.lifecycle import ATTEMPT_OPEN, JOB_OPEN, MAX_ATTEMPTS, AttemptStatus, JobStatus
 from jobs.models import Agent, Job, JobAttempt
 from jobs.scheduling import Placement
@@ -23,6 +23,8 @@ from workspaces.services.keys import new_data_key
 
 ACTOR = "run_attempt"
 OPEN = tuple(status.value for status in ATTEMPT_OPEN)
+YIELDING = "yielding"
+"""In an attempt's `placement`: its agent was asked to hand back the rest."""
 
 
 def lease_duration() -> timedelta:
@@ -102,16 +104,19 @@ def _run_message(attempt: JobAttempt) -> Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Renewal:
-    """What a heartbeat brought: attempts the agent no longer holds, and ones it should stop."""
+    """What a heartbeat brought: attempts the agent no longer holds, ones it should stop, and ones
+    whose rest it should hand back after the picture in hand.
+    """
 
     lost: tuple[str, ...]
     cancel: tuple[str, ...]
+    yields: tuple[str, ...] = ()
 
 
 def renew_leases(agent: Agent, held: tuple[HeldAttempt, ...]) -> Renewal:
     """Extend the leases of the attempts an agent says it holds, where it still does."""
     until = timezone.now() + lease_duration()
-    lost, cancel = [], []
+    lost, cancel, yields = [], [], []
     for item in held:
         mine = JobAttempt.objects.filter(
             pk=item.attempt_id, fence=item.fence, agent=agent, status__in=OPEN
@@ -121,7 +126,28 @@ def renew_leases(agent: Agent, held: tuple[HeldAttempt, ...]) -> Renewal:
             _forgive(agent, item)
         elif mine.filter(job__cancel_requested_at__isnull=False).exists():
             cancel.append(item.attempt_id)
-    return Renewal(lost=tuple(lost), cancel=tuple(cancel))
+        elif mine.filter(**{f"placement__{YIELDING}": True}).exists():
+            yields.append(item.attempt_id)
+    return Renewal(lost=tuple(lost), cancel=tuple(cancel), yields=tuple(yields))
+
+
+def ask_to_yield(agent_ids: Collection[str]) -> int:
+    """Ask these agents to hand back the rest of what they run; how many attempts that were.
+
+    The job goes back to the queue with what was made, and it uses up no try.
+    """
+    if not agent_ids:
+        return 0
+    running = JobAttempt.objects.select_related("agent").filter(
+        agent__in=agent_ids, status__in=OPEN, job__count__gt=1
+    )
+    attempts = [attempt for attempt in running if not attempt.placement.get(YIELDING)]
+    for attempt in attempts:
+        with transaction.atomic():
+            placement = {**attempt.placement, YIELDING: True}
+            JobAttempt.objects.filter(pk=attempt.pk).update(placement=placement)
+            announce_yield(attempt.agent, attempt.pk)
+    return len(attempts)
 
 
 def expire_overdue() -> int:

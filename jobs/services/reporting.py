@@ -121,7 +121,13 @@ def finish_attempt(agent: Agent, attempt_id: str, finish: AttemptFinish) -> bool
     """
     attempt = _held(agent, attempt_id, finish.fence)
     if finish.status == AttemptStatus.CANCELED.value:
-        return end_attempt(attempt, AttemptStatus.CANCELED, timings=finish.timings)
+        has_yielded = finish.error is not None and finish.error.code == FailureCode.YIELDED
+        return end_attempt(
+            attempt,
+            AttemptStatus.CANCELED,
+            failure=FailureCode.YIELDED if has_yielded else None,
+            timings=finish.timings,
+        )
     stored = Output.objects.filter(job=attempt.job).count()
     if finish.status == AttemptStatus.SUCCEEDED.value and stored == attempt.job.count:
         return end_attempt(attempt, AttemptStatus.SUCCEEDED, timings=finish.timings)

@@ -10,13 +10,15 @@ from django.utils import timezone
 from gpuagent.protocol.failures import FailureCode
 from jobs.announcements import announce_job, wake_dispatcher
 from jobs.lifecycle import (
+    TOO_LARGE,
     AttemptStatus,
     JobStatus,
     after_attempt_ends,
     counts_against_job,
     sources_of,
 )
-from jobs.models import Job, JobAttempt
+from jobs.models import Agent, Job, JobAttempt
+from jobs.selectors import accepting_agents
 from jobs.services.recording import record_run, sane_timings
 
 COUNTED = "counted"
@@ -80,16 +82,27 @@ def end_attempt(
     job = Job.objects.select_for_update().get(pk=attempt.job_id)
     record_run(attempt, job, status=target, error_code=code, timings=measured, ended_at=now)
     counted = job.attempts_counted + int(counts)
+    fits_elsewhere = failure in TOO_LARGE and _is_there_a_larger(attempt.agent)
     next_status = after_attempt_ends(
-        target, failure, counted, cancel_requested=job.cancel_requested_at is not None
+        target,
+        failure,
+        counted,
+        cancel_requested=job.cancel_requested_at is not None,
+        fits_elsewhere=fits_elsewhere,
     )
+    changes = {"memory_bytes": attempt.agent.memory_bytes + 1} if fits_elsewhere else {}
     error = {"error_code": code or "", "error_data": data or {}}
     if next_status is JobStatus.FAILED and not code:
         error["error_code"] = FailureCode.AGENT_LOST.value
     if next_status is not JobStatus.FAILED:
         error = {"error_code": "", "error_data": {}}
-    move_job(job, next_status, attempts_counted=counted, **error)
+    move_job(job, next_status, attempts_counted=counted, **error, **changes)
     return True
+
+
+def _is_there_a_larger(agent: Agent) -> bool:
+    """Whether the job could go where there is more memory than it has just found too little."""
+    return accepting_agents().filter(memory_bytes__gt=agent.memory_bytes).exists()
 
 
 @transaction.atomic

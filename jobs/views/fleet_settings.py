@@ -73,7 +73,7 @@ def fleet_policy(request: OrganizationRequest) -> HttpResponse:
     for name in ("floor_agents", "floor_seconds", "window_seconds"):
         given[name] = _number(request.POST.get(name, ""))
     try:
-        change_policy(actor=request.actor, given=given)
+        change_policy(actor=request.actor, given=given, seen=request.POST.get("seen", ""))
     except InvalidInputError as error:
         return _sharing(request, errors=_by_field(error), values=request.POST, status=422)
     messages.success(request, "Saved. The scheduler goes by it within a second.")

@@ -50,7 +50,7 @@ def test_a_drained_agent_gets_nothing_until_it_is_brought_back(room: Page) -> No
         # Without loading the page again: it has nothing to finish.
         expect(agent.locator(".agent__state")).to_have_text("Drained")
         expect(room.get_by_text("has finished all it had").first).to_be_visible()
-        back = agent.get_by_role("button", name="Take work again: local")
+        back = agent.get_by_role("button", name="Take work again with local")
         back.focus()
         submit(room)
         expect(waiting(room)).to_have_text(re.compile(r"^\s*1\b"))
@@ -67,7 +67,7 @@ def test_a_drained_agent_gets_nothing_until_it_is_brought_back(room: Page) -> No
 def serve_again(page: Page) -> None:
     """Other tests need the agent, whatever became of this one."""
     page.reload()
-    again = local_agent(page).get_by_role("button", name="Take work again: local")
+    again = local_agent(page).get_by_role("button", name="Take work again with local")
     if again.count():
         again.click()
 

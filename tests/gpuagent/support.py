@@ -25,6 +25,7 @@ from gpuagent.protocol.frames import PreviewFrame
 from gpuagent.protocol.messages import (
     Assignment,
     AttemptCancel,
+    AttemptYield,
     InputRef,
     ModelFileRef,
     ModelRef,
@@ -148,6 +149,7 @@ class FakeStudio:
         self.unauthorized = 0
         self.preload: tuple[ModelRef, ...] = ()
         self.cancel: set[str] = set()
+        self.yields: set[str] = set()
         self.lost: set[str] = set()
         self.inputs: dict[str, bytes] = {}
         self.is_down = False
@@ -235,6 +237,11 @@ class FakeStudio:
         for link in list(self.sockets):
             link.send(json.dumps(AttemptCancel(attempt_id=attempt.id).to_wire()))
 
+    def send_yield(self, attempt: Attempt) -> None:
+        """Ask for the rest of it over the socket."""
+        for link in list(self.sockets):
+            link.send(json.dumps(AttemptYield(attempt_id=attempt.id).to_wire()))
+
     def drop_sockets(self) -> None:
         """Cut every socket."""
         for link in list(self.sockets):
@@ -285,6 +292,7 @@ class FakeStudio:
             "known": body["boot_id"] in {r["boot_id"] for r in self.registers},
             "lost": [a for a in held if a in self.lost],
             "cancel": [a for a in held if a in self.cancel],
+            "yields": [a for a in held if a in self.yields],
             "preload": [json.loads(json.dumps(_plain(ref))) for ref in self.preload],
         }
 

@@ -287,6 +287,34 @@ def test_cancel_by_heartbeat_stops_too(
     assert attempt.finish["status"] == "canceled"
 
 
+@pytest.mark.parametrize("by", ["socket", "heartbeat"])
+def test_who_is_asked_to_yield_hands_back_the_rest_after_the_picture_in_hand(
+    agent: AgentProcess, studio: FakeStudio, house_ref: ModelRef, by: str
+) -> None:
+    # Given a long attempt whose first picture is made, and one that waits behind it
+    many = {"prompt": CANARY, "num_inference_steps": 30, "num_images_per_prompt": 16}
+    attempt, behind = studio.add_attempt(house_ref, many), studio.add_attempt(house_ref, MUG)
+    agent.send(attempt)
+    wait_until(lambda: attempt.commits, what="the first picture")
+    agent.send(behind)
+    # When the studio asks for the rest
+    if by == "socket":
+        studio.send_yield(attempt)
+    else:
+        studio.yields.add(attempt.id)
+    wait_until(lambda: attempt.finish, what="the handing back")
+    # Then what was begun is stored, it says why, and goes on with the next as if nothing were
+    assert attempt.finish is not None
+    assert attempt.finish["status"] == "canceled"
+    assert attempt.finish["error"] == {"code": "agent.yielded", "data": {}}
+    assert sorted(attempt.commits) == list(range(len(attempt.commits)))
+    assert 1 <= len(attempt.commits) < 16
+    wait_until(lambda: behind.finish, what="the next")
+    assert behind.finish is not None
+    assert behind.finish["status"] == "succeeded"
+    assert studio.heartbeats[-1]["leaving"] is False
+
+
 def test_waiting_attempt_is_canceled_without_its_turn(
     agent: AgentProcess, studio: FakeStudio, house_ref: ModelRef
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from gpuagent.runner.failures import attempt_error, is_device_failure
 from gpuagent.runner.health import HANG_LEAST_SECONDS, Health, SickCode
-from gpuagent.runner.telemetry import NvmlDevice, PeakMemory, read_cpu
+from gpuagent.runner.telemetry import NvmlDevice, PeakMemory, SlowdownWatch, read_cpu
 
 
 class Clock:
@@ -213,6 +213,29 @@ def test_only_new_ecc_errors_count(nvml: Nvml) -> None:
     assert not device.has_new_ecc_errors()
     nvml.ecc = 3
     assert device.has_new_ecc_errors()
+
+
+def test_a_device_that_the_hardware_slows_down_for_long_is_out_until_it_has_cooled() -> None:
+    at = 0.0
+    watch = SlowdownWatch(clock=lambda: at)
+    hot = ["power_cap", "hardware_thermal"]
+    # A pause begins the minute anew.
+    news: list[tuple[float, bool]] = []
+    for until, reasons in ((50, hot), (55, []), (200, hot), (400, []), (405, hot), (900, [])):
+        while at < until:
+            at += 5
+            if (seen := watch.see(reasons)) is not None:
+                news.append((at, seen))
+    assert news == [(120.0, True), (710.0, False)]
+
+
+@pytest.mark.parametrize("reasons", [None, [], ["power_cap"], ["thermal", "sync_boost"]])
+def test_what_was_chosen_or_is_usual_is_no_slowdown(reasons: object) -> None:
+    at = 0.0
+    watch = SlowdownWatch(clock=lambda: at)
+    for _ in range(100):
+        at += 5
+        assert watch.see(reasons) is None
 
 
 def test_machine_without_a_gpu_tells_its_load_and_this_process_memory() -> None:

@@ -17,6 +17,7 @@ from gpuagent.protocol.messages import (
     AttemptFinish,
     AttemptProgress,
     AttemptStarted,
+    AttemptYield,
     Claim,
     Heartbeat,
     HeartbeatReply,
@@ -81,6 +82,7 @@ MESSAGES: tuple[Message, ...] = (
     AttemptStarted(attempt_id=ATTEMPT, fence=2, seq=1),
     AttemptProgress(attempt_id=ATTEMPT, fence=2, seq=2, index=0, count=4, step=7, steps=20),
     AttemptCancel(attempt_id=ATTEMPT),
+    AttemptYield(attempt_id=ATTEMPT),
     OutputCommit(
         fence=2,
         index=0,
@@ -135,7 +137,7 @@ MESSAGES: tuple[Message, ...] = (
         },
         residents=({"digest": "a" * 64, "component": "unet", "bytes": 1, "place": "gpu"},),
     ),
-    HeartbeatReply(known=True, lost=(ATTEMPT,), cancel=(), preload=(MODEL,)),
+    HeartbeatReply(known=True, lost=(ATTEMPT,), cancel=(), yields=(ATTEMPT,), preload=(MODEL,)),
 )
 BY_TYPE = {message.type: message for message in MESSAGES}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +25,9 @@ from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.messages import ModelRef
 from gpuagent.protocol.recipe import Recipe
 from gpuagent.runner.compute import Compute
+from gpuagent.runner.held import HeldAttempts
 from gpuagent.runner.models import Models
+from gpuagent.runner.preload import Preloader
 
 from .support import HOUSE, TOKEN, model_ref
 
@@ -39,13 +42,14 @@ class Bench:
     folder: Path
     engine: Engine
     refs: tuple[ModelRef, ModelRef, ModelRef]
+    compute: Compute
 
     def start(self, *, device: int = WEIGHTS, host: int = 0, disk: int | None = None) -> Models:
         places = Places(studio_url="http://127.0.0.1:9", token=TOKEN, models_root=self.folder)
         sources = Sources(places, httpx.Client(trust_env=False))
         cache = FileCache(self.folder / "cache", sources, budget_bytes=disk)
         engine = replace(self.engine, memory_bytes=OVERHEAD_BYTES + device)
-        return Models(cache, engine, Compute(), host_bytes=host)
+        return Models(cache, engine, self.compute, host_bytes=host)
 
 
 @pytest.fixture
@@ -56,7 +60,7 @@ def bench(tmp_path: Path, engine: Engine) -> Bench:
         shutil.copytree(HOUSE, folder)
         (folder / "number.txt").write_text(str(number))  # another digest
         made.append(model_ref(folder, name=f"House {number}"))
-    return Bench(tmp_path, engine, (made[0], made[1], made[2]))
+    return Bench(tmp_path, engine, (made[0], made[1], made[2]), Compute())
 
 
 def sources_of(models: Models) -> dict[str, int]:
@@ -133,6 +137,23 @@ def test_work_at_hand_comes_before_work_that_waits(bench: Bench) -> None:
         models.loaded(second)
     assert models.warm == (second.digest,)
     assert first.digest in models.at_hand
+
+
+def test_a_wish_pushes_out_what_nobody_wants_more_though_it_was_used_later(bench: Bench) -> None:
+    # Given: a device with room for two, one of which is wanted, and was used longest ago.
+    models = bench.start(device=2 * WEIGHTS)
+    wanted, unwanted, wish = bench.refs
+    for ref in (wanted, unwanted):
+        models.loaded(ref)
+    is_warm = threading.Event()
+    preloader = Preloader(models, bench.compute, HeldAttempts(), on_warm=is_warm.set)
+    preloader.start()
+    # When: another is wished for beside it
+    preloader.want((wanted, wish))
+    assert is_warm.wait(60)
+    preloader.close()
+    # Then: the other one has gone.
+    assert models.warm == (wanted.digest, wish.digest)
 
 
 def test_host_memory_takes_what_the_device_has_no_room_for(bench: Bench) -> None:

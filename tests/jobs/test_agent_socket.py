@@ -19,6 +19,7 @@ from jobs import agent_socket
 from jobs.models import Agent, Job, JobAttempt
 from jobs.progress import get_preview, get_progress
 from jobs.services.cancellation import cancel_job
+from jobs.services.leasing import ask_to_yield
 from library.models import ModelVersion
 from studio.core.scoping import organization_scope, system_scope
 from tests import factories
@@ -145,6 +146,22 @@ async def test_a_cancel_goes_down_at_once(scene: Scene) -> None:
         message = await socket.receive()
 
     assert message == {"type": "attempt.cancel", "attempt_id": scene.attempt.pk}
+
+
+async def test_who_is_to_yield_is_told_at_once(scene: Scene) -> None:
+    def ask() -> None:
+        with system_scope():
+            Job.objects.filter(pk=scene.job.pk).update(count=4)
+            assert ask_to_yield({scene.attempt.agent_id}) == 1
+            assert ask_to_yield({scene.attempt.agent_id}) == 0  # it was told
+
+    async with connect(PATH, scene.mine) as socket:
+        await socket.send(report(scene, seq=1, step=1))
+        assert await step_of(scene, 1) == 1
+        await database_sync_to_async(ask)()
+        message = await socket.receive()
+
+    assert message == {"type": "attempt.yield", "attempt_id": scene.attempt.pk}
 
 
 @pytest.mark.parametrize(

@@ -214,7 +214,10 @@ def test_whoever_changes_a_job_tells_the_dispatcher_which(
     with psycopg.connect(**parameters, autocommit=True) as listener:
         listener.execute(f"LISTEN {DISPATCH_CHANNEL}")
         jobs = [factories.make_job(bob_in_a, workspace) for _ in range(3)]
-        assert wait_for_changes(listener, 5.0) == {job.pk for job in jobs}
+        noted: set[str] = set()
+        while found := wait_for_changes(listener, 1.0):  # one after the other, on a busy machine
+            noted |= found
+        assert noted == {job.pk for job in jobs}
         cancel_job(job=jobs[0], actor=bob_in_a)
         assert wait_for_changes(listener, 5.0) == {jobs[0].pk}
         beat(agent)
@@ -271,3 +274,13 @@ def test_a_model_in_host_memory_is_known_to_load_quickly(
 
     swap = JobAttempt.objects.get().placement["swap_seconds"]
     assert swap == Policy().cached_swap_seconds
+    # And: how quickly is learned, apart from loading it from disk.
+    for kind, seconds in (("load", 2.5), ("load_cached", 0.2)):
+        key = {"gpu_class": "cpu", "kind": kind, "key": model_version.digest}
+        CostEstimate.objects.create(**key, mean_seconds=seconds, weight=9)
+    factories.make_job(bob_in_a, workspace)
+    JobAttempt.objects.all().delete()
+    Job.objects.update(status=JobStatus.QUEUED.value)
+    Dispatcher().run_round()
+    found = JobAttempt.objects.values_list("placement__swap_seconds", flat=True)
+    assert sorted(found) == [0.0, 0.2]

@@ -22,6 +22,7 @@ from jobs.explanations import Why, ahead_of, member_name, watch, watched, why_of
 from jobs.forecast import Ground, TierForecast, Waits, tier_forecast, waits_of
 from jobs.models import Agent, CostEstimate, Job, RunRecord
 from jobs.scheduling import Tier, WaitReason
+from jobs.selectors import waiting_jobs
 from library.models import ModelVersion
 from tests import factories
 from tests.answers import text_of
@@ -50,6 +51,27 @@ def busy(
     dispatcher = Dispatcher()
     assert dispatcher.run_round() == 1
     return dispatcher
+
+
+def test_who_comes_after_many_of_others_is_told_too(
+    busy: Dispatcher,
+    bob_in_a: Actor,
+    alice_in_a: Actor,
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Given: more jobs of Alice than are ever explained, and one of Bob's behind them.
+    monkeypatch.setattr(explaining, "JOBS_OF_A_WORKSPACE", 4)
+    for tier in ("turbo", "fast", "relax"):
+        for _ in range(2):
+            factories.make_job(alice_in_a, workspace, tier=tier)
+    late = factories.make_job(bob_in_a, workspace)
+    watch(workspace.pk)
+    busy.run_round()
+    assert late.pk in why_of(workspace.pk, [late.pk])
+    # And: of Alice's it is those that her drawer shows first.
+    shown = [job.pk for job in waiting_jobs(workspace, alice_in_a.user_id)[0]]
+    assert [pk in why_of(workspace.pk, [pk]) for pk in shown] == [True] * 3 + [False] * 3
 
 
 def test_nothing_is_written_while_nobody_looks(

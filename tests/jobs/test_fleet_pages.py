@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +11,7 @@ from django.test import Client
 from accounts.actors import Actor
 from accounts.models import Organization, User
 from jobs.models import Agent, FleetPolicy, JoinToken, ModelPin, OrganizationShare
+from jobs.services.fleet_policy import touch_policy
 from library.models import ModelVersion
 from studio.core.scoping import system_scope
 from tests import factories
@@ -163,6 +165,50 @@ def test_the_policy_keeps_what_was_written(olgas: Client, fleet: str) -> None:
     assert 'value="12.5"' in page
     answer = olgas.post(fleet + "/sharing/policy", {**fields, "reserved_shares.turbo": "80"})
     assert "The reserves add up to" in answer.content.decode()
+
+
+def seen_in(page: str) -> str:
+    found = re.search(r'name="seen" value="([0-9a-f]+)"', page)
+    assert found is not None
+    return found[1]
+
+
+def test_two_operators_do_not_undo_each_other_by_chance(olgas: Client, fleet: str) -> None:
+    # Given: both have the page open, and one saves; a pin is no change of these settings.
+    seen = seen_in(body(olgas, f"{fleet}/sharing"))
+    touch_policy()
+    answer = olgas.post(f"{fleet}/sharing/policy", {"floor_agents": "2", "seen": seen})
+    assert answer.status_code == 302
+    # When: the other saves what they have in front of them.
+    late = {"window_seconds": "30", "seen": seen}
+    answer = olgas.post(f"{fleet}/sharing/policy", late)
+    page = answer.content.decode()
+    # Then: nothing is lost, neither the first's settings nor what the second wrote;
+    assert answer.status_code == 422
+    assert "Another operator has changed these settings" in page
+    assert 'value="30"' in page
+    policy = FleetPolicy.objects.get()
+    assert (policy.floor_agents, policy.window_seconds) == (2, None)
+    # who has read that may save.
+    answer = olgas.post(f"{fleet}/sharing/policy", {**late, "seen": seen_in(page)})
+    assert answer.status_code == 302
+    policy.refresh_from_db()
+    assert (policy.floor_agents, policy.window_seconds) == (None, 30)
+
+
+def test_a_pin_to_a_label_that_no_agent_has_says_so(
+    olgas: Client, fleet: str, agent: AgentHandle, model_version: ModelVersion
+) -> None:
+    Agent.objects.update(warm=[model_version.digest], labels=["eu"])
+    pin = f"{fleet}/models/{model_version.pk}"
+    olgas.post(pin, {"agents": "1", "label": "large"})
+    page = body(olgas, f"{fleet}/models")
+    assert "0 of 1 so far: no agent has the label large" in page
+    # An agent with the label counts while it takes work.
+    olgas.post(pin, {"agents": "1", "label": "eu"})
+    assert "so far" not in body(olgas, f"{fleet}/models")
+    Agent.objects.update(state="maintenance")
+    assert "0 of 1 so far" in body(olgas, f"{fleet}/models")
 
 
 def test_an_organizations_part_is_set(

@@ -41,6 +41,22 @@ def test_the_most_urgent_has_what_is_not_reserved() -> None:
     assert nothing_reserved[Tier.BACKGROUND] == pytest.approx(10)
 
 
+def test_who_comes_to_an_empty_tier_waits_for_the_more_urgent() -> None:
+    machine = Machine(gpu_class="gpu", memory_bytes=9, free_in_seconds=3)
+
+    def waits(seconds: float) -> dict[Tier, float]:
+        demand = Demand(tier=Tier.FAST, memory_bytes=1, jobs=1, seconds=seconds)
+        [load] = loads([machine], [demand], POLICY)
+        return dict(load.waits)
+
+    few, many = waits(50), waits(5000)
+    assert few[Tier.TURBO] == pytest.approx(3)
+    assert few[Tier.FAST] == few[Tier.RELAX] == few[Tier.BACKGROUND] == pytest.approx(53)
+    # Relax's fifth is due once it lags by 40 s: after 200 s.
+    assert many[Tier.RELAX] == pytest.approx(203)
+    assert many[Tier.BACKGROUND] == pytest.approx(4003)
+
+
 def test_work_waits_for_the_machines_that_can_take_it() -> None:
     machines = [
         Machine(gpu_class="large", memory_bytes=80, free_in_seconds=7),
@@ -115,9 +131,13 @@ def test_the_board_tells_kinds_and_never_whose_or_what(
     factories.make_job(bob_in_a, workspace)
     paused = factories.make_job(bob_in_a, workspace)
     with system_scope():
+        Job.objects.update(cost_seconds=60.0)
         Job.objects.filter(pk=paused.pk).update(paused_at=timezone.now())
         JobAttempt.objects.filter(pk=attempt.pk).update(
-            status=AttemptStatus.RUNNING.value, claimed_at=timezone.now(), started_at=timezone.now()
+            charged_seconds=60.0,
+            status=AttemptStatus.RUNNING.value,
+            claimed_at=timezone.now(),
+            started_at=timezone.now(),
         )
     Agent.objects.update(warm=[model_version.digest, "f" * 64])
 
@@ -134,7 +154,7 @@ def test_the_board_tells_kinds_and_never_whose_or_what(
     assert line.warm == ["House", "private ffffffff"]
     fast = next(tier for tier in state.tiers if tier.tier is Tier.FAST)
     assert (fast.queued, fast.running) == (1, 1)
-    assert fast.queued_seconds == pytest.approx(paused.cost_seconds)
+    assert fast.queued_seconds == pytest.approx(60.0)
     assert fast.predicted_seconds > fast.queued_seconds
     told = repr(board_context(state, can_manage=True))
     for secret in (job.pk, workspace.pk, workspace.organization_id, bob_in_a.user_id, PROMPT):

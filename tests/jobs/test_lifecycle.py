@@ -120,9 +120,11 @@ def test_an_open_attempt_decides_nothing(attempt: AttemptStatus) -> None:
         after_attempt_ends(attempt, None, 1, False)
 
 
-def test_only_an_agent_that_says_it_leaves_is_not_counted() -> None:
+def test_only_leaving_and_making_way_are_not_counted() -> None:
     assert not counts_against_job(FailureCode.AGENT_LOST)
     assert not counts_against_job(FailureCode.AGENT_LOST, AttemptStatus.CANCELED)
     assert counts_against_job(FailureCode.AGENT_LOST, AttemptStatus.EXPIRED)
     assert counts_against_job(None, AttemptStatus.EXPIRED)
-    assert all(counts_against_job(code) for code in FailureCode if code != FailureCode.AGENT_LOST)
+    blameless = {FailureCode.AGENT_LOST, FailureCode.YIELDED}
+    assert not counts_against_job(FailureCode.YIELDED, AttemptStatus.CANCELED)
+    assert all(counts_against_job(code) for code in set(FailureCode) - blameless)

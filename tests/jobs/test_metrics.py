@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 from collections.abc import Callable, Iterator
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -13,6 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
 from django.utils import timezone
 from dramatiq.broker import MessageProxy
+from dramatiq.brokers.stub import StubBroker
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 from pytest_django.fixtures import Settings
@@ -20,11 +22,13 @@ from pytest_django.fixtures import Settings
 from accounts.actors import Actor
 from accounts.models import Organization, User
 from jobs.dispatcher import Dispatcher
+from jobs.management.commands.work import WorkerVitals
 from jobs.models import Agent, RunRecord
 from jobs.process_metrics import DISPATCHER, WORKER, CountWork, RunFollower
 from library.models import ModelVersion
 from studio import env
-from studio.core.metrics import serve_metrics
+from studio.core import metrics
+from studio.core.metrics import Pulse, serve_metrics
 from studio.core.scoping import system_scope
 from tests import factories
 from tests.factories import PROMPT, AgentHandle
@@ -118,9 +122,14 @@ def test_to_others_it_is_not_there(
 
 
 @pytest.fixture
-def server(settings: Settings) -> Iterator[ThreadingHTTPServer]:
+def pulse() -> Pulse:
+    return Pulse()
+
+
+@pytest.fixture
+def server(settings: Settings, pulse: Pulse) -> Iterator[ThreadingHTTPServer]:
     settings.METRICS_TOKEN = TOKEN
-    served = serve_metrics("X", ("127.0.0.1", 0), DISPATCHER)
+    served = serve_metrics("X", ("127.0.0.1", 0), DISPATCHER, pulse)
     assert served is not None
     yield served
     served.shutdown()
@@ -142,16 +151,49 @@ def test_a_process_answers_who_shows_the_token(server: ThreadingHTTPServer) -> N
     assert ask(server, "/secrets")[0] == 404
 
 
+def test_health_is_told_to_anybody(
+    server: ThreadingHTTPServer, pulse: Pulse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ask(server, "/healthz", "wrong") == (200, '{"alive": true}')
+    status, text = ask(server, "/readyz", "wrong")
+    assert (status, json.loads(text)["waiting_for"]) == (503, "its first round")
+    pulse.beat()
+    assert ask(server, "/readyz") == (200, '{"ready": true, "waiting_for": ""}')
+    pulse.beat(waiting_for="the database")
+    assert ask(server, "/healthz")[0] == 200
+    assert "the database" in ask(server, "/readyz")[1]
+    # A loop that has stood still for long is to be ended.
+    monkeypatch.setattr(metrics, "STUCK_SECONDS", 0.0)
+    assert ask(server, "/healthz") == (503, '{"alive": false}')
+    assert ask(server, "/readyz")[0] == 503
+
+
+@pytest.mark.usefixtures("redis")
+def test_a_worker_is_well_while_its_threads_live_and_redis_answers(settings: Settings) -> None:
+    broker = StubBroker()
+    broker.declare_queue("default")
+    worker = dramatiq.Worker(broker, worker_threads=1)
+    worker.start()
+    vitals = WorkerVitals(worker)
+    assert (vitals.is_alive(), vitals.waiting_for()) == (True, "")
+    worker.stop(timeout=5_000)
+    for thread in worker.workers:
+        thread.join(5)
+    assert not vitals.is_alive()
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"
+    assert vitals.waiting_for() == "Redis"
+
+
 def test_a_process_does_not_talk_to_strangers(settings: Settings) -> None:
     settings.METRICS_TOKEN = ""
-    assert serve_metrics("X", None, CollectorRegistry()) is None
+    assert serve_metrics("X", None, CollectorRegistry(), Pulse()) is None
     with pytest.raises(ImproperlyConfigured, match="STUDIO_METRICS_TOKEN"):
-        serve_metrics("X", ("0.0.0.0", 0), CollectorRegistry())  # noqa: S104  # that is the point
-    served = serve_metrics("X", ("127.0.0.1", 0), DISPATCHER)
+        serve_metrics("X", ("0.0.0.0", 0), CollectorRegistry(), Pulse())  # noqa: S104  # that is the point
+    served = serve_metrics("X", ("127.0.0.1", 0), DISPATCHER, Pulse())
     assert served is not None
     assert ask(served, "/metrics", "")[0] == 200
     with pytest.raises(ImproperlyConfigured, match="cannot be listened on"):
-        serve_metrics("X", ("127.0.0.1", served.server_port), CollectorRegistry())
+        serve_metrics("X", ("127.0.0.1", served.server_port), CollectorRegistry(), Pulse())
     served.shutdown()
     served.server_close()
 

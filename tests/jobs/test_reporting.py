@@ -8,6 +8,7 @@ import pytest
 
 from accounts.actors import Actor
 from gpuagent.protocol.messages import AttemptError, AttemptFinish, StoredFile
+from jobs.dispatcher import Dispatcher
 from jobs.lifecycle import AttemptStatus, JobStatus
 from jobs.models import Job, JobAttempt, Output
 from jobs.recipes import open_manifest
@@ -17,7 +18,7 @@ from library.models import ModelVersion
 from studio.core import storage
 from studio.core.errors import ConflictError
 from tests import factories
-from tests.factories import AgentHandle
+from tests.factories import GIB, AgentHandle
 from workspaces.models import Artifact, ArtifactStatus, Workspace
 from workspaces.services.artifacts import read_all
 
@@ -232,3 +233,29 @@ def test_an_attempt_handed_back_is_tried_again(
 
     job.refresh_from_db()
     assert job.status == JobStatus.QUEUED.value
+
+
+@pytest.mark.parametrize("code", ["gpu.does_not_fit", "gpu.out_of_memory"])
+def test_what_is_too_large_here_goes_to_a_larger_agent(
+    bob_in_a: Actor, workspace: Workspace, model_version: ModelVersion, code: str
+) -> None:
+    # Given: a job that the small agent has found too large for itself.
+    small, large = factories.make_agent(memory_bytes=4 * GIB), factories.make_agent()
+    job = factories.make_job(bob_in_a, workspace)
+    attempt = factories.make_attempt(job, small.row)
+    finish_attempt(small.row, attempt.pk, failed(attempt, code))
+    # Then: only the larger one is asked.
+    job.refresh_from_db()
+    assert (job.status, job.memory_bytes) == ("queued", 4 * GIB + 1)
+    Dispatcher().run_round()
+    second = JobAttempt.objects.get(job=job, ended_at=None)
+    assert second.agent_id == large.row.pk
+    # And: where there is no larger one, what does not fit fails.
+    finish_attempt(large.row, second.pk, failed(second, code))
+    job.refresh_from_db()
+    assert job.memory_bytes == 4 * GIB + 1
+    assert job.status == ("failed" if code == "gpu.does_not_fit" else "queued")
+
+
+def failed(attempt: JobAttempt, code: str) -> AttemptFinish:
+    return AttemptFinish(fence=attempt.fence, status="failed", error=AttemptError(code=code))

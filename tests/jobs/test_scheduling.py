@@ -142,10 +142,11 @@ def test_urgent_job_waits_longer_for_an_agent_that_will_be_free_in_time_with_its
         (placement,) = plan(queue, agents, now=now).placements
         return placement.job_id
 
-    # With a patience of 6 and a hope of 8 seconds: after 7 it depends on when the holder is free.
+    # With a patience of 6 seconds: after 7 it depends on when the holder is free.
+    hope = Policy().hope_seconds[Tier.FAST]
     assert first(free_at=7.5, now=7.0) == "job_relax"
-    assert first(free_at=30.0, now=7.0) == "job_fast"
-    assert first(free_at=7.5, now=8.0) == "job_fast"
+    assert first(free_at=hope + 20, now=7.0) == "job_fast"
+    assert first(free_at=hope, now=hope) == "job_fast"
 
 
 def test_idle_agent_does_not_wait_for_one_that_holds_the_model() -> None:

@@ -152,3 +152,13 @@ def test_only_idle_agents_that_take_work_preload(change: dict[str, object]) -> N
     policy = Policy(keep_warm={"model_a": 1})
     agent = replace(idle("agt_1", room=1), **change)  # type: ignore[arg-type]  # of AgentView
     assert preloads(make_queue(policy=policy), agent) == []
+
+
+def test_models_that_are_liked_alike_do_not_push_each_other_out() -> None:
+    popularity = Popularity()
+    popularity.note("model_a", 100.0, at=0.0)
+    popularity.note("model_b", 150.0, at=0.0)
+    assert preloads(make_queue(), idle("agt_1", "model_a"), popularity=popularity) == []
+    popularity.note("model_b", 100.0, at=0.0)
+    swapped = [("agt_1", "model_b", "model_a")]
+    assert preloads(make_queue(), idle("agt_1", "model_a"), popularity=popularity) == swapped

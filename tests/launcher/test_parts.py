@@ -168,6 +168,11 @@ def test_each_named_device_has_an_agent_with_files_of_its_own(tmp_path: Path) ->
     for name, stem in (("CREDENTIALS", "agent{}.json"), ("CACHE", "agent-cache{}")):
         paths = [spec.env[f"STUDIO_AGENT_{name}"] for spec in specs]
         assert paths == [str(layout.state / stem.format(end)) for end in ("", "-1", "-2")]
+    ports = [agent.env.get("STUDIO_AGENT_METRICS") for agent in agent_processes("python", env)]
+    assert ports == [None] * 3
+    env["STUDIO_AGENT_METRICS"] = "127.0.0.1:9103"
+    ports = [agent.env.get("STUDIO_AGENT_METRICS") for agent in agent_processes("python", env)]
+    assert ports == ["127.0.0.1:9103", "127.0.0.1:9104", "127.0.0.1:9105"]
     (one,) = agent_processes("python", studio_settings(layout, servers, {}))
     assert "STUDIO_AGENT_DEVICE" not in one.env
 

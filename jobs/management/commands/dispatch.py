@@ -17,7 +17,7 @@ from jobs.announcements import DISPATCH_CHANNEL, jobs_named_by
 from jobs.dispatcher import Dispatcher
 from jobs.process_metrics import DISPATCHER, DISPATCHES, LEADS, ROUNDS, RunFollower
 from jobs.services.fleet_events import watch_fleet
-from studio.core.metrics import serve_metrics
+from studio.core.metrics import Pulse, serve_metrics
 from studio.core.scoping import system_scope
 
 LEADER_LOCK = 0x57D10  # any number, but the same for every dispatcher of an installation
@@ -35,7 +35,10 @@ class Command(BaseCommand):
         self.is_stopping = False
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
-        serve_metrics("STUDIO_DISPATCHER_METRICS", settings.DISPATCHER_METRICS, DISPATCHER)
+        self.pulse = Pulse()
+        serve_metrics(
+            "STUDIO_DISPATCHER_METRICS", settings.DISPATCHER_METRICS, DISPATCHER, self.pulse
+        )
         with system_scope():
             while not self.is_stopping:
                 try:
@@ -43,6 +46,7 @@ class Command(BaseCommand):
                 except (psycopg.OperationalError, OperationalError) as error:
                     logger.warning("database away (%s), trying again", type(error).__name__)
                     LEADS.set(0)
+                    self.pulse.beat(waiting_for="the database")
                     connections.close_all()
                     time.sleep(POLL_SECONDS)
 
@@ -73,6 +77,7 @@ class Command(BaseCommand):
                 with ROUNDS.time():
                     leased = dispatcher.run_round(is_tidying=is_tidying, changed=changed)
                 DISPATCHES.inc(leased)
+                self.pulse.beat()
                 changed = wait_for_changes(
                     listener, dispatcher.seconds_until_due(at_most=POLL_SECONDS)
                 )
@@ -82,6 +87,7 @@ class Command(BaseCommand):
             row = listener.execute("SELECT pg_try_advisory_lock(%s)", [LEADER_LOCK]).fetchone()
             if row and row[0]:
                 return True
+            self.pulse.beat()  # another leads, and this one is ready to
             time.sleep(POLL_SECONDS)
         return False
 

@@ -9,6 +9,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 from dramatiq import Worker
+from redis import Redis
+from redis.exceptions import RedisError
 from typing_extensions import override
 
 from jobs.actors import web_broker
@@ -16,6 +18,27 @@ from jobs.process_metrics import WORKER, CountWork
 from studio.core.metrics import serve_metrics
 
 THREADS = 2
+
+
+class WorkerVitals:
+    """Whether its threads live, and whether Redis answers."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    def is_alive(self) -> bool:
+        """A thread that has ended will not come back by itself."""
+        threads = [*self._worker.consumers.values(), *self._worker.workers]
+        return all(thread.is_alive() for thread in threads)
+
+    def waiting_for(self) -> str:
+        """What it lacks."""
+        try:
+            with Redis.from_url(settings.REDIS_URL, socket_timeout=1) as redis:
+                redis.ping()
+        except RedisError:
+            return "Redis"
+        return "" if self.is_alive() else "threads that have ended"
 
 
 class Command(BaseCommand):
@@ -28,9 +51,10 @@ class Command(BaseCommand):
         stopping = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: stopping.set())
         signal.signal(signal.SIGINT, lambda *_: stopping.set())
-        serve_metrics("STUDIO_WORKER_METRICS", settings.WORKER_METRICS, WORKER)
         web_broker.add_middleware(CountWork())
         worker = Worker(web_broker, worker_threads=THREADS)
         worker.start()
+        vitals = WorkerVitals(worker)
+        serve_metrics("STUDIO_WORKER_METRICS", settings.WORKER_METRICS, WORKER, vitals)
         stopping.wait()
         worker.stop(timeout=5_000)
