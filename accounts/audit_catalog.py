@@ -96,6 +96,7 @@ ACTIONS: Mapping[str, str] = MappingProxyType(
         "upload.added": "added a starting picture",
         "upload.fetched": "fetched a starting picture from the web",
         "upload.removed": "removed a starting picture that no job uses",
+        "upload.reused": "made a picture a starting picture",
         "workspace.changed": "changed a workspace",
         "workspace.created": "made a workspace",
         "workspace.deleted": "deleted a workspace",

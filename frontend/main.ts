@@ -25,6 +25,7 @@ import "./elements/prompt-box";
 import "./elements/queue-drawer";
 import "./elements/range-field";
 import "./elements/recipe-form";
+import "./elements/repaint-options";
 import "./elements/room-switcher";
 import "./elements/seed-field";
 import "./elements/size-picker";

@@ -31,7 +31,7 @@ from gpuagent.protocol.messages import (
 )
 from gpuagent.protocol.sealing import HEADER
 from gpuagent.protocol.wire import MessageInvalidError, from_wire
-from jobs.models import Agent, JobAttempt
+from jobs.models import Agent, JobAttempt, JobInput
 from jobs.services import agent_access, claiming, fleet, reporting
 from jobs.services.leasing import OPEN
 from library.models import ModelFile
@@ -165,16 +165,13 @@ def store(request: AgentRequest, artifact_id: str) -> HttpResponse:
 
 @agent_call("GET")
 def input_bytes(request: AgentRequest, attempt_id: str, artifact_id: str) -> HttpResponseBase:
-    """The sealed starting picture of an attempt that the agent holds."""
-    attempt = (
-        JobAttempt.objects.select_related("job__input_artifact")
-        .filter(pk=attempt_id, agent=request.agent, status__in=OPEN)
-        .first()
-    )
-    artifact = attempt.job.input_artifact if attempt else None
-    if artifact is None or artifact.pk != artifact_id:
+    """A sealed picture that an attempt starts from, for the agent that holds it."""
+    held = JobAttempt.objects.filter(pk=attempt_id, agent=request.agent, status__in=OPEN)
+    given = JobInput.objects.filter(job__in=held.values("job_id"), artifact_id=artifact_id)
+    found = given.select_related("artifact").first()
+    if found is None:
         raise NotFoundError(noun="input")
-    return _file(request, artifact.storage_key)
+    return _file(request, found.artifact.storage_key)
 
 
 @agent_call("GET")

@@ -39,14 +39,19 @@ def learned_of(kind: str, keys: Collection[str] | None) -> dict[tuple[str, str],
     }
 
 
-def cost_of(recipe: Recipe, version: ModelVersion) -> Cost:
+def cost_of(recipe: Recipe, version: ModelVersion, *, picture_pixels: int = 0) -> Cost:
     """GPU seconds and memory of a recipe on this fleet as it stands; at night, when a fleet may be
-    scaled to nothing, on the machines that are known.
+    scaled to nothing, on the machines that are known. `picture_pixels`: of the starting picture.
     """
     agents = list(accepting_agents()) or list(Agent.objects.filter(removed_at=None))
     by_class = seconds_per_pass(recipe, version, agents)
     slowest = max(by_class.values(), default=_unknown(version))
-    return estimate_cost(recipe, weights_bytes=version.weights_bytes, seconds_per_pass=slowest)
+    return estimate_cost(
+        recipe,
+        weights_bytes=version.weights_bytes,
+        seconds_per_pass=slowest,
+        picture_pixels=picture_pixels,
+    )
 
 
 def seconds_per_pass(

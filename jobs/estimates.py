@@ -96,9 +96,15 @@ def blend(prior: float, learned: Learned | None) -> float:
     return (PRIOR_WEIGHT * prior + learned.weight * learned.mean_seconds) / total
 
 
-def estimate_cost(recipe: Recipe, *, weights_bytes: int, seconds_per_pass: float) -> Cost:
-    """Estimate from the recipe and the stored size of the weights."""
-    memory = estimate(recipe, weights_bytes=weights_bytes * LOADED_PER_STORED_BYTES)
+def estimate_cost(
+    recipe: Recipe, *, weights_bytes: int, seconds_per_pass: float, picture_pixels: int = 0
+) -> Cost:
+    """Estimate from the recipe, the stored size of the weights and that of the starting picture."""
+    memory = estimate(
+        recipe,
+        weights_bytes=weights_bytes * LOADED_PER_STORED_BYTES,
+        picture_pixels=picture_pixels,
+    )
     seconds = max(LEAST_SECONDS, passes_of(recipe) * seconds_per_pass)
     return Cost(seconds=seconds, memory_bytes=memory.total_bytes)
 

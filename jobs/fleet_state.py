@@ -181,7 +181,8 @@ def _open_attempts() -> defaultdict[str, list[JobAttempt]]:
     attempts = JobAttempt.objects.filter(status__in=_OPEN).select_related(
         "job__model_version__asset"
     )
-    for attempt in attempts.defer("job__sealed_recipe", "wrapped_preview_key").order_by("pk"):
+    lean = attempts.defer("job__sealed_recipe", "wrapped_preview_key")
+    for attempt in lean.prefetch_related("job__inputs").order_by("pk"):
         found[attempt.agent_id].append(attempt)
     return found
 
@@ -211,7 +212,7 @@ def _work(attempt: JobAttempt) -> Work:
     return Work(
         tier=job.tier,
         status="running" if running else "loading" if is_claimed else "staged",
-        kind="picture_to_picture" if job.input_artifact_id else "text_to_picture",
+        kind="picture_to_picture" if job.inputs.all() else "text_to_picture",
         width=job.width,
         height=job.height,
         count=job.count,

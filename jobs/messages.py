@@ -12,6 +12,7 @@ _SENTENCES: Mapping[str, str] = {
     FailureCode.MODEL_CORRUPT: "The model's files are damaged. Tell an admin; try another model.",
     FailureCode.MODEL_UNREADABLE: "The model does not load. Tell an admin; try another model.",
     FailureCode.INPUT_UNREADABLE: "The starting picture could not be read. Add it again.",
+    FailureCode.MASK_EMPTY: "The mask is black all over. Paint white what is to change.",
     FailureCode.RECIPE_INVALID: "The agent does not understand this recipe. It may need an update.",
     FailureCode.STORE_FAILED: "The picture could not be stored. Is the disk full? Tell an admin.",
     FailureCode.AGENT_LOST: "The agent stopped answering three times. Try again; tell an admin.",

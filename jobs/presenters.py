@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -39,6 +40,7 @@ from library.selectors import usable_versions
 from workspaces.models import Project, Workspace
 from workspaces.selectors import who_reaches
 from workspaces.services.projects import project_name
+from workspaces.services.uploads import Upload
 from workspaces.signing import media_url
 
 LIMITS = {
@@ -54,22 +56,25 @@ LIMITS = {
     "clip_skip_max": limits.CLIP_SKIP_MAX,
     "strength_min": limits.STRENGTH_MIN,
     "strength_max": limits.STRENGTH_MAX,
+    "mask_blur_max": limits.MASK_BLUR_MAX,
+    "mask_padding_max": limits.MASK_PADDING_MAX,
 }
 
 
-def output_tile(output: Output, *, width: int, height: int) -> dict[str, Any]:
+def output_tile(output: Output) -> dict[str, Any]:
     """A finished picture in the gallery."""
+    picture = output.picture
     return {
         "job_id": output.job_id,
         "index": output.index,
         "status": JobStatus.SUCCEEDED.value,
         "seed": output.seed,
-        "width": width,
-        "height": height,
+        "width": picture.width,
+        "height": picture.height,
         "project_id": output.project_id,
         "output_id": output.pk,
         "thumb_url": media_url(output.thumbnail),
-        "picture_url": media_url(output.picture),
+        "picture_url": media_url(picture),
         "alt": f"Picture {output.index + 1}, seed {output.seed}",
         "error_message": None,
         "can_cancel": False,
@@ -105,7 +110,7 @@ def job_tiles(job: Job, actor: Actor) -> list[dict[str, Any]]:
         if output is None:
             tiles.append(_unmade_tile(job, index, can_cancel=can_cancel))
         elif output.trashed_at is None:
-            tiles.append(output_tile(output, width=job.width, height=job.height))
+            tiles.append(output_tile(output))
     return tiles
 
 
@@ -123,7 +128,7 @@ def gallery_context(
     is_search = bool(filters.query.strip())
     following = address if is_search else f"{address}?{query}"
     return {
-        "tiles": [output_tile(o, width=o.job.width, height=o.job.height) for o in outputs],
+        "tiles": [output_tile(output) for output in outputs],
         "next_url": following if next_before else None,
         # Words of prompts are posted, not put into an address.
         "next_values": json.dumps({**where, "q": filters.query}) if is_search else None,
@@ -193,7 +198,7 @@ def _form(versions: list[ModelVersion]) -> dict[str, Any]:
     side = first.default_width if first else defaults.width
     presets = usable_presets(first.asset.presets) if first else []
     return {
-        **defaults.to_wire(),
+        **asdict(defaults),
         "width": side,
         "height": first.default_height if first else defaults.height,
         "seed": "",
@@ -250,6 +255,7 @@ def room_context(workspace: Workspace, actor: Actor, email: str) -> dict[str, An
         "tiers": [{"id": t.value, "name": tier_name(t), "means": MEANINGS[t]} for t in TIERS],
         "example_prompts": prompts[:12],
         "limits": LIMITS,
+        "extend_sides": [(side, side.capitalize()) for side in limits.SIDES],
         "gallery": gallery_context(workspace, before=None, is_trash=False),
         "projects": project_choices(workspace),
         "can_manage_projects": actor.can(Permission.PROJECT_MANAGE),
@@ -274,7 +280,7 @@ def _neighbours(output: Output) -> dict[str, str]:
 
 def output_urls(output: Output) -> dict[str, str]:
     """What can be done with a picture."""
-    names = ("rerun", "parameters", "download", "trash", "restore", "project")
+    names = ("rerun", "parameters", "start", "download", "trash", "restore", "project")
     arguments = [output.workspace_id, output.pk]
     urls = {name: reverse(f"output-{name}", args=arguments) for name in names}
     share = reverse("share-new", args=[output.workspace_id]) + f"?output={output.pk}"
@@ -313,6 +319,7 @@ def output_context(output: Output, actor: Actor) -> dict[str, Any]:
             "size_bytes": picture.size_bytes,
             "media_type": picture.media_type,
         },
+        "is_outpaint": recipe.is_outpaint,
         "recipe": {**recipe.to_wire(), "sampler_label": SAMPLERS[recipe.sampler].label},
         "manifest": manifest,
         "manifest_json": json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False),
@@ -323,6 +330,7 @@ def output_context(output: Output, actor: Actor) -> dict[str, Any]:
         "projects": project_choices(output.workspace),
         "can_manage_projects": actor.can(Permission.PROJECT_MANAGE),
         "can_share": actor.can(Permission.SHARE_MANAGE),
+        "can_start": actor.can(Permission.UPLOAD_CREATE),
     }
 
 
@@ -330,3 +338,17 @@ def download_name(output: Output) -> str:
     """A file name that says nothing of the content."""
     made: datetime = output.created_at
     return f"studio-{made:%Y%m%d-%H%M%S}-{output.pk[-6:].lower()}-seed{output.seed}.png"
+
+
+def upload_facts(upload: Upload) -> dict[str, object]:
+    """A starting picture that was added, for the page's scripts."""
+    picture, mask = upload.picture, upload.mask
+    return {
+        "id": picture.pk,
+        "sha256": picture.sha256,
+        "width": picture.width,
+        "height": picture.height,
+        "url": media_url(picture),
+        "mask": mask.sha256 if mask is not None else None,
+        "mask_url": media_url(mask) if mask is not None else None,
+    }

@@ -70,6 +70,7 @@ def api(
         "team": ids["team_id"],
         "model": model_version.digest,
         "image": factories.make_input(output.workspace).sha256,
+        "mask": factories.make_input(output.workspace, factories.make_png("white")).sha256,
     }
     return Api(tokens, {**ids, **named}, redis, seen)
 

@@ -16,7 +16,7 @@ from accounts.render_permissions import render_page
 from gpuagent.protocol import recipe as limits
 from gpuagent.protocol.failures import RETRYABLE, FailureCode
 from gpuagent.protocol.recipe import FieldProblem, Recipe, RecipeInvalidError, parse_recipe
-from gpuagent.protocol.taxonomy import SAMPLERS
+from gpuagent.protocol.taxonomy import SAMPLERS, InpaintArea
 from studio.core import errors
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -111,6 +111,11 @@ LIMITS: dict[str, tuple[float | str, ...]] = {
     "clip_skip": (0, limits.CLIP_SKIP_MAX),
     "image": ("sha256",),
     "strength": (limits.STRENGTH_MIN, limits.STRENGTH_MAX),
+    "mask": ("sha256",),
+    "mask_blur": (0, limits.MASK_BLUR_MAX),
+    "inpaint_area": tuple(InpaintArea),
+    "mask_padding": (0, limits.MASK_PADDING_MAX),
+    **{f"outpaint_{side}": (0, limits.SIDE_MAX, limits.SIDE_MULTIPLE) for side in limits.SIDES},
 }
 
 
@@ -146,6 +151,8 @@ WRONG: tuple[dict[str, object], ...] = (
     {},
     {"prompt": 1, "width": "x", "height": 65, "seed": -1, "sampler": "x", "image": "x", "y": 1},
     {"prompt": "\x00" + "x" * 5_000, "version": 2},
+    {"mask": "a" * 64, "outpaint_left": 120, "inpaint_area": "x"},
+    {"inpaint_area": "masked"},
 )
 
 

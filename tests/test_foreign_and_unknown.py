@@ -134,19 +134,21 @@ def test_a_cursor_of_others_is_a_time_and_no_more(
             assert output.organization_id not in foreign.content.decode()
 
 
-@pytest.mark.parametrize("field", ["workspace", "image", "model"])
+@pytest.mark.parametrize("field", ["workspace", "image", "mask", "model"])
 def test_an_id_in_a_body(
     field: str, ids: dict[str, str], own: list[Output], charlies_api: Client, workspace: Workspace
 ) -> None:
     theirs = {
         "workspace": ids["workspace_id"],
         "image": factories.make_input(workspace).sha256,
+        "mask": factories.make_input(workspace, factories.make_png("white")).sha256,
         "model": ids["sha256"],
     }
+    mine = factories.make_input(own[0].workspace, factories.make_png("olive")).sha256
     charlies_api.get("/api/v1/jobs")  # notes when the token was last used
     answers = []
     for value in (theirs[field], UNKNOWN["workspace_id"] if field == "workspace" else "0" * 64):
-        body = {"prompt": "a red mug", field: value}
+        body = {"prompt": "a red mug", "image": mine, field: value}
         with CaptureQueriesContext(connection) as queries:
             answer = charlies_api.post("/api/v1/jobs", body, "application/json")
         answers.append(

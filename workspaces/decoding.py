@@ -4,8 +4,9 @@ The decoders are large libraries of C fed with whatever somebody sends. Here a h
 end or fill up nothing but this process, which has no environment, no file to write, and bounded
 memory and time. Imports nothing of ours.
 
-Reads the file from standard input; writes a line of JSON, then the picture as PNG:
-`{"width", "height"}`, or `{"refused": "broken" | "too_many_pixels", "size": [w, h] | null}`.
+Reads the file from standard input; writes a line of JSON, then the picture as PNG and, if some of
+it is transparent, a PNG that is white there: `{"width", "height", "picture_bytes"}`, or
+`{"refused": "broken" | "too_many_pixels", "size": [w, h] | null}`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import resource
 import sys
 import warnings
 
-from PIL import AvifImagePlugin, Image, ImageCms, ImageOps
+from PIL import AvifImagePlugin, Image, ImageChops, ImageCms, ImageOps
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF")
 MEMORY_BYTES = 3 * 1024**3
@@ -33,8 +34,11 @@ class RefusedError(Exception):
         self.size = size
 
 
-def decode(content: bytes, *, pixels_max: int, side_max: int) -> Image.Image:
-    """The first frame: upright, RGB with the colors of sRGB, and nothing of the metadata.
+def decode(
+    content: bytes, *, pixels_max: int, side_max: int
+) -> tuple[Image.Image, Image.Image | None]:
+    """The first frame: upright, RGB with the colors of sRGB, and nothing of the metadata. If some
+    of it is transparent, where, too: as gray, white where nothing is.
 
     Raises:
         RefusedError: of no known format, broken, or too many pixels.
@@ -51,7 +55,9 @@ def decode(content: bytes, *, pixels_max: int, side_max: int) -> Image.Image:
         raise RefusedError("broken") from error
 
 
-def _decode(content: bytes, pixels_max: int, side_max: int) -> Image.Image:
+def _decode(
+    content: bytes, pixels_max: int, side_max: int
+) -> tuple[Image.Image, Image.Image | None]:
     with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
         width, height = picture.size  # known before any pixel is
         if width * height > pixels_max or max(width, height) > side_max:
@@ -61,7 +67,8 @@ def _decode(content: bytes, pixels_max: int, side_max: int) -> Image.Image:
             raise RefusedError("broken")
         profile = picture.info.get("icc_profile")
         ImageOps.exif_transpose(picture, in_place=True)
-        return _bare(_flatten(_eight_bits(picture), profile))
+        plain = _eight_bits(picture)
+        return _bare(_flatten(plain, profile)), _transparency(plain)
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:
@@ -73,9 +80,20 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
     return gray
 
 
+def _has_alpha(picture: Image.Image) -> bool:
+    return picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
+
+
+def _transparency(picture: Image.Image) -> Image.Image | None:
+    if not _has_alpha(picture):
+        return None
+    missing = ImageChops.invert(picture.convert("RGBA").getchannel("A"))
+    return _bare(missing) if missing.getbbox() else None
+
+
 def _flatten(picture: Image.Image, profile: object) -> Image.Image:
     """RGB; what is transparent becomes white."""
-    if picture.mode not in ("RGBA", "LA", "PA") and "transparency" not in picture.info:
+    if not _has_alpha(picture):
         return _to_srgb(picture, profile)
     rgba = picture.convert("RGBA")
     ground = Image.new("RGB", rgba.size, "white")
@@ -121,13 +139,17 @@ def main(pixels_max: int, side_max: int) -> None:
     _confine()
     out = sys.stdout.buffer
     try:
-        picture = decode(sys.stdin.buffer.read(), pixels_max=pixels_max, side_max=side_max)
+        content = sys.stdin.buffer.read()
+        picture, missing = decode(content, pixels_max=pixels_max, side_max=side_max)
     except RefusedError as error:
         out.write(json.dumps({"refused": error.code, "size": error.size}).encode() + b"\n")
         return
-    out.write(json.dumps({"width": picture.width, "height": picture.height}).encode() + b"\n")
     encoded = io.BytesIO()
     picture.save(encoded, "PNG", compress_level=4)
+    said = {"width": picture.width, "height": picture.height, "picture_bytes": encoded.tell()}
+    if missing is not None:
+        missing.save(encoded, "PNG", compress_level=4)
+    out.write(json.dumps(said).encode() + b"\n")
     out.write(encoded.getbuffer())
 
 

@@ -108,3 +108,25 @@ test("a picture is put into a project; what is refused is taken back", async () 
   expect(select.value).toBe("prj_1");
   expect(host.querySelector('[data-part="error"]')?.textContent).toContain("no longer there");
 });
+
+test("it becomes the starting picture of the recipe; what is refused is told", async () => {
+  const host = document.getElementById("viewer") as HTMLElement;
+  host.innerHTML = HTML.replace("<p data-part", '<button data-action="start"></button><p data-part').replace(
+    'data-rerun="/rerun"',
+    'data-rerun="/rerun" data-start="/start"',
+  );
+  const started = record<{ picture: { sha256: string } }>("studio:start-picture");
+  const start = async (): Promise<void> => {
+    host.querySelector<HTMLElement>('[data-action="start"]')?.click();
+    await settle();
+  };
+  const body = JSON.stringify({ id: "art_1", sha256: "cafe", width: 64, height: 32, url: "/media/art_1", mask: null });
+  log = playServer(() => ({ status: 201, body, type: "application/json" }));
+  await start();
+  expect(log.at(-1)).toMatchObject({ url: "/start", method: "POST" });
+  expect(started[0]?.picture.sha256).toBe("cafe");
+  playServer(() => ({ status: 404 }));
+  await start();
+  expect(started).toHaveLength(1);
+  expect(host.querySelector('[data-part="error"]')?.textContent).toContain("no longer there");
+});

@@ -6,6 +6,7 @@ import { bindKeys } from "../lib/keys";
 import { fetchParameters, restoreOutput, trashOutput } from "../lib/outputs";
 import { readSetting, writePrivate, writeSetting } from "../lib/store";
 import { board } from "../lib/tile-board";
+import { isUploaded } from "../lib/uploads";
 
 export class PictureViewer extends HTMLElement {
   private isActual = false;
@@ -111,6 +112,9 @@ export class PictureViewer extends HTMLElement {
       case "use":
         void this.use((target.dataset.use ?? "all") as ParameterPart);
         break;
+      case "start":
+        void this.start(target);
+        break;
       case "rerun":
         void this.rerun(target as HTMLButtonElement);
         break;
@@ -147,6 +151,26 @@ export class PictureViewer extends HTMLElement {
     }
     writePrivate("tab", "pending", { values, part: which });
     this.goToRoom();
+  }
+
+  /** Make it the starting picture of the recipe. */
+  private async start(button: HTMLElement): Promise<void> {
+    if (button.getAttribute("aria-busy") === "true") return;
+    button.setAttribute("aria-busy", "true");
+    this.say("");
+    const answer = await ask(this.dataset.start ?? "", { method: "POST", accept: "application/json" });
+    button.removeAttribute("aria-busy");
+    if (answer.kind === "failed") this.say(answer.message);
+    else if (answer.kind === "problems") this.say(answer.problems.map((problem) => problem.message).join(" "));
+    else if (!isUploaded(answer.json)) this.say("It could not be made a starting picture. Try again.");
+    else if (this.inRoom) {
+      emit("studio:start-picture", { picture: answer.json });
+      emit("studio:view", { view: "recipe" });
+      announce("The picture is the starting picture now.");
+    } else {
+      writePrivate("tab", "pending", { values: { image: answer.json.sha256 }, part: "all" });
+      this.goToRoom();
+    }
   }
 
   private async rerun(button: HTMLButtonElement): Promise<void> {

@@ -142,3 +142,13 @@ test("the form says into which project it makes, and sends it; a draft does not 
   expect(new URLSearchParams(sent?.body).get("project")).toBe("prj_1");
   expect(recallRecipe("w", "job_new")).not.toHaveProperty("project");
 });
+
+test("a recipe without a mask takes the mask out of the form; a preset leaves it", () => {
+  mount(roomHtml("", FORM.replace('<div data-part="problems">', '<input type="hidden" name="mask" value="beef"><input name="outpaint_left" value="0"><div data-part="problems">')));
+  emit("studio:use-parameters", { values: { guidance_scale: 4 }, part: "all" });
+  expect(value("mask")).toBe("beef");
+  emit("studio:use-parameters", { values: { prompt: "A lake", seed: 1, image: null }, part: "seed" });
+  expect(value("mask")).toBe("beef");
+  emit("studio:use-parameters", { values: { prompt: "A lake", image: "cafe", outpaint_left: 16 }, part: "all" });
+  expect([value("mask"), value("outpaint_left")]).toEqual(["", "16"]);
+});

@@ -19,6 +19,9 @@ const PARTS: Record<Exclude<ParameterPart, "all">, (name: string) => boolean> = 
   remix: (name) => name !== "seed",
 };
 
+/** What a whole recipe does not say, because it has neither mask nor extension. */
+const UNSAID: Parameters = { mask: "", outpaint_left: 0, outpaint_top: 0, outpaint_right: 0, outpaint_bottom: 0 };
+
 export class RecipeForm extends HTMLElement {
   /** Which models an agent holds right now. */
   private markWarm(digests: readonly string[]): void {
@@ -144,7 +147,8 @@ export class RecipeForm extends HTMLElement {
   /** Take over values; `which` says which of them. */
   use(values: Parameters, which: ParameterPart): void {
     const wanted = which === "all" ? (): boolean => true : PARTS[which];
-    this.fill(Object.fromEntries(Object.entries(values).filter(([name]) => wanted(name))), { mark: true });
+    const said = "image" in values ? { ...UNSAID, ...values } : values; // a preset is no whole recipe
+    this.fill(Object.fromEntries(Object.entries(said).filter(([name]) => wanted(name))), { mark: true });
     clearProblems(this);
     announce(which === "all" || which === "remix" ? "The parameters are in the recipe." : `The ${which} is in the recipe.`);
   }

@@ -1,19 +1,17 @@
-/** The starting picture: a file or a web address, chosen, dropped or pasted; sent at once, named in the form by its hash. */
+/** The starting picture, or a mask: a file or a web address, chosen, dropped or pasted; sent at once, named in the form by its hash. */
 
-import { announce, part } from "../lib/dom";
+import { announce, listen, part } from "../lib/dom";
 import { type Answer, ask } from "../lib/http";
+import { isUploaded, maskOf, type Uploaded } from "../lib/uploads";
 import { addressIn } from "../lib/web-address";
 
-interface Uploaded {
-  sha256: string;
-  width: number;
-  height: number;
-  url: string;
-}
+/** Said by the element whenever another picture, or none, is in the form. */
+export type PictureEvent = CustomEvent<{ picture: Uploaded | null; byUser: boolean }>;
 
 export class StartPicture extends HTMLElement {
   private uploads = 0;
   private asked = "";
+  private stop: () => void = () => {};
   private readonly pasted = (event: ClipboardEvent): void => {
     const file = [...(event.clipboardData?.files ?? [])].find((each) => each.type.startsWith("image/"));
     const address = !file && !isWriting(event.target) ? addressIn(event.clipboardData) : "";
@@ -24,7 +22,10 @@ export class StartPicture extends HTMLElement {
   };
 
   connectedCallback(): void {
-    document.addEventListener("paste", this.pasted);
+    if (this.field === "image") {
+      document.addEventListener("paste", this.pasted);
+      this.stop = listen("studio:start-picture", ({ picture }) => this.put(picture));
+    }
     this.file?.addEventListener("change", () => {
       const file = this.file?.files?.[0];
       if (file) void this.upload(file);
@@ -66,6 +67,15 @@ export class StartPicture extends HTMLElement {
 
   disconnectedCallback(): void {
     document.removeEventListener("paste", this.pasted);
+    this.stop();
+  }
+
+  private get field(): string {
+    return this.dataset.field ?? "image";
+  }
+
+  private get noun(): string {
+    return this.field === "mask" ? "mask" : "starting picture";
   }
 
   private get file(): HTMLInputElement | null {
@@ -73,7 +83,7 @@ export class StartPicture extends HTMLElement {
   }
 
   private get value(): HTMLInputElement | null {
-    return this.querySelector<HTMLInputElement>('input[name="image"]');
+    return this.querySelector<HTMLInputElement>(`input[name="${this.field}"]`);
   }
 
   private get address(): HTMLInputElement | null {
@@ -116,17 +126,18 @@ export class StartPicture extends HTMLElement {
     this.toggleAttribute("data-busy", false);
     this.setText(null);
     if (answer.kind === "ok" && isUploaded(answer.json)) {
-      this.put(answer.json);
-      announce("The starting picture is in the recipe.");
+      this.put(this.field === "mask" ? (maskOf(answer.json) ?? answer.json) : answer.json);
+      announce(`The ${this.noun} is in the recipe.`);
       return true;
     }
     this.say(sentenceOf(answer), from);
     return false;
   }
 
-  private put(picture: Uploaded | null): void {
+  /** Take a picture that lies in the workspace already. */
+  put(picture: Uploaded | null): void {
     const value = this.value;
-    this.draw(picture);
+    this.draw(picture, true);
     if (!value) return;
     value.value = picture?.sha256 ?? "";
     value.dispatchEvent(new Event("input", { bubbles: true }));
@@ -135,10 +146,10 @@ export class StartPicture extends HTMLElement {
   private remove_(): void {
     this.put(null);
     this.file?.focus();
-    announce("The starting picture is removed.");
+    announce(`The ${this.noun} is removed.`);
   }
 
-  private draw(picture: Uploaded | null): void {
+  private draw(picture: Uploaded | null, byUser = false): void {
     const drop = part(this, "drop");
     const web = part(this, "web");
     const card = part(this, "card");
@@ -155,6 +166,7 @@ export class StartPicture extends HTMLElement {
       else shown.removeAttribute("src");
     }
     if (facts) facts.textContent = picture?.width ? `${picture.width} × ${picture.height}` : `${picture?.sha256.slice(0, 12) ?? ""}…`;
+    this.dispatchEvent(new CustomEvent("picture", { bubbles: true, detail: { picture, byUser } }));
   }
 
   private setText(text: string | null): void {
@@ -166,7 +178,7 @@ export class StartPicture extends HTMLElement {
   }
 
   private say(text: string, at: HTMLElement | null = this.file): void {
-    const error = this.querySelector<HTMLElement>("#error_image");
+    const error = this.querySelector<HTMLElement>(`#error_${this.field}`);
     if (!error) return;
     error.textContent = text;
     error.hidden = text === "";
@@ -185,10 +197,6 @@ function sentenceOf(answer: Answer): string {
 /** Whether a paste belongs to a text that somebody writes. */
 function isWriting(target: EventTarget | null): boolean {
   return target instanceof Element && target.closest('textarea, [contenteditable], input:not([type="file"])') !== null;
-}
-
-function isUploaded(value: unknown): value is Uploaded {
-  return typeof value === "object" && value !== null && typeof (value as Uploaded).sha256 === "string";
 }
 
 customElements.define("start-picture", StartPicture);

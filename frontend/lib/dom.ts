@@ -1,5 +1,7 @@
 /** Small helpers over the document: typed look-ups, and the words the parts of the page call to each other. */
 
+import type { Uploaded } from "./uploads";
+
 /** Events on `document` by which elements talk; each element knows the words, not the other elements. */
 export interface StudioEvents {
   "studio:agents": { warm: number; connected: number; digests: readonly string[] };
@@ -17,6 +19,7 @@ export interface StudioEvents {
   "studio:open-picture": { url: string; from?: HTMLElement | undefined };
   "studio:close-viewer": Record<string, never>;
   "studio:use-parameters": { values: Parameters; part: ParameterPart; submit?: boolean };
+  "studio:start-picture": { picture: Uploaded };
   "studio:use-job": { job: string; submit: boolean };
   "studio:toast": { text: string; action?: { label: string; run: () => void }; bad?: boolean };
   "studio:view": { view: RoomView };

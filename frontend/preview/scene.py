@@ -193,6 +193,9 @@ def room(tiles: list[dict[str, Any]], rows: list[dict[str, Any]], **more: object
         "clip_skip": 0,
         "model": DIGEST,
         "strength": 0.7,
+        "mask_blur": 4,
+        "inpaint_area": "whole",
+        "mask_padding": 32,
     }
     context = {
         **base(),
@@ -316,6 +319,7 @@ def output_context(output: str, **more: object) -> dict[str, Any]:
         "urls": {
             "rerun": f"{url}/rerun",
             "parameters": f"{url}/parameters",
+            "start": f"{url}/start",
             "download": f"{url}/download",
             "trash": f"{url}/trash",
             "restore": f"{url}/restore",

@@ -72,8 +72,8 @@ def encode_preview(pixels: Pixels) -> bytes:
     return buffer.getvalue()
 
 
-def open_input(data: bytes, *, width: int, height: int) -> Image.Image:
-    """A starting picture, upright, without transparency, scaled to fill and cut to the size.
+def open_picture(data: bytes) -> Image.Image:
+    """A starting picture, upright, without transparency, of its own size.
 
     Raises:
         AttemptFailedError: it is no picture, or far too large.
@@ -90,5 +90,31 @@ def open_input(data: bytes, *, width: int, height: int) -> Image.Image:
             FailureCode.INPUT_UNREADABLE, reason=type(error).__name__
         ) from error
     white = Image.new("RGBA", rgba.size, "white")
-    flat = Image.alpha_composite(white, rgba).convert("RGB")
-    return ImageOps.fit(flat, (width, height), Image.Resampling.LANCZOS)
+    return Image.alpha_composite(white, rgba).convert("RGB")
+
+
+def count_pixels(data: bytes) -> int:
+    """How many pixels a picture says it has; 0 if it says nothing that can be read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data)) as picture:
+                return picture.width * picture.height
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return 0  # it will be refused when it is opened
+
+
+def fit(picture: Image.Image, width: int, height: int) -> Image.Image:
+    """Scaled to fill the size and cut to it; one that has the size is left as it is."""
+    if picture.size == (width, height):
+        return picture
+    return ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
+
+
+def open_input(data: bytes, *, width: int, height: int) -> Image.Image:
+    """A starting picture, scaled to fill and cut to the size.
+
+    Raises:
+        AttemptFailedError: it is no picture, or far too large.
+    """
+    return fit(open_picture(data), width, height)

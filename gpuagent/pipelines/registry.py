@@ -25,10 +25,15 @@ _HEADER_MAX_BYTES = 100_000_000
 
 def import_libraries() -> None:
     """Import what loading needs: seconds that can pass while the studio is still starting."""
-    from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
+    from diffusers import (
+        StableDiffusionImg2ImgPipeline,
+        StableDiffusionInpaintPipeline,
+        StableDiffusionPipeline,
+    )
     from transformers import CLIPTextModel, CLIPTokenizer
 
-    del StableDiffusionImg2ImgPipeline, StableDiffusionPipeline, CLIPTextModel, CLIPTokenizer
+    del StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipeline, StableDiffusionPipeline
+    del CLIPTextModel, CLIPTokenizer
 
 
 def load_model(

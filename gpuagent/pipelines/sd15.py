@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,39 +14,34 @@ import numpy as np
 from gpuagent.cache.writing import write_atomically
 from gpuagent.pipelines.encode import Pixels
 from gpuagent.pipelines.engine import Engine
+from gpuagent.pipelines.inpaint import INPAINTING_CHANNELS, LatentMask, latent_values, mask_pixels
 from gpuagent.pipelines.placing import Placed, SplitGuidance
 from gpuagent.pipelines.preview import Floats, LatentColors, fit_latent_colors
 from gpuagent.pipelines.prompts import Embeddings, encode_prompts
 from gpuagent.pipelines.samplers import Foreseer, make_scheduler
+from gpuagent.pipelines.steps import Peek as Peek
+from gpuagent.pipelines.steps import StepCallback
+from gpuagent.pipelines.steps import Watch as Watch
 from gpuagent.planning.plan import Measure
 from gpuagent.protocol.recipe import Recipe
-from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER, SAMPLERS
+from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER
 
 if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-Peek = Callable[[], Floats]
 CPU_WARM_UP_SIDE = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Watch:
-    """What the maker of a picture is told while it is made.
+class StartingPicture:
+    """A picture taken into latent space: each picture made from it samples this once.
 
-    `check` is called after every call of the U-Net and may raise to stop; `step(done, of, peek)`
-    after every whole step, where `peek()` gives the latent of the picture as foreseen.
+    With a mask, only what it covers is made anew.
     """
 
-    check: Callable[[], None] = lambda: None
-    step: Callable[[int, int, Peek], None] = lambda _done, _of, _peek: None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartingPicture:
-    """A picture taken into latent space: each picture made from it samples this once."""
-
     posterior: Any
+    mask: LatentMask | None = None
 
 
 class StableDiffusion15:
@@ -166,15 +161,36 @@ class StableDiffusion15:
         with self._here("text_encoder"), torch.inference_mode():
             return encode_prompts(self._tokenizer, self._text_encoder, recipe)
 
-    def take_in(self, picture: Image.Image) -> StartingPicture:
-        """Take a starting picture of the right size into latent space."""
+    def take_in(self, picture: Image.Image, mask: Floats | None = None) -> StartingPicture:
+        """Take a starting picture (and a mask, 0 to 1) of the right size into latent space."""
         import torch
         from diffusers.image_processor import VaeImageProcessor
 
         tensor = VaeImageProcessor(vae_scale_factor=self._scale).preprocess(picture)
         with self._here("vae"), torch.inference_mode():
             tensor = tensor.to(device=self._engine.device, dtype=self._vae.dtype)
-            return StartingPicture(posterior=self._vae.encode(tensor).latent_dist)
+            posterior = self._vae.encode(tensor).latent_dist
+            if mask is None and not self._is_for_inpainting:
+                return StartingPicture(posterior=posterior)
+            if mask is None:
+                mask = np.ones((picture.height, picture.width), dtype=np.float32)
+            return StartingPicture(posterior=posterior, mask=self._take_in_mask(tensor, mask))
+
+    def _take_in_mask(self, picture: torch.Tensor, mask: Floats) -> LatentMask:
+        import torch
+
+        values = torch.from_numpy(latent_values(mask, self._scale))[None, None]
+        values = values.to(device=self._engine.device, dtype=self._unet.dtype)
+        if not self._is_for_inpainting:
+            return LatentMask(values=values)
+        changing = mask_pixels((values > 0).to(picture.dtype), self._scale)
+        kept = self._vae.encode(picture * (1 - changing)).latent_dist.mode()
+        return LatentMask(values=values, kept=kept * self._vae.config.scaling_factor)
+
+    @property
+    def _is_for_inpainting(self) -> bool:
+        """Whether the U-Net wants to be told what is kept. Without a mask, that is nothing."""
+        return int(self._unet.config.in_channels) == INPAINTING_CHANNELS
 
     def denoise(
         self,
@@ -195,10 +211,14 @@ class StableDiffusion15:
         # A CPU generator draws the same noise on every device.
         generator = torch.Generator("cpu").manual_seed(recipe.seed_of(index))
         scheduler = make_scheduler(recipe.sampler, self._scheduler_config)
-        callback = _StepCallback(recipe, Foreseer(scheduler), watch or Watch())
+        if start is None and self._is_for_inpainting:
+            start = self._nothing(recipe)
+        mask = start.mask if start is not None else None
+        callback = StepCallback(recipe, Foreseer(scheduler), watch or Watch(), mask)
         with self._here("unet"), torch.inference_mode():
             size = self._size_arguments(recipe, start, generator)
-            pipeline = self._pipeline("txt2img" if start is None else "img2img", scheduler)
+            mode = "txt2img" if start is None else "img2img" if mask is None else "inpaint"
+            pipeline = self._pipeline(mode, scheduler)
             latents: torch.Tensor = pipeline(
                 prompt_embeds=embeddings.prompt,
                 negative_prompt_embeds=embeddings.negative,
@@ -239,11 +259,33 @@ class StableDiffusion15:
     ) -> dict[str, object]:
         if start is None:
             return {"width": recipe.width, "height": recipe.height}
-        latents = start.posterior.sample(generator) * self._vae.config.scaling_factor
-        return {
+        if self._is_for_inpainting and recipe.denoising_steps == recipe.num_inference_steps:
+            latents = start.posterior.mode()  # never looked at, so nothing is drawn for it
+        else:
+            latents = start.posterior.sample(generator)
+        latents = latents * self._vae.config.scaling_factor
+        arguments: dict[str, object] = {
             "image": latents.to(self._unet.dtype),
             "strength": _strength_for(recipe.num_inference_steps, recipe.denoising_steps),
         }
+        if start.mask is None:
+            return arguments
+        kept = start.mask.kept
+        first = start.mask.at(1 / recipe.denoising_steps if kept is None else 1)
+        return {
+            **arguments,
+            "width": recipe.width,
+            "height": recipe.height,
+            "mask_image": mask_pixels(first, self._scale),
+            # A U-Net that is not made for inpainting never sees them.
+            "masked_image_latents": (latents if kept is None else kept).to(self._unet.dtype),
+        }
+
+    def _nothing(self, recipe: Recipe) -> StartingPicture:
+        """What a U-Net for inpainting starts from when there is no picture."""
+        from PIL import Image
+
+        return self.take_in(Image.new("RGB", (recipe.width, recipe.height), "gray"))
 
     def _pipeline(self, mode: str, scheduler: Any) -> Any:  # noqa: ANN401 - diffusers has no types
         """A thin pipeline over the shared parts, with this picture's scheduler.
@@ -252,10 +294,7 @@ class StableDiffusion15:
         """
         pipeline = self._pipelines.get(mode)
         if pipeline is None:
-            from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
-
-            kinds = {"txt2img": StableDiffusionPipeline, "img2img": StableDiffusionImg2ImgPipeline}
-            pipeline = kinds[mode](
+            pipeline = _pipeline_class(mode)(
                 vae=self._vae,
                 text_encoder=self._text_encoder,
                 tokenizer=self._tokenizer,
@@ -303,31 +342,14 @@ class StableDiffusion15:
         return np.stack(pictures).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
 
 
-class _StepCallback:
-    """Turns the pipeline's callbacks into whole steps: second-order samplers call back twice."""
+def _pipeline_class(mode: str) -> Any:  # noqa: ANN401 - no types
+    import diffusers
 
-    def __init__(self, recipe: Recipe, foreseer: Foreseer, watch: Watch) -> None:
-        self._steps = recipe.denoising_steps
-        self._order = 2 if SAMPLERS[recipe.sampler].is_second_order else 1
-        self._foreseer = foreseer
-        self._watch = watch
-        self._done = 0
-
-    def __call__(
-        self,
-        pipeline: Any,  # noqa: ANN401 - no types
-        number: int,
-        _timestep: object,
-        tensors: dict[str, Any],
-    ) -> dict[str, Any]:
-        self._watch.check()
-        is_last = number + 1 >= pipeline.num_timesteps
-        done = self._steps if is_last else min((number + 1) // self._order, self._steps)
-        if done > self._done:
-            self._done = done
-            foreseen = self._foreseer.predicted(tensors["latents"])
-            self._watch.step(done, self._steps, lambda: foreseen[0].float().cpu().numpy())
-        return {}
+    return {
+        "txt2img": diffusers.StableDiffusionPipeline,
+        "img2img": diffusers.StableDiffusionImg2ImgPipeline,
+        "inpaint": diffusers.StableDiffusionInpaintPipeline,
+    }[mode]
 
 
 def _strength_for(steps: int, denoising_steps: int) -> float:

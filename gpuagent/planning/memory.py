@@ -16,6 +16,11 @@ BYTES_PER_ACTIVATION = 4
 # model version.
 ACTIVATIONS_PER_PIXEL = 1_040
 OVERHEAD_BYTES = 256 * 1024**2
+# A starting picture is opened at its own size, in the host's memory: with and without
+# transparency, and what is made of it. It is let go before the model runs, unless only its masked
+# area is worked on: then it, its mask and the result stay until the end.
+OPENED_BYTES_PER_PIXEL = 16
+HELD_BYTES_PER_PIXEL = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,13 +35,26 @@ class Estimate:
         return self.weights_bytes + self.activation_bytes + OVERHEAD_BYTES
 
 
-def estimate(recipe: Recipe, *, weights_bytes: int) -> Estimate:
-    """Memory for one picture at batch 1; `weights_bytes` as loaded (after dtype conversion)."""
-    pixels = recipe.width * recipe.height
-    return Estimate(
-        weights_bytes=weights_bytes,
-        activation_bytes=pixels * ACTIVATIONS_PER_PIXEL * BYTES_PER_ACTIVATION,
-    )
+def estimate(recipe: Recipe, *, weights_bytes: int, picture_pixels: int = 0) -> Estimate:
+    """Memory for one picture at batch 1; `weights_bytes` as loaded (after dtype conversion).
+
+    `picture_pixels` are those of the starting picture. Taking it and a mask into latent space
+    needs no more than decoding does: the encoder is the smaller half.
+    """
+    activations = recipe.width * recipe.height * ACTIVATIONS_PER_PIXEL * BYTES_PER_ACTIVATION
+    activations += held_bytes(recipe, picture_pixels)
+    opened = opened_bytes(recipe, picture_pixels)
+    return Estimate(weights_bytes=weights_bytes, activation_bytes=max(activations, opened))
+
+
+def opened_bytes(recipe: Recipe, picture_pixels: int) -> int:
+    """While a starting picture of so many pixels is opened, before the model runs."""
+    return picture_pixels * OPENED_BYTES_PER_PIXEL if recipe.image is not None else 0
+
+
+def held_bytes(recipe: Recipe, picture_pixels: int) -> int:
+    """What stays of it while the model runs."""
+    return picture_pixels * HELD_BYTES_PER_PIXEL if recipe.is_masked_area else 0
 
 
 def largest_side(*, available_bytes: int, weights_bytes: int, multiple: int = 8) -> int:

@@ -8,7 +8,7 @@ to go.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from gpuagent.planning.eviction import Kept, choose_evictions
@@ -61,11 +61,16 @@ class Parts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What is to be made: the size of a picture, and adapters laid over the denoiser."""
+    """What is to be made: the size of a picture, and adapters laid over the denoiser.
+
+    In the same memory a starting picture is opened before, and parts of it held meanwhile.
+    """
 
     width: int
     height: int
     adapters_bytes: int = 0
+    opened_bytes: int = 0
+    held_bytes: int = 0
 
     @property
     def pixels(self) -> int:
@@ -126,7 +131,10 @@ def needed_bytes(parts: Parts, work: Work, room: Room, measures: frozenset[Measu
         peak = max(encoding, denoiser + vae + max(denoising, decoding))
     else:
         peak = encoders + denoiser + vae + max(ENCODER_ACTIVATION_BYTES, denoising, decoding)
-    return peak + OVERHEAD_BYTES
+    resting = max(encoders, denoiser, vae)
+    if not measures & {Measure.PARTS_ASIDE, Measure.ENCODERS_ASIDE}:
+        resting = encoders + denoiser + vae
+    return max(peak + work.held_bytes, resting + work.opened_bytes) + OVERHEAD_BYTES
 
 
 def make_plan(parts: Parts, work: Work, room: Room, *, after: Plan | None = None) -> Plan:
@@ -167,7 +175,7 @@ def largest_side(parts: Parts, work: Work, room: Room, *, is_less: bool = False)
     """
 
     def fits(side: int) -> bool:
-        square = Work(width=side, height=side, adapters_bytes=work.adapters_bytes)
+        square = replace(work, width=side, height=side)
         if is_less and square.pixels > work.pixels * _LESS_AFTER_FAILURE:
             return False
         return any(

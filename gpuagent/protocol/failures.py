@@ -13,6 +13,7 @@ class FailureCode(StrEnum):
     MODEL_CORRUPT = "model.corrupt"
     MODEL_UNREADABLE = "model.unreadable"
     INPUT_UNREADABLE = "input.unreadable"
+    MASK_EMPTY = "mask.empty"
     RECIPE_INVALID = "recipe.invalid"
     STORE_FAILED = "store.failed"
     AGENT_LOST = "agent.lost"

@@ -59,6 +59,11 @@ def infotext(recipe: Recipe, *, index: int, model_name: str, model_digest: str) 
         settings["Clip skip"] = recipe.clip_skip
     if recipe.image is not None:
         settings["Denoising strength"] = f"{recipe.strength:g}"
+    if recipe.mask is not None:
+        settings["Mask blur"] = recipe.mask_blur
+    if recipe.is_masked_area:
+        settings["Inpaint area"] = "Only masked"
+        settings["Masked area padding"] = recipe.mask_padding
     lines.append(", ".join(f"{name}: {value}" for name, value in settings.items()))
     return "\n".join(lines)
 

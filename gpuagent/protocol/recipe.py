@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
-from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER, SAMPLERS
+from gpuagent.protocol.recipe_reader import FieldProblem as FieldProblem
+from gpuagent.protocol.recipe_reader import Reader, as_float, is_digest, short
+from gpuagent.protocol.recipe_reader import RecipeInvalidError as RecipeInvalidError
+from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER, SAMPLERS, InpaintArea
 
 RECIPE_VERSION = 1
 PROMPT_MAX_CHARACTERS = 4_000
@@ -22,25 +26,11 @@ SEED_MAX = 2**32 - 1
 PICTURES_MAX = 16
 CLIP_SKIP_MAX = 12
 STRENGTH_MIN, STRENGTH_MAX = 0.05, 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FieldProblem:
-    """One thing wrong with one field: a code and data for programs, a sentence for people."""
-
-    field: str
-    code: str
-    message: str
-    value: object = None
-    limit: object = None
-
-
-class RecipeInvalidError(ValueError):
-    """The asked-for recipe cannot be made; `problems` names every field at once."""
-
-    def __init__(self, problems: tuple[FieldProblem, ...]) -> None:
-        super().__init__("invalid recipe: " + ", ".join(f"{p.field} ({p.code})" for p in problems))
-        self.problems = problems
+STRENGTH_OF_PICTURE, STRENGTH_OF_MASK = 0.7, 1.0
+MASK_BLUR_MAX = 64
+MASK_PADDING_MAX = 512
+SIDES = ("left", "top", "right", "bottom")
+KEPT_MIN = 32  # of a side of a picture that is extended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +40,11 @@ class Recipe:
     Sizes are in pixels; picture `i` uses seed `(seed + i) mod 2**32` and is made alone (batch 1),
     so that each can be made again by itself. `model` is the digest of a model version,
     `image` the SHA-256 of the starting picture's bytes (img2img) or None (txt2img).
+
+    `mask` (SHA-256, white = change) keeps the rest of the starting picture as it is, but for a soft
+    edge of `mask_blur` pixels. With the area *masked*, the model works at `width` × `height` on the
+    mask and `mask_padding` pixels around it, and the result has the size of the starting picture.
+    `outpaint_…` are the pixels that are added at each side; `width` and `height` are the result's.
     """
 
     model: str
@@ -64,7 +59,15 @@ class Recipe:
     num_images_per_prompt: int = 1
     clip_skip: int = 0
     image: str | None = None
-    strength: float = 0.7
+    strength: float = STRENGTH_OF_PICTURE
+    mask: str | None = None
+    mask_blur: int = 4
+    inpaint_area: InpaintArea = InpaintArea.WHOLE
+    mask_padding: int = 32
+    outpaint_left: int = 0
+    outpaint_top: int = 0
+    outpaint_right: int = 0
+    outpaint_bottom: int = 0
 
     def seed_of(self, index: int) -> int:
         """The seed of picture `index`."""
@@ -81,117 +84,55 @@ class Recipe:
             return self.num_inference_steps
         return max(1, min(int(self.num_inference_steps * self.strength), self.num_inference_steps))
 
+    @property
+    def is_outpaint(self) -> bool:
+        """Whether the picture is extended."""
+        return any(getattr(self, f"outpaint_{side}") for side in SIDES)
+
+    @property
+    def is_masked_area(self) -> bool:
+        """Whether only the masked area is worked on, and the result has the picture's own size."""
+        return self.mask is not None and self.inpaint_area is InpaintArea.MASKED
+
+    @property
+    def kept_size(self) -> tuple[int, int]:
+        """Width and height of what the starting picture fills of the result."""
+        width = self.width - self.outpaint_left - self.outpaint_right
+        return width, self.height - self.outpaint_top - self.outpaint_bottom
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """SHA-256 of the pictures it is made from, by the name of the setting."""
+        named = {"image": self.image, "mask": self.mask}
+        return {name: sha256 for name, sha256 in named.items() if sha256 is not None}
+
+    def _unsaid(self) -> set[str]:
+        """Settings that mean nothing here; recipes without a mask are written as ever."""
+        unsaid: set[str] = set()
+        if self.mask is None:
+            unsaid |= {"mask", "inpaint_area", "mask_padding"}
+        if not self.is_outpaint:
+            unsaid |= {f"outpaint_{side}" for side in SIDES}
+        if self.mask is None and not self.is_outpaint:
+            unsaid.add("mask_blur")
+        return unsaid
+
+    def normal(self) -> Recipe:
+        """With defaults in what means nothing here, so that equal pictures have equal recipes."""
+        fields = self.__dataclass_fields__
+        defaults: dict[str, Any] = {name: fields[name].default for name in self._unsaid()}
+        return replace(self, **defaults)
+
     def to_wire(self) -> dict[str, object]:
         """Plain JSON values, with the version of this format."""
-        return {"version": RECIPE_VERSION, **asdict(self)}
+        unsaid = self._unsaid()
+        said = {name: value for name, value in asdict(self).items() if name not in unsaid}
+        return {"version": RECIPE_VERSION, **said}
 
     def digest(self) -> str:
         """SHA-256 of the canonical JSON: equal recipes have equal digests."""
         canonical = json.dumps(self.to_wire(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-class _Reader:
-    """Reads typed values out of untyped input and remembers every problem."""
-
-    def __init__(self, raw: Mapping[str, object]) -> None:
-        self.raw = raw
-        self.problems: list[FieldProblem] = []
-
-    def problem(
-        self, field: str, code: str, message: str, value: object = None, limit: object = None
-    ) -> None:
-        self.problems.append(
-            FieldProblem(field=field, code=code, message=message, value=value, limit=limit)
-        )
-
-    def text(self, field: str, *, default: str | None, maximum: int, label: str) -> str:
-        value = self.raw.get(field, default)
-        if value is None or (field in self.raw and value == "" and default is None):
-            self.problem(field, "required", f"{label} is empty. Write what you want to see.")
-            return ""
-        if not isinstance(value, str):
-            self.problem(field, "not_text", f"{label} must be text.", type(value).__name__)
-            return ""
-        if default is None and not value.strip():
-            self.problem(field, "required", f"{label} is empty. Write what you want to see.")
-        if any("\ud800" <= character <= "\udfff" for character in value):
-            self.problem(field, "not_text", f"{label} contains half a character; remove it.")
-        if "\x00" in value:
-            self.problem(field, "null_character", f"{label} contains a NUL character; remove it.")
-        if len(value) > maximum:
-            self.problem(
-                field,
-                "too_long",
-                f"{label} has {len(value):,} characters; at most {maximum:,} fit. Shorten it.",
-                len(value),
-                maximum,
-            )
-        return value
-
-    def number(
-        self,
-        field: str,
-        *,
-        default: float,
-        minimum: float,
-        maximum: float,
-        label: str,
-        convert: Callable[[object], float | None],
-    ) -> float:
-        if field not in self.raw or self.raw[field] in (None, ""):
-            return default
-        given = self.raw[field]
-        value = convert(given)
-        if value is None:
-            self.problem(field, "not_a_number", f"{label} must be a number.", _short(given))
-            return default
-        if not minimum <= value <= maximum:
-            self.problem(
-                field,
-                "out_of_range",
-                f"{label} is {value:g}; choose from {minimum:g} to {maximum:g}.",
-                value,
-                [minimum, maximum],
-            )
-        return value
-
-
-def _short(value: object) -> str:
-    """A bad value for an error message, cut so that it cannot flood a page."""
-    return str(value)[:40]
-
-
-def _as_integer(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    if isinstance(value, int):
-        return value if abs(value) < 2**63 else None  # larger ones do not even format as a float
-    try:
-        number = float(value)
-    except ValueError:
-        return None
-    if number in (float("inf"), float("-inf")) or number != number or number != int(number):
-        return None
-    return int(number)
-
-
-def _as_float(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if number == number and abs(number) != float("inf") else None
-
-
-def _is_digest(value: object) -> bool:
-    return (
-        isinstance(value, str)
-        and len(value) == 64
-        and all(character in "0123456789abcdef" for character in value)
-    )
 
 
 def parse_recipe(raw: Mapping[str, object]) -> Recipe:
@@ -202,12 +143,24 @@ def parse_recipe(raw: Mapping[str, object]) -> Recipe:
     Raises:
         RecipeInvalidError: with one `FieldProblem` per thing that is wrong.
     """
-    reader = _Reader(raw)
+    reader = Reader(raw)
     if raw.get("version", RECIPE_VERSION) != RECIPE_VERSION:
         reader.problem("version", "unknown_version", f"This side reads version {RECIPE_VERSION}.")
     for key in sorted(set(raw) - set(Recipe.__dataclass_fields__) - {"version"}, key=str):
-        reader.problem(_short(key), "unknown_field", f"There is no setting called {_short(key)!r}.")
-    recipe = Recipe(
+        reader.problem(short(key), "unknown_field", f"There is no setting called {short(key)!r}.")
+    recipe = _with_mask(reader, _plain(reader))
+    if reader.problems:
+        raise RecipeInvalidError(tuple(reader.problems))
+    return recipe
+
+
+def _plain(reader: Reader) -> Recipe:
+    """Everything but mask and extension."""
+    has_mask = any(
+        reader.raw.get(name) not in (None, "", 0, "0")
+        for name in ("mask", *(f"outpaint_{side}" for side in SIDES))
+    )
+    return Recipe(
         model=_model(reader),
         prompt=reader.text(
             "prompt", default=None, maximum=PROMPT_MAX_CHARACTERS, label="The prompt"
@@ -215,8 +168,8 @@ def parse_recipe(raw: Mapping[str, object]) -> Recipe:
         negative_prompt=reader.text(
             "negative_prompt", default="", maximum=PROMPT_MAX_CHARACTERS, label="Negative prompt"
         ),
-        num_inference_steps=_integer(
-            reader, "num_inference_steps", 20, STEPS_MIN, STEPS_MAX, "Steps"
+        num_inference_steps=reader.integer(
+            "num_inference_steps", 20, STEPS_MIN, STEPS_MAX, "Steps"
         ),
         guidance_scale=reader.number(
             "guidance_scale",
@@ -224,91 +177,100 @@ def parse_recipe(raw: Mapping[str, object]) -> Recipe:
             minimum=GUIDANCE_MIN,
             maximum=GUIDANCE_MAX,
             label="Guidance",
-            convert=_as_float,
+            convert=as_float,
         ),
         width=_side(reader, "width", "Width"),
         height=_side(reader, "height", "Height"),
-        seed=_integer(reader, "seed", 0, 0, SEED_MAX, "The seed"),
-        sampler=_sampler(reader),
-        num_images_per_prompt=_integer(
-            reader, "num_images_per_prompt", 1, 1, PICTURES_MAX, "The number of pictures"
+        seed=reader.integer("seed", 0, 0, SEED_MAX, "The seed"),
+        sampler=reader.one_of(
+            "sampler", list(SAMPLERS), DEFAULT_SAMPLER, "unknown_sampler", "sampler"
         ),
-        clip_skip=_integer(reader, "clip_skip", 0, 0, CLIP_SKIP_MAX, "Clip skip"),
-        image=_image(reader),
+        num_images_per_prompt=reader.integer(
+            "num_images_per_prompt", 1, 1, PICTURES_MAX, "The number of pictures"
+        ),
+        clip_skip=reader.integer("clip_skip", 0, 0, CLIP_SKIP_MAX, "Clip skip"),
+        image=reader.picture("image", "starting picture"),
         strength=reader.number(
             "strength",
-            default=0.7,
+            default=STRENGTH_OF_MASK if has_mask else STRENGTH_OF_PICTURE,
             minimum=STRENGTH_MIN,
             maximum=STRENGTH_MAX,
             label="Strength",
-            convert=_as_float,
+            convert=as_float,
         ),
     )
-    if reader.problems:
-        raise RecipeInvalidError(tuple(reader.problems))
-    return recipe
 
 
-def _integer(
-    reader: _Reader, field: str, default: int, minimum: int, maximum: int, label: str
-) -> int:
-    return int(
-        reader.number(
-            field,
-            default=default,
-            minimum=minimum,
-            maximum=maximum,
-            label=label,
-            convert=_as_integer,
-        )
-    )
-
-
-def _side(reader: _Reader, field: str, label: str) -> int:
-    side = _integer(reader, field, 128, SIDE_MIN, SIDE_MAX, label)
-    if SIDE_MIN <= side <= SIDE_MAX and side % SIDE_MULTIPLE:
-        below = side - side % SIDE_MULTIPLE
-        reader.problem(
-            field,
-            "not_a_multiple",
-            f"{label} is {side}; it must be a multiple of {SIDE_MULTIPLE}, "
-            f"like {below} or {below + SIDE_MULTIPLE}.",
-            side,
-            SIDE_MULTIPLE,
-        )
-    return side
-
-
-def _model(reader: _Reader) -> str:
+def _model(reader: Reader) -> str:
     value = reader.raw.get("model")
-    if not _is_digest(value):
-        reader.problem("model", "unknown_model", "Choose a model.", _short(value))
+    if not is_digest(value):
+        reader.problem("model", "unknown_model", "Choose a model.", short(value))
         return ""
     return str(value)
 
 
-def _image(reader: _Reader) -> str | None:
-    value = reader.raw.get("image")
-    if value in (None, ""):
-        return None
-    if not _is_digest(value):
-        reader.problem(
-            "image", "unknown_image", "That starting picture is not known; add it again."
-        )
-        return None
-    return str(value)
+def _side(reader: Reader, field: str, label: str) -> int:
+    return reader.integer(field, 128, SIDE_MIN, SIDE_MAX, label, multiple=SIDE_MULTIPLE)
 
 
-def _sampler(reader: _Reader) -> str:
-    value = reader.raw.get("sampler") or DEFAULT_SAMPLER
-    if not isinstance(value, str) or value not in SAMPLERS:
-        names = ", ".join(SAMPLERS)
-        reader.problem(
-            "sampler",
-            "unknown_sampler",
-            f"There is no sampler {_short(value)!r}. Choose one of: {names}.",
-            _short(value),
-            list(SAMPLERS),
+def _with_mask(reader: Reader, recipe: Recipe) -> Recipe:
+    """What is to change and what to add. Settings of a mask that is not there are dropped, so that
+    equal pictures have equal recipes; only *Masked area* without a mask is told.
+    """
+    areas = [area.value for area in InpaintArea]
+    sides: dict[str, Any] = {
+        f"outpaint_{side}": reader.integer(
+            f"outpaint_{side}", 0, 0, SIDE_MAX, side.capitalize(), multiple=SIDE_MULTIPLE
         )
-        return DEFAULT_SAMPLER
-    return str(value)
+        for side in SIDES
+    }
+    asked = replace(
+        recipe,
+        mask=reader.picture("mask", "mask"),
+        mask_blur=reader.integer("mask_blur", 4, 0, MASK_BLUR_MAX, "The soft edge"),
+        inpaint_area=InpaintArea(
+            reader.one_of("inpaint_area", areas, InpaintArea.WHOLE, "unknown_area", "area")
+        ),
+        mask_padding=reader.integer("mask_padding", 32, 0, MASK_PADDING_MAX, "The padding"),
+        **sides,
+    )
+    _check_together(reader, asked)
+    return asked.normal()
+
+
+def _check_together(reader: Reader, recipe: Recipe) -> None:
+    """Settings that do not go together."""
+    if recipe.mask is not None and reader.raw.get("image") in (None, ""):
+        message = "A mask says what of a starting picture is to change. Add the picture, too."
+        reader.problem("mask", "needs_image", message)
+    if recipe.inpaint_area is InpaintArea.MASKED and reader.raw.get("mask") in (None, ""):
+        message = "There is no mask. Add one, or choose the whole picture."
+        reader.problem("inpaint_area", "needs_mask", message)
+    sides = [f"outpaint_{side}" for side in SIDES if getattr(recipe, f"outpaint_{side}")]
+    if not sides:
+        return
+    if recipe.mask is not None:
+        message = "Change a picture under a mask, or extend it. Remove the mask or the extension."
+        reader.problem(sides[0], "not_with_mask", message)
+    if reader.raw.get("image") in (None, ""):
+        reader.problem(sides[0], "needs_image", "There is no picture to extend. Add one.")
+    _check_kept(reader, recipe)
+
+
+def _check_kept(reader: Reader, recipe: Recipe) -> None:
+    """Width and height are those of the result: room must be left for the picture itself."""
+    kept = recipe.kept_size
+    for (first, second), whole, left in zip(
+        (("left", "right"), ("top", "bottom")), (recipe.width, recipe.height), kept, strict=True
+    ):
+        if left >= KEPT_MIN:
+            continue
+        added = whole - left
+        reader.problem(
+            f"outpaint_{first if getattr(recipe, f'outpaint_{first}') else second}",
+            "leaves_too_little",
+            f"{first.capitalize()} and {second} are {added} of {whole} pixels together; at least "
+            f"{KEPT_MIN} must be left for the picture. Add less, or make the result larger.",
+            added,
+            max(0, whole - KEPT_MIN),
+        )

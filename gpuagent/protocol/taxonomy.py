@@ -27,6 +27,13 @@ class FileKind(StrEnum):
     THUMBNAIL = "thumbnail"
 
 
+class InpaintArea(StrEnum):
+    """What the model works on when a mask says what is to change."""
+
+    WHOLE = "whole"
+    MASKED = "masked"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampler:
     """A noise scheduler under the name artists know.

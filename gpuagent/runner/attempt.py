@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from gpuagent.cache.errors import AttemptFailedError
 from gpuagent.cache.places import PlaceRefusedError
 from gpuagent.cache.sources import SourceError, Sources
-from gpuagent.pipelines.encode import Pixels, open_input
+from gpuagent.pipelines.canvas import Canvas, CanvasColors, make_canvas
+from gpuagent.pipelines.encode import Pixels, count_pixels, open_input
 from gpuagent.pipelines.prompts import EmbeddingCache, Embeddings
 from gpuagent.pipelines.sd15 import Peek, StableDiffusion15, StartingPicture, Watch
+from gpuagent.planning.plan import Plan
 from gpuagent.protocol import sealing
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.messages import Assignment, AttemptError, AttemptFinish, Claim
@@ -155,16 +157,23 @@ class AttemptRunner:
         began = time.monotonic()
         if work.recipe.model != work.assignment.model.digest:
             raise AttemptFailedError(FailureCode.RECIPE_INVALID, reason="another model")
-        patiently(lambda: self._models.fetch(work.assignment.model), check=work.held.check)
-        work.plan = self._models.plan(work.assignment.model, work.recipe)
-        if work.recipe.image is not None:
-            image = work.recipe.image
-            work.source = patiently(
-                lambda: self._fetch_input(work.assignment, image), check=work.held.check
-            )
+        assignment, recipe, check = work.assignment, work.recipe, work.held.check
+        patiently(lambda: self._models.fetch(assignment.model), check=check)
+        for name, sha256 in recipe.inputs.items():
+            work.sources[name] = self._fetch_input(work, sha256)
+        if "image" in work.sources:
+            work.picture_pixels = count_pixels(work.sources["image"])
+        work.plan = self._plan(work)
         work.timings.measure("fetch", began)
 
-    def _fetch_input(self, assignment: Assignment, sha256: str) -> bytes:
+    def _plan(self, work: Work, *, after: Plan | None = None) -> Plan:
+        model, pixels = work.assignment.model, work.picture_pixels
+        return self._models.plan(model, work.recipe, picture_pixels=pixels, after=after)
+
+    def _fetch_input(self, work: Work, sha256: str) -> bytes:
+        return patiently(lambda: self._open_input(work.assignment, sha256), check=work.held.check)
+
+    def _open_input(self, assignment: Assignment, sha256: str) -> bytes:
         reference = next((i for i in assignment.inputs if i.sha256 == sha256), None)
         if reference is None:
             raise AttemptFailedError(FailureCode.INPUT_UNREADABLE, reason="not in the assignment")
@@ -194,12 +203,16 @@ class AttemptRunner:
             try:
                 if not self._did_make_all(work):
                     self._models.release()
-                    ref = work.assignment.model
-                    work.plan = self._models.plan(ref, work.recipe, after=work.plan)
+                    work.plan = self._plan(work, after=work.plan)
                     log_event("attempt.cheaper", attempt=work.held.attempt_id, by=work.plan.label)
                     if not self._did_make_all(work):
                         self._models.release()
-                        self._models.plan_after_last(ref, work.recipe, work.plan)
+                        self._models.plan_after_last(
+                            work.assignment.model,
+                            work.recipe,
+                            work.plan,
+                            picture_pixels=work.picture_pixels,
+                        )
             finally:
                 work.timings.facts["peak_memory_bytes"] = self._peak.read()
         self._health.picture_made()
@@ -225,8 +238,8 @@ class AttemptRunner:
         reporter = self._reporter(work.assignment, work.held)
         reporter.started()
         embeddings = self._embed(work, model)
-        start = self._start(work, model)
-        make = _Maker(work, self._compute, model, embeddings, start, reporter, self._health)
+        start, canvas = self._start(work, model)
+        make = _Maker(work, self._compute, model, embeddings, start, canvas, reporter, self._health)
         for index in range(work.recipe.num_images_per_prompt):
             if index not in work.assignment.done and index not in work.made:
                 work.held.check_next_picture(has_made_one=bool(work.made))
@@ -247,11 +260,18 @@ class AttemptRunner:
         work.timings.measure("encode_prompt", began)
         return embeddings
 
-    def _start(self, work: Work, model: StableDiffusion15) -> StartingPicture | None:
-        if work.source is None:
-            return None
-        picture = open_input(work.source, width=work.recipe.width, height=work.recipe.height)
-        return self._compute.run(lambda: model.take_in(picture))
+    def _start(
+        self, work: Work, model: StableDiffusion15
+    ) -> tuple[StartingPicture | None, Canvas | None]:
+        recipe, source = work.recipe, work.sources.get("image")
+        if source is None:
+            return None, None
+        canvas = make_canvas(recipe, source, work.sources.get("mask"))
+        if canvas is not None:
+            taken = self._compute.run(lambda: model.take_in(canvas.picture, canvas.mask))
+            return taken, canvas
+        picture = open_input(source, width=recipe.width, height=recipe.height)
+        return self._compute.run(lambda: model.take_in(picture)), None
 
     def _finish_picture(self, work: Work, index: int, pixels: Pixels) -> None:
         """Begin to store a picture; the next one is made meanwhile."""
@@ -293,6 +313,7 @@ class _Maker:
     model: StableDiffusion15
     embeddings: Embeddings
     start: StartingPicture | None
+    canvas: Canvas | None
     reporter: ProgressReporter
     health: Health
 
@@ -312,11 +333,15 @@ class _Maker:
             pixels = self.model.decode(latents)
         finally:
             self.health.end()
+        if self.canvas is not None:
+            pixels = self.canvas.finish(pixels)
         timings.measure("decode", denoised)
         return pixels
 
     def _watch(self, index: int) -> Watch:
         count, colors = self.work.recipe.num_images_per_prompt, self.model.colors
+        if self.canvas is not None:
+            colors = CanvasColors.of(colors, self.canvas)
 
         def step(done: int, of: int, peek: Peek) -> None:
             self.health.step()

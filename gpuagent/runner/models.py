@@ -22,7 +22,7 @@ from gpuagent.cache.residency import Residency
 from gpuagent.pipelines.engine import Engine
 from gpuagent.pipelines.registry import load_model, measure_parts, tile_side
 from gpuagent.pipelines.sd15 import StableDiffusion15
-from gpuagent.planning.memory import OVERHEAD_BYTES
+from gpuagent.planning.memory import OVERHEAD_BYTES, held_bytes, opened_bytes
 from gpuagent.planning.plan import (
     LADDER,
     Measure,
@@ -96,13 +96,22 @@ class Models:
         if ref.digest not in self.at_hand:
             self._cache.folder(ref)
 
-    def plan(self, ref: ModelRef, recipe: Recipe, *, after: Plan | None = None) -> Plan:
-        """How a picture can be made here; `after` is a plan that ran out of memory.
+    def plan(
+        self,
+        ref: ModelRef,
+        recipe: Recipe,
+        *,
+        picture_pixels: int = 0,
+        after: Plan | None = None,
+    ) -> Plan:
+        """How a picture can be made here, from one of so many pixels.
+
+        `after` is a plan that ran out of memory.
 
         Raises:
             AttemptFailedError: by no means, or by no cheaper ones.
         """
-        work = Work(width=recipe.width, height=recipe.height)
+        work = self._work(recipe, picture_pixels)
         plan = make_plan(self._parts(ref), work, self._room(ref), after=after)
         if plan.verdict is Verdict.HERE:
             return plan
@@ -115,13 +124,29 @@ class Models:
             largest_side=plan.largest_side,
         )
 
-    def plan_after_last(self, ref: ModelRef, recipe: Recipe, failed: Plan) -> NoReturn:
+    def _work(self, recipe: Recipe, picture_pixels: int) -> Work:
+        """What is to be made. Starting pictures are opened in the host's memory, so they count
+        where that is the device's, too.
+        """
+        if self._engine.has_own_memory:
+            picture_pixels = 0
+        return Work(
+            width=recipe.width,
+            height=recipe.height,
+            opened_bytes=opened_bytes(recipe, picture_pixels),
+            held_bytes=held_bytes(recipe, picture_pixels),
+        )
+
+    def plan_after_last(
+        self, ref: ModelRef, recipe: Recipe, failed: Plan, *, picture_pixels: int = 0
+    ) -> NoReturn:
         """There is to be no further try.
 
         Raises:
             AttemptFailedError: out of memory, with the sizes and what is expected to fit.
         """
-        self.plan(ref, recipe, after=replace(failed, rung=len(LADDER)))
+        last = replace(failed, rung=len(LADDER))
+        self.plan(ref, recipe, picture_pixels=picture_pixels, after=last)
         raise AssertionError("a plan beyond the last rung")
 
     def loaded(self, ref: ModelRef, plan: Plan | None = None) -> StableDiffusion15:

@@ -40,7 +40,8 @@ class Work:
     recipe: Recipe
     timings: Timings
     plan: Plan | None = None
-    source: bytes | None = None
+    sources: dict[str, bytes] = field(default_factory=dict)
+    picture_pixels: int = 0
     made: set[int] = field(default_factory=set)
     finishing: list[Future[None]] = field(default_factory=list)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from gpuagent.protocol.taxonomy import SAMPLERS
+from gpuagent.protocol.taxonomy import SAMPLERS, InpaintArea
 from jobs.explanations import Why, watch, why_of
 from jobs.forecast import Forecast, Ground
 from jobs.lifecycle import JobStatus
@@ -20,6 +20,8 @@ from jobs.services.ordering import Move
 from jobs.services.outputs import compare_with_original
 from studio.core.urls import absolute
 from workspaces.signing import media_url
+
+_EXTENDS = "Pixels to add at this side, a multiple of 8; width and height are the result's."
 
 
 class JobRequestSerializer(serializers.Serializer[Any]):
@@ -48,7 +50,42 @@ class JobRequestSerializer(serializers.Serializer[Any]):
     num_images_per_prompt = serializers.IntegerField(required=False, min_value=1, max_value=16)
     clip_skip = serializers.IntegerField(required=False, min_value=0, max_value=12)
     image = serializers.CharField(required=False, help_text="`sha256` from `POST uploads`.")
-    strength = serializers.FloatField(required=False, min_value=0.05, max_value=1)
+    strength = serializers.FloatField(
+        required=False,
+        min_value=0.05,
+        max_value=1,
+        help_text="0.7 if left out; 1 with a mask or where the picture is extended.",
+    )
+    mask = serializers.CharField(
+        required=False,
+        help_text="`sha256` (or `mask`) from `POST uploads`: white is changed, black is kept.",
+    )
+    mask_blur = serializers.IntegerField(
+        required=False, min_value=0, max_value=64, help_text="Pixels of the soft edge."
+    )
+    inpaint_area = serializers.ChoiceField(
+        required=False,
+        choices=[area.value for area in InpaintArea],
+        help_text="`masked`: width and height are spent on the masked area alone.",
+    )
+    mask_padding = serializers.IntegerField(
+        required=False,
+        min_value=0,
+        max_value=512,
+        help_text="Pixels around the masked area that the model sees, too.",
+    )
+    outpaint_left = serializers.IntegerField(
+        required=False, min_value=0, max_value=2048, help_text=_EXTENDS
+    )
+    outpaint_top = serializers.IntegerField(
+        required=False, min_value=0, max_value=2048, help_text=_EXTENDS
+    )
+    outpaint_right = serializers.IntegerField(
+        required=False, min_value=0, max_value=2048, help_text=_EXTENDS
+    )
+    outpaint_bottom = serializers.IntegerField(
+        required=False, min_value=0, max_value=2048, help_text=_EXTENDS
+    )
 
 
 class OutputSerializer(serializers.Serializer[Any]):
@@ -226,6 +263,9 @@ class UploadSerializer(serializers.Serializer[Any]):
     sha256 = serializers.CharField()
     width = serializers.IntegerField()
     height = serializers.IntegerField()
+    mask = serializers.CharField(
+        allow_null=True, help_text="`sha256` of a mask of the transparent parts; null without any."
+    )
 
 
 class AddressSerializer(serializers.Serializer[Any]):

@@ -12,25 +12,33 @@ from accounts.authentication import has_token
 from accounts.http import takes_large_body
 from accounts.roles import Permission
 from gpuagent.protocol.recipe import FieldProblem
+from jobs import access
 from jobs.api import serializers as shapes
 from jobs.api.common import WORKSPACE, workspace_of
 from studio.core.errors import InvalidInputError
 from studio.core.openapi import BAD_INPUT, PROBLEM
 from studio.core.parsing import json_object
 from workspaces.api import OrganizationView
-from workspaces.models import Artifact
-from workspaces.services.uploads import add_upload, add_upload_from_address, content_of
+from workspaces.services.uploads import (
+    Upload,
+    add_upload,
+    add_upload_from_address,
+    add_upload_of,
+    content_of,
+)
 
 ANSWERS = {201: shapes.UploadSerializer, **BAD_INPUT, 503: PROBLEM, 507: PROBLEM}
 ADDRESS_FIELDS = frozenset({"url", "workspace"})
 
 
-def _created(artifact: Artifact) -> Response:
+def _created(upload: Upload) -> Response:
+    artifact = upload.picture
     body = {
         "id": artifact.pk,
         "sha256": artifact.sha256,
         "width": artifact.width,
         "height": artifact.height,
+        "mask": upload.mask.sha256 if upload.mask is not None else None,
     }
     return Response(body, status=201)
 
@@ -81,9 +89,21 @@ class UploadFromAddressView(OrganizationView):
             )
         workspace = workspace_of(self, raw.get("workspace"), Permission.UPLOAD_CREATE)
         address = raw.get("url")
-        artifact = add_upload_from_address(
+        upload = add_upload_from_address(
             actor=self.actor,
             workspace=workspace,
             address=address if isinstance(address, str) else "",
         )
-        return _created(artifact)
+        return _created(upload)
+
+
+class OutputStartView(OrganizationView):
+    """From a picture that was made here."""
+
+    permissions = {"POST": Permission.UPLOAD_CREATE}
+
+    @extend_schema(operation_id="start_from_output", request=None, responses=ANSWERS)
+    def post(self, request: Request, output_id: str) -> Response:
+        """Make it a starting picture of its workspace, with the same pixels."""
+        output = access.get_output(self.actor, output_id, permission=Permission.OUTPUT_VIEW)
+        return _created(add_upload_of(actor=self.actor, picture=output.picture))

@@ -35,6 +35,11 @@ urlpatterns = [
     path("outputs", views.OutputsView.as_view(), name="api-outputs"),
     path("outputs/<str:output_id>", views.OutputView.as_view(), name="api-output"),
     path("outputs/<str:output_id>/rerun", views.OutputRerunView.as_view(), name="api-rerun"),
+    path(
+        "outputs/<str:output_id>/start",
+        uploads.OutputStartView.as_view(),
+        name="api-output-start",
+    ),
     path("outputs/<str:output_id>/restore", views.OutputRestoreView.as_view(), name="api-restore"),
     path("projects", projects.ProjectsView.as_view(), name="api-projects"),
     path("projects/<str:project_id>", projects.ProjectView.as_view(), name="api-project"),

@@ -9,7 +9,7 @@ from django.db import models
 
 from accounts.models import AuditEvent, Membership, Organization, Team
 from gpuagent.protocol.sealing import SealBrokenError
-from jobs.models import Job, Output
+from jobs.models import InputRole, Job, Output
 from jobs.recipes import open_manifest, open_recipe
 from jobs.services.sharing import ShareText, text_of
 from library.models import ModelAsset
@@ -185,6 +185,7 @@ def link_records(workspace: Workspace, note: Note) -> Iterator[dict[str, Any]]:
 def job_records(workspace: Workspace, note: Note) -> Iterator[dict[str, Any]]:
     """Jobs with their recipes; one whose recipe does not open is there without."""
     jobs = Job.objects.filter(workspace=workspace).select_related("model_version")
+    jobs = jobs.prefetch_related("inputs")
     for job in pages(jobs):
         job.workspace = workspace  # so that its key is unwrapped once, and read again when it moves
         try:
@@ -192,6 +193,7 @@ def job_records(workspace: Workspace, note: Note) -> Iterator[dict[str, Any]]:
         except ValueError:  # of which a broken seal is one; the recipe of a later release another
             note(f"{job.pk}: its recipe does not open")
             recipe = None
+        inputs = {given.role: given.artifact_id for given in job.inputs.all()}
         yield {
             "id": job.pk,
             "created_by": job.created_by_id,
@@ -200,7 +202,8 @@ def job_records(workspace: Workspace, note: Note) -> Iterator[dict[str, Any]]:
             "project": job.project_id,
             "model": job.model_version.digest,
             "recipe": recipe,
-            "starting_picture": job.input_artifact_id,
+            "starting_picture": inputs.get(InputRole.IMAGE),
+            "mask": inputs.get(InputRole.MASK),
             "rerun_of": job.rerun_of_id,
             "submitted_at": job.submitted_at,
             "started_at": job.started_at,

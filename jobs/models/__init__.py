@@ -12,6 +12,7 @@ from jobs.models.fleet import (
     OrganizationShare,
     RunRecord,
 )
+from jobs.models.input import InputRole, JobInput
 from jobs.models.job import Job
 from jobs.models.output import Output
 
@@ -21,8 +22,10 @@ __all__ = [
     "FleetEvent",
     "FleetPolicy",
     "FleetSnapshot",
+    "InputRole",
     "Job",
     "JobAttempt",
+    "JobInput",
     "JoinToken",
     "ModelPin",
     "OrganizationShare",

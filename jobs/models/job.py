@@ -15,7 +15,7 @@ from library.models import ModelVersion
 from studio.core.ids import IdField
 from studio.core.keys import Wrapping
 from studio.core.scoping import ScopedManager
-from workspaces.models import Artifact, Project, Workspace
+from workspaces.models import Project, Workspace
 
 
 class Job(models.Model):
@@ -43,9 +43,6 @@ class Job(models.Model):
     project = models.ForeignKey(Project, null=True, on_delete=models.SET_NULL, related_name="jobs")
     # The words of the prompt under the workspace's search key, cut to 63 bits; for search.
     search_terms = ArrayField(models.BigIntegerField(), default=list)
-    input_artifact = models.ForeignKey(
-        Artifact, null=True, on_delete=models.PROTECT, related_name="+"
-    )
     rerun_of = models.ForeignKey(
         "jobs.Output", null=True, on_delete=models.SET_NULL, related_name="reruns"
     )

@@ -18,7 +18,7 @@ from gpuagent.protocol.messages import (
     UploadTarget,
 )
 from gpuagent.protocol.taxonomy import Architecture, AssetKind, FileKind
-from jobs.models import Agent, Job, JobAttempt, Output
+from jobs.models import Agent, Job, JobAttempt, JobInput, Output
 from jobs.recipes import open_recipe
 from jobs.services.leasing import OPEN, lease_duration
 from library.models import ModelVersion
@@ -117,17 +117,21 @@ def _get_url(agent: Agent, key: str, fallback: str) -> str:
 def _inputs(
     agent: Agent, job: Job, workspace: Workspace, attempt: JobAttempt
 ) -> tuple[InputRef, ...]:
-    artifact = job.input_artifact
-    if artifact is None:
-        return ()
-    fallback = reverse("agent-input", args=[attempt.pk, artifact.pk])
-    return (
+    given = JobInput.objects.filter(job=job).select_related("artifact").order_by("role")
+    # One picture may be there in two roles; it is fetched once.
+    artifacts = {each.artifact_id: each.artifact for each in given}
+    return tuple(
         InputRef(
             sha256=artifact.sha256,
             artifact_id=artifact.pk,
-            url=_get_url(agent, artifact.storage_key, fallback),
+            url=_get_url(
+                agent,
+                artifact.storage_key,
+                reverse("agent-input", args=[attempt.pk, artifact.pk]),
+            ),
             data_key=_text(data_key(workspace, artifact.wrapped_key)),
-        ),
+        )
+        for artifact in artifacts.values()
     )
 
 

@@ -27,13 +27,14 @@ from jobs.models import Agent, Job, Output
 from jobs.recipes import seal_recipe
 from jobs.scheduling import Tier
 from jobs.search import index_terms
+from jobs.services.inputs import Inputs, attach_inputs, find_inputs, hold_inputs, pixels_of
 from jobs.services.ordering import place_at
 from library.models import ModelVersion
 from library.selectors import find_version, usable_versions
 from studio.core.errors import ConflictError, InvalidInputError, invalid
 from studio.core.ids import new_id
-from workspaces.access import find_input, hold_input, require_in
-from workspaces.models import Artifact, Project, Workspace
+from workspaces.access import require_in
+from workspaces.models import Project, Workspace
 
 IDEMPOTENCY_KEY_MAX = 255
 _KEY_ELSEWHERE = "This idempotency key was used in another workspace. Send a new one."
@@ -51,7 +52,7 @@ class Submitted:
 class _Checked:
     recipe: Recipe
     version: ModelVersion
-    image: Artifact | None
+    inputs: Inputs
     cost: Cost
     project: Project | None
     tier: Tier
@@ -185,27 +186,18 @@ def _check(
     except RecipeInvalidError as error:
         raise InvalidInputError(error.problems) from error
     version = find_model(recipe.model)
-    image = None
-    if recipe.image is not None:
-        image = find_input(workspace, recipe.image)
-        if image is None:
-            raise _unknown_image()
-    cost = cost_of(recipe, version)
+    inputs = find_inputs(workspace, recipe)
+    cost = cost_of(recipe, version, picture_pixels=pixels_of(inputs))
     _refuse_what_fits_nowhere(recipe, version, cost)
     return _Checked(
         recipe=recipe,
         version=version,
-        image=image,
+        inputs=inputs,
         cost=cost,
         project=project,
         tier=tier,
         search_terms=index_terms(workspace, recipe.prompt, recipe.negative_prompt),
     )
-
-
-def _unknown_image() -> InvalidInputError:
-    message = "That starting picture is not in this workspace; add it again."
-    return invalid("image", "unknown_image", message)
 
 
 def _refuse_what_fits_nowhere(recipe: Recipe, version: ModelVersion, cost: Cost) -> None:
@@ -225,8 +217,7 @@ def _refuse_what_fits_nowhere(recipe: Recipe, version: ModelVersion, cost: Cost)
 
 def _create(actor: Actor, workspace: Workspace, checked: _Checked, origin: _Origin) -> Job:
     recipe, job_id, now = checked.recipe, new_id("job"), timezone.now()
-    if checked.image is not None and not hold_input(checked.image):
-        raise _unknown_image()  # swept since it was found
+    hold_inputs(checked.inputs)
     job = Job.objects.create(
         id=job_id,
         organization_id=workspace.organization_id,
@@ -237,7 +228,6 @@ def _create(actor: Actor, workspace: Workspace, checked: _Checked, origin: _Orig
         sealed_recipe=seal_recipe(workspace, recipe, job_id=job_id),
         project=checked.project,
         search_terms=checked.search_terms,
-        input_artifact=checked.image,
         rerun_of=origin.rerun_of,
         idempotency_key=origin.key or None,
         width=recipe.width,
@@ -248,6 +238,7 @@ def _create(actor: Actor, workspace: Workspace, checked: _Checked, origin: _Orig
         position=place_at(now),
         submitted_at=now,
     )
+    attach_inputs(job, checked.inputs)
     codes: dict[str, object] = {"workspace": workspace.pk, "pictures": job.count, "tier": job.tier}
     if origin.rerun_of is not None:
         codes["again"] = origin.rerun_of.pk

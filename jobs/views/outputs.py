@@ -17,12 +17,14 @@ from jobs.presenters import (
     job_tiles,
     output_context,
     output_tile,
+    upload_facts,
 )
 from jobs.recipes import open_recipe
 from jobs.services.outputs import rerun_output, restore_output, trash_output
 from jobs.services.placing import place_outputs
 from workspaces.access import get_project
 from workspaces.http import WorkspaceRequest, workspace_page
+from workspaces.services.uploads import add_upload_of
 from workspaces.views import deliver
 
 
@@ -78,6 +80,15 @@ def output_rerun(request: WorkspaceRequest, output_id: str) -> HttpResponse:
 
 
 @require_POST
+@workspace_page(Permission.UPLOAD_CREATE)
+def output_start(request: WorkspaceRequest, output_id: str) -> JsonResponse:
+    """Make the picture a starting picture."""
+    output = _output(request, output_id, Permission.OUTPUT_VIEW)
+    upload = add_upload_of(actor=request.actor, picture=output.picture)
+    return JsonResponse(upload_facts(upload), status=201)
+
+
+@require_POST
 @workspace_page(Permission.OUTPUT_TRASH)
 def output_trash(request: WorkspaceRequest, output_id: str) -> HttpResponse:
     """To the trash."""
@@ -118,5 +129,5 @@ def output_project(request: WorkspaceRequest, output_id: str) -> HttpResponse:
 
 
 def _tile(request: WorkspaceRequest, output: Output) -> HttpResponse:
-    tile = output_tile(output, width=output.job.width, height=output.job.height)
+    tile = output_tile(output)
     return render(request, "jobs/partials/tiles.html", {"tiles": [tile]})

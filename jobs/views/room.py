@@ -22,6 +22,7 @@ from jobs.presenters import (
     gallery_context,
     job_tiles,
     room_context,
+    upload_facts,
 )
 from jobs.recipes import open_recipe
 from jobs.selectors import Filters, outputs_of
@@ -30,10 +31,13 @@ from jobs.services.submission import submit_job
 from studio.core.errors import SignOnEndedError
 from workspaces.access import get_project
 from workspaces.http import WorkspaceRequest, workspace_page
-from workspaces.models import Artifact
 from workspaces.selectors import rooms_of, workspaces_of
-from workspaces.services.uploads import add_upload, add_upload_from_address, content_of
-from workspaces.signing import media_url
+from workspaces.services.uploads import (
+    Upload,
+    add_upload,
+    add_upload_from_address,
+    content_of,
+)
 
 FIELDS = frozenset(Recipe.__dataclass_fields__)
 
@@ -152,26 +156,18 @@ def gallery(request: WorkspaceRequest) -> HttpResponse:
 def upload(request: WorkspaceRequest) -> JsonResponse:
     """Add a starting picture."""
     content = content_of(next(iter(request.FILES.values()), None))
-    artifact = add_upload(actor=request.actor, workspace=request.workspace, content=content)
-    return _uploaded(artifact)
+    return _uploaded(add_upload(actor=request.actor, workspace=request.workspace, content=content))
 
 
 @require_POST
 @workspace_page(Permission.UPLOAD_CREATE)
 def upload_from_address(request: WorkspaceRequest) -> JsonResponse:
     """Add a starting picture that lies on the web."""
-    artifact = add_upload_from_address(
-        actor=request.actor, workspace=request.workspace, address=request.POST.get("url", "")
+    address = request.POST.get("url", "")
+    return _uploaded(
+        add_upload_from_address(actor=request.actor, workspace=request.workspace, address=address)
     )
-    return _uploaded(artifact)
 
 
-def _uploaded(artifact: Artifact) -> JsonResponse:
-    body = {
-        "id": artifact.pk,
-        "sha256": artifact.sha256,
-        "width": artifact.width,
-        "height": artifact.height,
-        "url": media_url(artifact),
-    }
-    return JsonResponse(body, status=201)
+def _uploaded(upload: Upload) -> JsonResponse:
+    return JsonResponse(upload_facts(upload), status=201)

@@ -155,7 +155,7 @@ def _offers(request: WorkspaceRequest, chosen: list[str]) -> list[dict[str, Any]
     known = {output.pk for output in first}
     return [
         {
-            **output_tile(output, width=output.job.width, height=output.job.height),
+            **output_tile(output),
             "is_chosen": output.pk in known,
         }
         for output in [*first, *(o for o in newest if o.pk not in known)]

@@ -23,7 +23,10 @@ from library.presets import Preset, check_presets
 from studio.core import storage
 from studio.core.errors import InvalidInputError
 
-PIPELINES = {"StableDiffusionPipeline": Architecture.SD15}
+PIPELINES = {
+    "StableDiffusionPipeline": Architecture.SD15,
+    "StableDiffusionInpaintPipeline": Architecture.SD15,  # told apart by the U-Net's channels
+}
 SUFFIXES = frozenset({".json", ".txt", ".safetensors"})
 HEADER_MAX_BYTES = 100 * 1024 * 1024
 CHUNK_BYTES = 1 << 20

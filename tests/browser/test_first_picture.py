@@ -169,7 +169,7 @@ def test_bad_input_is_told_at_its_field_and_nothing_is_lost(room: Page) -> None:
 
 
 def test_a_broken_starting_picture_is_refused_in_words(room: Page) -> None:
-    room.locator('#recipe input[type="file"]').set_input_files(
+    room.locator('#recipe [data-field="image"] input[type="file"]').set_input_files(
         {"name": "broken.png", "mimeType": "image/png", "buffer": b"\x89PNG\r\n\x1a\nnot a picture"}
     )
     expect(room.locator("#recipe")).to_contain_text("cannot be read")
@@ -179,7 +179,7 @@ def test_a_starting_picture_shapes_the_result(room: Page) -> None:
     sea = io.BytesIO()
     Image.new("RGB", (128, 128), (20, 60, 200)).save(sea, "PNG")
     with room.expect_response(lambda r: r.url.endswith("/uploads")):
-        room.locator('#recipe input[type="file"]').set_input_files(
+        room.locator('#recipe [data-field="image"] input[type="file"]').set_input_files(
             {"name": "sea.png", "mimeType": "image/png", "buffer": sea.getvalue()}
         )
     write_prompt(room, "photo of a red fish at night", steps=20)

@@ -41,7 +41,9 @@ def both(tmp_path: Path) -> tuple[Organization, Organization]:
         folder = factories.make_tiny_folder(tmp_path / name, weights=name.encode())
         factories.make_model_version(organization=organization, folder=folder, name=name)
         factories.make_token(artist, organization)
-        factories.make_output(factories.make_actor(artist, organization), workspace, agent)
+        image = factories.make_input(workspace).sha256
+        actor = factories.make_actor(artist, organization)
+        factories.make_output(actor, workspace, agent, image=image)
         factories.make_grant(workspace, factories.make_team(organization, artist))
         _make_what_has_no_service_yet(organization, workspace, artist)
         made.append(organization)

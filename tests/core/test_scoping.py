@@ -30,7 +30,7 @@ from accounts.models import (
     TeamMember,
     User,
 )
-from jobs.models import Job, JobAttempt, OrganizationShare, Output, RunRecord
+from jobs.models import Job, JobAttempt, JobInput, OrganizationShare, Output, RunRecord
 from library.models import ModelAsset, ModelFile, ModelVersion
 from studio.core.scoping import (
     ScopedManager,
@@ -59,6 +59,7 @@ OWNED = [
     ModelFile,
     Job,
     JobAttempt,
+    JobInput,
     Output,
     OrganizationShare,
     RunRecord,
@@ -257,7 +258,7 @@ def test_what_passes_the_choke_point_without_a_scope_meets_the_second_wall(
 
 
 def test_no_sql_by_hand() -> None:
-    """`raw()` and cursors pass the choke point; the few uses name no table."""
+    """`raw()` and cursors pass the choke point; but for one migration, the uses name no table."""
     root = Path(__file__).resolve().parents[2]
     found = {
         (path.relative_to(root).as_posix(), line.strip())
@@ -269,6 +270,7 @@ def test_no_sql_by_hand() -> None:
     assert {path for path, _line in found} == {
         "jobs/announcements.py",
         "jobs/health.py",
+        "jobs/migrations/0007_inputs.py",
         "studio/core/postgresql/base.py",
         "studio/core/row_security.py",
     }

@@ -176,11 +176,13 @@ class FakeStudio:
         over_http: bool = False,
         done: tuple[int, ...] = (),
         source: bytes | None = None,
+        mask: bytes | None = None,
         target_url: Callable[[str], str] | None = None,
     ) -> Attempt:
         """An attempt that waits to be claimed."""
-        source_hash = hashlib.sha256(source).hexdigest() if source is not None else None
-        wire = parse_recipe({"model": ref.digest, "image": source_hash, **recipe}).to_wire()
+        given = {"image": source, "mask": mask}
+        hashes = {name: hashlib.sha256(data).hexdigest() for name, data in given.items() if data}
+        wire = parse_recipe({"model": ref.digest, **hashes, **recipe}).to_wire()
         keys: dict[str, bytes] = {}
         targets = []
         for index in range(int(str(wire["num_images_per_prompt"]))):
@@ -211,7 +213,7 @@ class FakeStudio:
             model=ref,
             targets=tuple(targets),
             preview_key=b64encode(preview_key).decode(),
-            inputs=(self._input(source),) if source is not None else (),
+            inputs=tuple(self._input(data) for data in given.values() if data),
             done=done,
         )
         attempt = Attempt(assignment, keys, preview_key)

@@ -177,6 +177,55 @@ def test_starting_picture_is_fetched_and_used(
     assert mean[2] > mean[0] + 60
 
 
+def in_png(picture: Image.Image) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
+
+
+def test_a_mask_is_fetched_and_all_else_keeps_its_bytes(
+    agent: AgentProcess, studio: FakeStudio, store: Path, house_ref: ModelRef
+) -> None:
+    before = Image.effect_noise((300, 200), 60).convert("RGB")
+    mask = Image.new("L", before.size)
+    mask.paste(255, (100, 50, 180, 130))
+    settings = {"inpaint_area": "masked", "mask_blur": 0, "num_inference_steps": 6}
+    attempts = [
+        studio.add_attempt(house_ref, {**MUG, **settings}, source=in_png(before), mask=in_png(mask))
+        for _ in range(2)
+    ]
+    for attempt in attempts:
+        assert agent.run(attempt)["status"] == "succeeded"
+    with Image.open(io.BytesIO(png_of(attempts[0], store))) as opened:
+        changed = (np.asarray(opened) != np.asarray(before)).any(2)
+        manifest = json.loads(opened.info[PNG_KEY])
+    assert changed.shape == (200, 300)
+    assert changed[50:130, 100:180].mean() > 0.9
+    assert changed.sum() == changed[50:130, 100:180].sum()
+    assert manifest["recipe"]["mask"] == hashlib.sha256(in_png(mask)).hexdigest()
+    assert manifest["recipe"]["inpaint_area"] == "masked"
+    assert png_of(attempts[0], store) == png_of(attempts[1], store)
+    assert [frame for _, frame in studio.previews if frame.subject_id == attempts[0].id]
+
+
+def test_a_black_mask_is_told(agent: AgentProcess, studio: FakeStudio, house_ref: ModelRef) -> None:
+    black = in_png(Image.new("L", (64, 64)))
+    attempt = studio.add_attempt(
+        house_ref, MUG, source=in_png(Image.new("RGB", (64, 64))), mask=black
+    )
+    finish = agent.run(attempt)
+    assert (finish["status"], finish["error"]["code"]) == ("failed", "mask.empty")
+
+
+def test_a_mask_that_was_not_handed_out_is_told(
+    agent: AgentProcess, studio: FakeStudio, house_ref: ModelRef
+) -> None:
+    source = in_png(Image.new("RGB", (64, 64)))
+    attempt = studio.add_attempt(house_ref, {**MUG, "mask": "f" * 64}, source=source)
+    finish = agent.run(attempt)
+    assert (finish["status"], finish["error"]["code"]) == ("failed", "input.unreadable")
+
+
 def test_files_go_through_the_studio_where_the_store_is_not_a_folder(
     agent: AgentProcess, studio: FakeStudio, store: Path, house_ref: ModelRef
 ) -> None:

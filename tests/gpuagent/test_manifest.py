@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from gpuagent.protocol.manifest import build_manifest, canonical, infotext, same_engine
 from gpuagent.protocol.recipe import Recipe, parse_recipe
+from gpuagent.protocol.taxonomy import InpaintArea
 
 GOLDEN = Path(__file__).resolve().parents[1] / "wire" / "golden" / "manifest.v1.json"
 ENGINE = {"torch": "2.13.0", "threads": 1, "device": "cpu:AVX2"}
@@ -64,6 +66,17 @@ def test_infotext_reads_as_other_tools_write_it() -> None:
         "Steps: 20, Sampler: DPM++ 2M Karras, CFG scale: 5, Seed: 8, Size: 128x128, "
         "Model hash: aaaaaaaaaa, Model: House, Clip skip: 1, Denoising strength: 0.7",
     ]
+
+
+def test_infotext_says_what_other_tools_say_of_masks() -> None:
+    masked = replace(RECIPE, mask="c" * 64, mask_blur=6, inpaint_area=InpaintArea.MASKED)
+    text = infotext(masked, index=0, model_name="House", model_digest="a" * 64)
+    assert text.endswith(
+        "Denoising strength: 0.7, Mask blur: 6, Inpaint area: Only masked, Masked area padding: 32"
+    )
+    recipe = manifest_of(masked, 2)["recipe"]
+    assert isinstance(recipe, dict)
+    assert parse_recipe(recipe) == masked.only(2)
 
 
 def test_engines_are_the_same_only_if_all_of_them_is() -> None:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpuagent.planning.eviction import Kept, choose_evictions
+from gpuagent.planning.memory import OVERHEAD_BYTES
 from gpuagent.planning.plan import (
     LADDER,
     Measure,
@@ -40,6 +41,8 @@ works = st.builds(
     width=st.integers(8, 256).map(lambda n: n * 8),
     height=st.integers(8, 256).map(lambda n: n * 8),
     adapters_bytes=st.integers(0, GIB),
+    opened_bytes=st.integers(0, GIB),
+    held_bytes=st.integers(0, GIB),
 )
 kept = st.lists(
     st.builds(
@@ -215,3 +218,18 @@ def test_every_measure_brings_something_somewhere(measure: Measure) -> None:
     others = frozenset(LADDER[: LADDER.index(measure)])
     before = needed_bytes(SD15, work, room, others)
     assert needed_bytes(SD15, work, room, others | {measure}) < before
+
+
+def test_a_starting_picture_in_the_same_memory_is_reckoned_with() -> None:
+    """It is opened before the model runs, and what is held of it lies there while it does."""
+    plain, room = Work(width=512, height=512), Room(memory_bytes=8 * GIB, measures=GPU)
+    need = needed_bytes(SD15, plain, room, frozenset())
+    held = needed_bytes(SD15, replace(plain, held_bytes=GIB), room, frozenset())
+    assert held == need + GIB
+    small = needed_bytes(SD15, replace(plain, opened_bytes=GIB // 2), room, frozenset())
+    assert small == need, "opening needs less than decoding will"
+    large = needed_bytes(SD15, replace(plain, opened_bytes=4 * GIB), room, frozenset())
+    assert large == SD15.total + 4 * GIB + OVERHEAD_BYTES
+    tight = Room(memory_bytes=need, measures=GPU)
+    assert make_plan(SD15, plain, tight).measures == frozenset()
+    assert make_plan(SD15, replace(plain, held_bytes=GIB // 2), tight).measures

@@ -23,17 +23,15 @@ RECIPE = Recipe(
 )
 
 
-@pytest.fixture(scope="module")
-def tiny_folder(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Path:
+def save_tiny(folder: Path, *, in_channels: int = 4) -> None:
     """A model folder as SD 1.5 is published, in miniature; only the tokenizer is the house's."""
     import torch
     from diffusers import AutoencoderKL, PNDMScheduler, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    assert engine.threads == 1
-    folder = tmp_path_factory.mktemp("tiny")
     torch.manual_seed(0)
     UNet2DConditionModel(
+        in_channels=in_channels,
         sample_size=8,
         block_out_channels=(32, 64),
         layers_per_block=1,
@@ -71,6 +69,14 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Pat
         steps_offset=1,
     ).save_pretrained(folder / "scheduler")
     shutil.copytree(HOUSE / "tokenizer", folder / "tokenizer")
+
+
+@pytest.fixture(scope="module")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Path:
+    """Such a folder."""
+    assert engine.threads == 1
+    folder = tmp_path_factory.mktemp("tiny")
+    save_tiny(folder)
     return folder
 
 

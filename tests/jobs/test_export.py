@@ -27,7 +27,7 @@ from accounts.token_limits import Limits
 from gpuagent.protocol.sealing import SEGMENT_BYTES
 from jobs.export import contents, records
 from jobs.export.archive import Archive, gather, safe_name
-from jobs.models import Job, Output
+from jobs.models import InputRole, Job, Output
 from jobs.services import export
 from jobs.services.deletion import delete_workspace
 from jobs.services.export import begin_export
@@ -89,7 +89,8 @@ def full(
     trashed = factories.make_output(alice_in_a, workspace, agent.row, color="navy")
     with organization_scope(organization_a.pk):
         Output.objects.filter(pk=trashed.pk).update(trashed_at=timezone.now())
-        Job.objects.filter(pk=trashed.job_id).update(input_artifact=image)
+        for role in InputRole:
+            trashed.job.inputs.create(organization=organization_a, artifact=image, role=role)
         where = {"organization_id": organization_a.pk, "workspace": workspace, "created_by": alice}
         create_project(actor=alice_in_a, workspace=workspace, name="Launch")
         link = ShareLink(token_hash="f00d" * 16, expires_at=timezone.now(), **where)
@@ -145,6 +146,10 @@ def test_the_records_are_in_it(
     jobs = lines(archive, f"{folder}/jobs.ndjson")
     assert {job["recipe"]["prompt"] for job in jobs} == {factories.PROMPT}
     assert {job["created_by"] for job in jobs} == {alice.pk, bob.pk}
+    with system_scope():
+        image = Artifact.objects.get(kind="input").pk
+    given = {(job["starting_picture"], job["mask"]) for job in jobs}
+    assert given == {(None, None), (image, image)}
     log = lines(archive, "audit-log.ndjson")
     assert log[-1]["action"] == "organization.exported"
     assert len(log) == len({event["id"] for event in log}) == 4

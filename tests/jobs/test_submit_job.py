@@ -13,7 +13,7 @@ from accounts.actors import Actor
 from accounts.models import AuditEvent
 from gpuagent.protocol.recipe import PROMPT_MAX_CHARACTERS
 from jobs.lifecycle import JobStatus
-from jobs.models import Agent, Job
+from jobs.models import Agent, InputRole, Job
 from jobs.services.submission import Submitted, submit_job
 from library.models import ModelVersion
 from studio.core.errors import ConflictError, ForbiddenError, InvalidInputError
@@ -165,7 +165,8 @@ def test_a_starting_picture_of_the_workspace_is_taken_and_of_another_is_not(
         other_room = Workspace.objects.create(organization=workspace.organization, name="Second")
     other = factories.make_input(other_room, factories.make_png("blue"))
 
-    assert submit(bob_in_a, workspace, image=mine.sha256).job.input_artifact == mine
+    given = submit(bob_in_a, workspace, image=mine.sha256).job.inputs.get()
+    assert (given.artifact, given.role) == (mine, InputRole.IMAGE)
     with pytest.raises(InvalidInputError):
         submit(bob_in_a, workspace, image=other.sha256)
 

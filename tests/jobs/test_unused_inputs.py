@@ -36,7 +36,8 @@ def _in_a(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def add(actor: Actor, workspace: Workspace, *, days_ago: float = 0, color: str = "red") -> Artifact:
-    artifact = add_upload(actor=actor, workspace=workspace, content=factories.make_png(color))
+    content = factories.make_png(color)
+    artifact = add_upload(actor=actor, workspace=workspace, content=content).picture
     then = timezone.now() - timedelta(days=days_ago)
     Artifact.objects.filter(pk=artifact.pk).update(created_at=then)
     artifact.refresh_from_db()
@@ -80,13 +81,14 @@ def test_what_a_job_uses_stays(
     assert swept() == 0
 
     assert storage.exists(used.storage_key)
-    assert Job.objects.get(pk=job.pk).input_artifact_id == used.pk
+    assert job.inputs.get().artifact_id == used.pk
 
 
 @pytest.mark.django_db(transaction=True)
 def test_adding_a_picture_again_begins_its_time_anew(bob_in_a: Actor, workspace: Workspace) -> None:
     old = add(bob_in_a, workspace, days_ago=31)
-    again = add_upload(actor=bob_in_a, workspace=workspace, content=factories.make_png("red"))
+    content = factories.make_png("red")
+    again = add_upload(actor=bob_in_a, workspace=workspace, content=content).picture
     assert again.pk == old.pk
     assert swept() == 0
 
@@ -157,7 +159,7 @@ def test_a_job_that_comes_second_is_told(
         assert in_another_thread(swept) == 1
         return hold_input(artifact)
 
-    monkeypatch.setattr("jobs.services.submission.hold_input", swept_before)
+    monkeypatch.setattr("jobs.services.inputs.hold_input", swept_before)
     with pytest.raises(InvalidInputError) as caught:
         job_with(bob_in_a, workspace, old)
     assert caught.value.problems[0].code == "unknown_image"
@@ -198,7 +200,8 @@ def test_an_upload_of_the_same_picture_meets_the_sweep(
         return found
 
     monkeypatch.setattr("workspaces.services.uploads.find_input", swept_after)
-    again = add_upload(actor=bob_in_a, workspace=workspace, content=factories.make_png("red"))
+    content = factories.make_png("red")
+    again = add_upload(actor=bob_in_a, workspace=workspace, content=content).picture
     assert again.pk != old.pk
     assert storage.exists(again.storage_key)
 

@@ -245,3 +245,9 @@ def test_what_is_said_anew_replaces_and_what_is_left_out_stays(folder: Path) -> 
     assert (new.example_prompts, new.presets) == (["a dog"], [LARGE])
 
     assert register(Description(name="Plain", presets=[])).presets == []
+
+
+def test_a_model_for_inpainting_is_known(folder: Path) -> None:
+    index = folder / "model_index.json"
+    index.write_text(json.dumps({"_class_name": "StableDiffusionInpaintPipeline"}))
+    assert make_model_version(folder=folder).architecture == "sd15"

@@ -60,10 +60,20 @@ def huge_png(width: int, height: int) -> bytes:
 
 def read_picture(content: bytes) -> Image.Image:
     """The picture as it would be stored."""
-    encoded, size = as_png(content)
-    picture = Image.open(io.BytesIO(encoded))
-    assert picture.size == size
+    decoded = as_png(content)
+    picture = Image.open(io.BytesIO(decoded.content))
+    assert picture.size == decoded.size
     assert not picture.info
+    return picture
+
+
+def read_mask(content: bytes) -> Image.Image | None:
+    """Where the picture is transparent, as it would be stored."""
+    mask = as_png(content).mask
+    if mask is None:
+        return None
+    picture = Image.open(io.BytesIO(mask))
+    assert (picture.mode, picture.info) == ("L", {})
     return picture
 
 
@@ -167,7 +177,7 @@ def test_of_a_film_the_first_frame_is_taken(kind: str) -> None:
 def test_what_hangs_on_a_picture_is_not_kept(kind: str) -> None:
     """Files that are two things at once: a picture to us, a page or an archive to somebody else."""
     content = encode(Image.new("RGB", (8, 8), RED), kind) + b"<script>alert(1)</script>PK\x03\x04"
-    encoded, _size = as_png(content)
+    encoded = as_png(content).content
     assert b"script" not in encoded
     assert encoded.endswith(b"IEND\xaeB`\x82")
 
@@ -176,7 +186,7 @@ def test_what_hangs_on_a_picture_is_not_kept(kind: str) -> None:
 def test_a_large_block_of_exif_is_dropped(kind: str) -> None:
     exif = Image.Exif()
     exif[0x010E] = "x" * 60_000
-    encoded, _size = as_png(encode(Image.new("RGB", (8, 8), RED), kind, exif=exif))
+    encoded = as_png(encode(Image.new("RGB", (8, 8), RED), kind, exif=exif)).content
     assert len(encoded) < 1_000
 
 
@@ -229,10 +239,10 @@ try:
 except MemoryError:
     is_bounded = True
 width = int(limits[1] == 0 and is_bounded and not [n for n in os.environ if n != "LC_CTYPE"])
-print(json.dumps(dict(width=width, height=1)))
+print(json.dumps(dict(width=width, height=1, picture_bytes=0)))
 """,
     )
-    assert as_png(b"any")[1] == (1, 1)
+    assert as_png(b"any").size == (1, 1)
 
 
 def test_whoever_waits_too_long_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,23 +290,24 @@ def spoiled(draw: st.DrawFn) -> bytes:
 @given(spoiled() | st.binary(max_size=200))
 def test_a_spoiled_file_is_a_picture_or_a_refusal(content: bytes) -> None:
     try:
-        picture = decoding.decode(content, pixels_max=1_000_000, side_max=4_000)
+        picture, mask = decoding.decode(content, pixels_max=1_000_000, side_max=4_000)
     except decoding.RefusedError as error:
         assert error.code in ("broken", "too_many_pixels")
     else:
         assert (picture.mode, picture.info) == ("RGB", {})
         assert picture.width * picture.height <= 1_000_000
+        assert mask is None or (mask.mode, mask.size, mask.info) == ("L", picture.size, {})
 
 
 @hypothesis_settings(max_examples=25, deadline=None)
 @given(spoiled())
 def test_a_spoiled_upload_is_a_picture_or_a_sentence(content: bytes) -> None:
     try:
-        encoded, size = as_png(content)
+        decoded = as_png(content)
     except InvalidInputError as error:
         assert error.problems[0].message.endswith(".")
     else:
-        assert Image.open(io.BytesIO(encoded)).size == size
+        assert Image.open(io.BytesIO(decoded.content)).size == decoded.size
 
 
 def test_metadata_is_not_kept(bob_in_a: Actor, workspace: Workspace) -> None:
@@ -307,7 +318,8 @@ def test_metadata_is_not_kept(bob_in_a: Actor, workspace: Workspace) -> None:
     picture = Image.new("RGB", (16, 16), RED)
 
     for content in (encode(picture, "JPEG", exif=exif), encode(picture, "PNG", pnginfo=info)):
-        kept = read_all(add_upload(actor=bob_in_a, workspace=workspace, content=content))
+        added = add_upload(actor=bob_in_a, workspace=workspace, content=content)
+        kept = read_all(added.picture)
         assert b"taken at home" not in kept
         assert b"my address" not in kept
         with Image.open(io.BytesIO(kept)) as again:
@@ -316,13 +328,58 @@ def test_metadata_is_not_kept(bob_in_a: Actor, workspace: Workspace) -> None:
 
 
 def test_an_upload_is_stored_sealed_and_audited(bob_in_a: Actor, workspace: Workspace) -> None:
-    artifact = add_upload(actor=bob_in_a, workspace=workspace, content=factories.make_png("red"))
+    content = factories.make_png("red")
+    artifact = add_upload(actor=bob_in_a, workspace=workspace, content=content).picture
 
     sealed = storage.open_object(artifact.storage_key).read()
     assert (artifact.kind, artifact.status) == (ArtifactKind.INPUT, ArtifactStatus.STORED)
     assert sealed.startswith(b"STU1")
     assert b"PNG" not in sealed
     assert AuditEvent.objects.get(action="upload.added").object_id == artifact.pk
+
+
+def half_clear(kind: str, mode: str = "RGBA") -> bytes:
+    """Red, and transparent in its left half."""
+    picture = Image.new("RGBA", (40, 20), (*RED, 255))
+    picture.paste((0, 0, 255, 0), (0, 0, 20, 20))
+    return encode(picture.convert(mode), kind, lossless=True)
+
+
+@pytest.mark.parametrize(("kind", "mode"), [("PNG", "RGBA"), ("PNG", "LA"), ("WEBP", "RGBA")])
+def test_the_transparent_parts_of_a_picture_are_a_mask(kind: str, mode: str) -> None:
+    mask = read_mask(half_clear(kind, mode))
+    assert mask is not None
+    assert mask.size == (40, 20)
+    assert (mask.getpixel((10, 10)), mask.getpixel((30, 10))) == (255, 0)
+
+
+def test_transparency_by_color_is_a_mask_too() -> None:
+    picture = Image.new("P", (8, 8), 1)
+    picture.putpalette([0, 0, 0, 255, 0, 0])
+    picture.putpixel((2, 3), 0)
+    mask = read_mask(encode(picture, "PNG", transparency=0))
+    assert mask is not None
+    assert mask.getbbox() == (2, 3, 3, 4)
+
+
+def test_a_picture_that_is_nowhere_transparent_has_no_mask() -> None:
+    for picture in (Image.new("RGB", (8, 8)), Image.new("RGBA", (8, 8), (1, 2, 3, 255))):
+        assert read_mask(encode(picture, "PNG")) is None
+
+
+def test_a_mask_is_stored_beside_its_picture_and_both_are_audited(
+    bob_in_a: Actor, workspace: Workspace
+) -> None:
+    content = half_clear("PNG")
+    added = add_upload(actor=bob_in_a, workspace=workspace, content=content)
+    assert added.mask is not None
+    assert (added.mask.width, added.mask.height) == (40, 20)
+    assert Image.open(io.BytesIO(read_all(added.mask))).getpixel((0, 0)) == 255
+    events = AuditEvent.objects.filter(action="upload.added").values_list("object_id", flat=True)
+    assert set(events) == {added.picture.pk, added.mask.pk}
+
+    again = add_upload(actor=bob_in_a, workspace=workspace, content=content)
+    assert (again.picture, again.mask) == (added.picture, added.mask)
 
 
 def test_a_viewer_may_not_upload(victor_in_a: Actor, workspace: Workspace) -> None:

@@ -11,6 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
@@ -27,7 +28,7 @@ from studio.core.fetching import fetch
 from workspaces import decoding
 from workspaces.access import find_input, require_in
 from workspaces.models import Artifact, ArtifactKind, ArtifactStatus, Workspace
-from workspaces.services.artifacts import store_bytes
+from workspaces.services.artifacts import read_all, store_bytes
 
 SIDE_MAX = 8_192
 DECODE_SECONDS = 60
@@ -39,6 +40,23 @@ FETCHES_MAX_OF_ONE = 2
 _fetching: Counter[str] = Counter()
 _fetching_lock = threading.Lock()
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoded:
+    """A picture as PNG; `mask` (PNG, too) is white where it is transparent, or None."""
+
+    content: bytes
+    size: tuple[int, int]
+    mask: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """What was stored: the picture and, if some of it is transparent, a mask of these parts."""
+
+    picture: Artifact
+    mask: Artifact | None
 
 
 def _refusal(
@@ -84,8 +102,8 @@ def content_of(file: object) -> bytes:
     return file.read() if isinstance(file, UploadedFile) else b""
 
 
-def as_png(content: bytes) -> tuple[bytes, tuple[int, int]]:
-    """Decode an untrusted picture, in a process of its own, to a plain upright PNG and its size.
+def as_png(content: bytes) -> Decoded:
+    """Decode an untrusted picture, in a process of its own, to a plain upright PNG.
 
     Raises:
         InvalidInputError: empty, too large, of no known format, or broken.
@@ -104,7 +122,12 @@ def as_png(content: bytes) -> tuple[bytes, tuple[int, int]]:
         raise _too_many_pixels(said["size"])
     if "refused" in said:
         raise _broken()
-    return encoded, (said["width"], said["height"])
+    end = said["picture_bytes"]
+    return Decoded(
+        content=encoded[:end],
+        size=(said["width"], said["height"]),
+        mask=encoded[end:] or None,
+    )
 
 
 def _run_decoder(content: bytes) -> bytes:
@@ -129,7 +152,7 @@ def _run_decoder(content: bytes) -> bytes:
     return ended.stdout
 
 
-def add_upload(*, actor: Actor, workspace: Workspace, content: bytes) -> Artifact:
+def add_upload(*, actor: Actor, workspace: Workspace, content: bytes) -> Upload:
     """Store a starting picture as PNG; the same picture again is the same artifact.
 
     Raises:
@@ -141,7 +164,7 @@ def add_upload(*, actor: Actor, workspace: Workspace, content: bytes) -> Artifac
     return _add(actor, workspace, content, action="upload.added")
 
 
-def add_upload_from_address(*, actor: Actor, workspace: Workspace, address: str) -> Artifact:
+def add_upload_from_address(*, actor: Actor, workspace: Workspace, address: str) -> Upload:
     """Fetch a starting picture from the web; the address is neither kept nor logged.
 
     Raises:
@@ -158,6 +181,18 @@ def add_upload_from_address(*, actor: Actor, workspace: Workspace, address: str)
         message = "There is a page at this address, not a picture. Use the picture's own address."
         raise _refusal("not_a_picture", message, field="url")
     return _add(actor, workspace, fetched.content, action="upload.fetched")
+
+
+def add_upload_of(*, actor: Actor, picture: Artifact) -> Upload:
+    """Make a picture that was made here a starting picture: the same pixels, without its metadata.
+
+    Raises:
+        InvalidInputError: too large.
+        ForbiddenError: the role may not upload.
+    """
+    workspace = picture.workspace
+    require_in(actor, workspace, Permission.UPLOAD_CREATE)
+    return _add(actor, workspace, read_all(picture), action="upload.reused")
 
 
 @contextmanager
@@ -177,21 +212,35 @@ def _fetching_one(organization_id: str) -> Iterator[None]:
                 del _fetching[organization_id]
 
 
-def _add(actor: Actor, workspace: Workspace, content: bytes, *, action: str) -> Artifact:
-    encoded, size = as_png(content)
-    known = find_input(workspace, hashlib.sha256(encoded).hexdigest())
+def _add(actor: Actor, workspace: Workspace, content: bytes, *, action: str) -> Upload:
+    decoded = as_png(content)
+    contents = [decoded.content] if decoded.mask is None else [decoded.content, decoded.mask]
     with transaction.atomic():
-        if known is None or not _renew(known):
-            known = store_bytes(
-                workspace,
-                encoded,
-                kind=ArtifactKind.INPUT,
-                media_type="image/png",
-                width=size[0],
-                height=size[1],
-            )
-        record_event(actor, action, known.pk, {"workspace": workspace.pk})
-    return known
+        kept = _keep(workspace, contents, decoded.size)
+        for artifact in kept:
+            record_event(actor, action, artifact.pk, {"workspace": workspace.pk})
+    return Upload(picture=kept[0], mask=kept[1] if len(kept) > 1 else None)
+
+
+def _keep(workspace: Workspace, contents: list[bytes], size: tuple[int, int]) -> list[Artifact]:
+    """The stored pictures with these bytes, their time without use begun anew; or new ones."""
+    found = [find_input(workspace, hashlib.sha256(content).hexdigest()) for content in contents]
+    # In one order for all, as `hold_inputs` does, so that nobody waits for each other.
+    known = sorted((artifact for artifact in found if artifact), key=lambda artifact: artifact.pk)
+    renewed = {artifact.pk for artifact in known if _renew(artifact)}
+    return [
+        artifact
+        if artifact is not None and artifact.pk in renewed
+        else store_bytes(
+            workspace,
+            content,
+            kind=ArtifactKind.INPUT,
+            media_type="image/png",
+            width=size[0],
+            height=size[1],
+        )
+        for artifact, content in zip(found, contents, strict=True)
+    ]
 
 
 def _renew(artifact: Artifact) -> bool:

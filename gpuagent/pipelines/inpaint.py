@@ -1,0 +1,44 @@
+"""Masks in latent space: what a pipeline for inpainting is given beside the prompt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gpuagent.pipelines.preview import Floats
+
+# Latents, mask and the latents of what is kept: a U-Net that was trained for inpainting.
+INPAINTING_CHANNELS = 9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatentMask:
+    """How far each latent may change (1, 1, h, w), and the latents of what is kept.
+
+    A latent stands for a patch of pixels and may change as far as any of them.
+    """
+
+    values: Any
+    kept: Any = None
+
+    def at(self, done: float) -> Any:  # noqa: ANN401 - a tensor, and torch is not imported here
+        """What may change when `done` of the way (0 to 1) is behind: 0 or 1 for each latent.
+
+        A latent that may change by half joins in after half of the steps; until then it follows
+        the starting picture. So a soft edge is soft in what is drawn there, not only in paint.
+        """
+        return (self.values >= 1 - done).logical_and(self.values > 0).to(self.values.dtype)
+
+
+def latent_values(mask: Floats, scale: int) -> Floats:
+    """The largest value of each patch of `scale` × `scale` pixels."""
+    height, width = mask.shape[0] // scale, mask.shape[1] // scale
+    patches = mask[: height * scale, : width * scale].reshape(height, scale, width, scale)
+    return np.asarray(patches.max(axis=(1, 3)), dtype=np.float32)
+
+
+def mask_pixels(latent_mask: Any, scale: int) -> Any:  # noqa: ANN401 - tensors
+    """A mask of latents as pixels, from which the pipeline takes back just these latents."""
+    return latent_mask.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
