@@ -12,6 +12,8 @@ class FailureCode(StrEnum):
     DOES_NOT_FIT = "gpu.does_not_fit"
     MODEL_CORRUPT = "model.corrupt"
     MODEL_UNREADABLE = "model.unreadable"
+    ADAPTER_MISSING = "adapter.missing"
+    ADAPTER_UNFIT = "adapter.unfit"
     INPUT_UNREADABLE = "input.unreadable"
     MASK_EMPTY = "mask.empty"
     RECIPE_INVALID = "recipe.invalid"

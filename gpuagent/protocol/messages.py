@@ -39,7 +39,10 @@ class ModelFileRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRef:
-    """A model version: `digest` is over the sorted list of its files' paths and hashes."""
+    """A model version: `digest` is over the sorted list of its files' paths and hashes.
+
+    `trigger_words`: of an embedding the one word that calls it.
+    """
 
     version_id: str
     name: str
@@ -47,6 +50,7 @@ class ModelRef:
     architecture: Architecture
     kind: AssetKind
     files: tuple[ModelFileRef, ...]
+    trigger_words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +82,7 @@ class Assignment(Message):
     """All an agent needs for one attempt; answered to a claim, never sent through the broker.
 
     `recipe` is what `parse_recipe` reads. `done` lists picture indexes that an earlier attempt
-    already stored. `preview_key` seals previews (context kind `preview`, object = attempt id).
+    already stored. `adapters` are those that the recipe names. `preview_key` seals previews (context kind `preview`, object = attempt id).
     `lease_seconds` is how long the attempt is the agent's after each heartbeat that names it.
     """
 
@@ -92,6 +96,7 @@ class Assignment(Message):
     targets: tuple[UploadTarget, ...]
     preview_key: str
     inputs: tuple[InputRef, ...] = ()
+    adapters: tuple[ModelRef, ...] = ()
     done: tuple[int, ...] = ()
     lease_seconds: float = LEASE_SECONDS
 

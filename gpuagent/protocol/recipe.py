@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from gpuagent.protocol.loras import LoraUse, read_embeddings, read_loras
 from gpuagent.protocol.recipe_reader import FieldProblem as FieldProblem
 from gpuagent.protocol.recipe_reader import Reader, as_float, is_digest, short
 from gpuagent.protocol.recipe_reader import RecipeInvalidError as RecipeInvalidError
@@ -45,6 +46,8 @@ class Recipe:
     edge of `mask_blur` pixels. With the area *masked*, the model works at `width` × `height` on the
     mask and `mask_padding` pixels around it, and the result has the size of the starting picture.
     `outpaint_…` are the pixels that are added at each side; `width` and `height` are the result's.
+
+    `embeddings` are the digests of those that the prompts call by their trigger words.
     """
 
     model: str
@@ -68,6 +71,8 @@ class Recipe:
     outpaint_top: int = 0
     outpaint_right: int = 0
     outpaint_bottom: int = 0
+    loras: tuple[LoraUse, ...] = ()
+    embeddings: tuple[str, ...] = ()
 
     def seed_of(self, index: int) -> int:
         """The seed of picture `index`."""
@@ -106,9 +111,14 @@ class Recipe:
         named = {"image": self.image, "mask": self.mask}
         return {name: sha256 for name, sha256 in named.items() if sha256 is not None}
 
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Digests of all that is laid over the model."""
+        return (*(use.digest for use in self.loras), *self.embeddings)
+
     def _unsaid(self) -> set[str]:
         """Settings that mean nothing here; recipes without a mask are written as ever."""
-        unsaid: set[str] = set()
+        unsaid = {name for name in ("loras", "embeddings") if not getattr(self, name)}
         if self.mask is None:
             unsaid |= {"mask", "inpaint_area", "mask_padding"}
         if not self.is_outpaint:
@@ -126,7 +136,11 @@ class Recipe:
     def to_wire(self) -> dict[str, object]:
         """Plain JSON values, with the version of this format."""
         unsaid = self._unsaid()
-        said = {name: value for name, value in asdict(self).items() if name not in unsaid}
+        said = {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+            if name not in unsaid
+        }
         return {"version": RECIPE_VERSION, **said}
 
     def digest(self) -> str:
@@ -148,14 +162,14 @@ def parse_recipe(raw: Mapping[str, object]) -> Recipe:
         reader.problem("version", "unknown_version", f"This side reads version {RECIPE_VERSION}.")
     for key in sorted(set(raw) - set(Recipe.__dataclass_fields__) - {"version"}, key=str):
         reader.problem(short(key), "unknown_field", f"There is no setting called {short(key)!r}.")
-    recipe = _with_mask(reader, _plain(reader))
+    recipe = _with_more(reader, _plain(reader))
     if reader.problems:
         raise RecipeInvalidError(tuple(reader.problems))
     return recipe
 
 
 def _plain(reader: Reader) -> Recipe:
-    """Everything but mask and extension."""
+    """Everything but mask, extension and adapters."""
     has_mask = any(
         reader.raw.get(name) not in (None, "", 0, "0")
         for name in ("mask", *(f"outpaint_{side}" for side in SIDES))
@@ -213,7 +227,7 @@ def _side(reader: Reader, field: str, label: str) -> int:
     return reader.integer(field, 128, SIDE_MIN, SIDE_MAX, label, multiple=SIDE_MULTIPLE)
 
 
-def _with_mask(reader: Reader, recipe: Recipe) -> Recipe:
+def _with_more(reader: Reader, recipe: Recipe) -> Recipe:
     """What is to change and what to add. Settings of a mask that is not there are dropped, so that
     equal pictures have equal recipes; only *Masked area* without a mask is told.
     """
@@ -232,6 +246,8 @@ def _with_mask(reader: Reader, recipe: Recipe) -> Recipe:
             reader.one_of("inpaint_area", areas, InpaintArea.WHOLE, "unknown_area", "area")
         ),
         mask_padding=reader.integer("mask_padding", 32, 0, MASK_PADDING_MAX, "The padding"),
+        loras=read_loras(reader),
+        embeddings=read_embeddings(reader),
         **sides,
     )
     _check_together(reader, asked)

@@ -18,6 +18,11 @@ class AssetKind(StrEnum):
     """What a library entry is."""
 
     CHECKPOINT = "checkpoint"
+    LORA = "lora"
+    EMBEDDING = "embedding"
+
+
+ADAPTERS = frozenset({AssetKind.LORA, AssetKind.EMBEDDING})
 
 
 class FileKind(StrEnum):
