@@ -11,9 +11,10 @@ import os
 import shutil
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 from gpuagent.cache.errors import AttemptFailedError, store_failed
 from gpuagent.cache.fetching import copy_file, file_hash
@@ -24,6 +25,8 @@ from gpuagent.cache.writing import remove_leftovers, temporary_name
 from gpuagent.planning.eviction import Kept, choose_evictions
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.messages import ModelFileRef, ModelRef
+
+T = TypeVar("T")
 
 # Of the disk, for everybody else on it.
 _LEFT_FREE_BYTES = 1024**3
@@ -76,6 +79,21 @@ class FileCache:
                 self._build_view(view, sources)
             self._note_use(model)
             return view
+
+    def read(self, model: ModelRef, read: Callable[[Path], T]) -> T:
+        """Read the files; if they cannot be read, fetch and verify them again, once.
+
+        The disk may have lost what was verified when it was fetched.
+        """
+        with self.hold(model):
+            folder = self.folder(model)
+            try:
+                return read(folder)
+            except AttemptFailedError as error:
+                if error.code is not FailureCode.MODEL_UNREADABLE:
+                    raise
+            self.forget(model)
+            return read(self.folder(model))
 
     def forget(self, model: ModelRef) -> None:
         """Drop the files of a model version, so that the next use fetches them again."""

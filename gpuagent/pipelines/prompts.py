@@ -14,19 +14,32 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from gpuagent.cache.errors import AttemptFailedError
+from gpuagent.pipelines.adapters import Words
 from gpuagent.pipelines.weighting import parse_weights
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.recipe import Recipe
+from gpuagent.protocol.triggers import split_at
 
 if TYPE_CHECKING:
     import torch
 
 _KEPT = 64
-_Token: TypeAlias = tuple[int, float]  # its number, and how much it counts
+_NO_WORDS = Words(rows={})
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    """Its number and how much it counts; `vector` stands in its place if it is of an embedding."""
+
+    number: int
+    weight: float
+    vector: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +50,13 @@ class Embeddings:
     negative: torch.Tensor
 
 
-def encode_prompts(tokenizer: Any, text_encoder: Any, recipe: Recipe) -> Embeddings:  # noqa: ANN401 - no types
-    """Embeddings of the recipe's prompt and negative prompt.
+def encode_prompts(
+    tokenizer: Any,  # noqa: ANN401 - no types
+    text_encoder: Any,  # noqa: ANN401 - no types
+    recipe: Recipe,
+    words: Words = _NO_WORDS,
+) -> Embeddings:
+    """Embeddings of the recipe's prompt and negative prompt, with these words beside the model's.
 
     Raises:
         AttemptFailedError: clip skip leaves nothing of this model's text encoder.
@@ -48,8 +66,8 @@ def encode_prompts(tokenizer: Any, text_encoder: Any, recipe: Recipe) -> Embeddi
         raise AttemptFailedError(
             FailureCode.RECIPE_INVALID, field="clip_skip", value=recipe.clip_skip, limit=layers - 1
         )
-    prompt = _windows(tokenizer, recipe.prompt)
-    negative = _windows(tokenizer, recipe.negative_prompt)
+    prompt = _windows(tokenizer, recipe.prompt, words)
+    negative = _windows(tokenizer, recipe.negative_prompt, words)
     count = max(len(prompt), len(negative))
     return Embeddings(
         prompt=_encode(tokenizer, text_encoder, prompt, count, recipe.clip_skip),
@@ -57,12 +75,17 @@ def encode_prompts(tokenizer: Any, text_encoder: Any, recipe: Recipe) -> Embeddi
     )
 
 
-def _windows(tokenizer: Any, text: str) -> list[list[_Token]]:  # noqa: ANN401 - no types
+def _windows(tokenizer: Any, text: str, words: Words) -> list[list[_Token]]:  # noqa: ANN401 - no types
     size = int(tokenizer.model_max_length) - 2
     tokens: list[_Token] = []
     for piece in parse_weights(text):
-        ids = tokenizer(piece.text, add_special_tokens=False, verbose=False).input_ids
-        tokens += [(number, piece.weight) for number in ids]
+        for part, trigger in split_at(piece.text, words.triggers):
+            if trigger is not None:
+                unknown = int(tokenizer.eos_token_id)
+                tokens += [_Token(unknown, piece.weight, row) for row in words.rows[trigger]]
+                continue
+            ids = tokenizer(part, add_special_tokens=False, verbose=False).input_ids
+            tokens += [_Token(number, piece.weight) for number in ids]
     return [tokens[start : start + size] for start in range(0, len(tokens), size)] or [[]]
 
 
@@ -76,19 +99,41 @@ def _encode(
     import torch
 
     def encode(window: list[_Token]) -> torch.Tensor:
-        ids = [number for number, _weight in window]
+        ids = [token.number for token in window]
         row = [tokenizer.bos_token_id, *ids, tokenizer.eos_token_id]
         row += [tokenizer.pad_token_id] * (int(tokenizer.model_max_length) - len(row))
         tokens = torch.tensor([row], device=text_encoder.device)
-        return _hidden(text_encoder, tokens, clip_skip)
+        vectors = {at: t.vector for at, t in enumerate(window, 1) if t.vector is not None}
+        with _in_place(text_encoder, vectors):
+            return _hidden(text_encoder, tokens, clip_skip)
 
     parts = []
     for window in windows + [[]] * (count - len(windows)):
         part = encode(window)
-        if any(weight != 1.0 for _number, weight in window):
-            part = _weighted(part, encode([]), [weight for _number, weight in window])
+        if any(token.weight != 1.0 for token in window):
+            part = _weighted(part, encode([]), [token.weight for token in window])
         parts.append(part)
     return torch.cat(parts, dim=1)
+
+
+@contextmanager
+def _in_place(text_encoder: Any, vectors: Mapping[int, torch.Tensor]) -> Iterator[None]:  # noqa: ANN401 - no types
+    """These vectors are read in place of what the encoder's own table has for those tokens."""
+    if not vectors:
+        yield
+        return
+
+    def put(_module: Any, _inputs: Any, output: torch.Tensor) -> torch.Tensor:  # noqa: ANN401 - no types
+        changed = output.clone()
+        for at, vector in vectors.items():
+            changed[0, at] = vector.to(device=changed.device, dtype=changed.dtype)
+        return changed
+
+    handle = text_encoder.get_input_embeddings().register_forward_hook(put)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _weighted(part: torch.Tensor, empty: torch.Tensor, weights: list[float]) -> torch.Tensor:
@@ -123,7 +168,8 @@ class EmbeddingCache:
     @staticmethod
     def key(organization: str, digest: str, recipe: Recipe) -> tuple[str, str, str]:
         """Who asked, of which model, and the hash of what decides the embeddings."""
-        parts = (recipe.prompt, recipe.negative_prompt, str(recipe.clip_skip))
+        laid = [f"{use.digest} {use.weight!r}" for use in recipe.loras] + [*recipe.embeddings]
+        parts = (recipe.prompt, recipe.negative_prompt, str(recipe.clip_skip), *laid)
         seen = hashlib.sha256()
         for part in parts:
             data = part.encode("utf-8", "surrogatepass")

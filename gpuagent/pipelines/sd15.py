@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gpuagent.cache.writing import write_atomically
+from gpuagent.pipelines.adapters import Laying, Stack
 from gpuagent.pipelines.encode import Pixels
 from gpuagent.pipelines.engine import Engine
 from gpuagent.pipelines.inpaint import INPAINTING_CHANNELS, LatentMask, latent_values, mask_pixels
@@ -74,6 +75,7 @@ class StableDiffusion15:
             AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=vae_dtype, **local)
         )
         self._guidance = SplitGuidance(self._unet)
+        self._laying = Laying(engine.device, unet=self._unet, text_encoder=self._text_encoder)
         self._parts = {
             "text_encoder": Placed(self._text_encoder, engine.device),
             "unet": Placed(self._unet, engine.device),
@@ -154,12 +156,23 @@ class StableDiffusion15:
     def _scale(self) -> int:
         return int(2 ** (len(self._vae.config.block_out_channels) - 1))
 
+    @contextmanager
+    def laid(self, stack: Stack) -> Iterator[None]:
+        """Adapters lie over the model while this lasts; afterwards it is as it was.
+
+        Raises:
+            AttemptFailedError: one does not fit the model.
+        """
+        with self._laying.laid(stack):
+            yield
+
     def encode_prompts(self, recipe: Recipe) -> Embeddings:
         """The embeddings shared by all pictures of a recipe."""
         import torch
 
         with self._here("text_encoder"), torch.inference_mode():
-            return encode_prompts(self._tokenizer, self._text_encoder, recipe)
+            words = self._laying.words
+            return encode_prompts(self._tokenizer, self._text_encoder, recipe, words)
 
     def take_in(self, picture: Image.Image, mask: Floats | None = None) -> StartingPicture:
         """Take a starting picture (and a mask, 0 to 1) of the right size into latent space."""

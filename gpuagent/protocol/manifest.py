@@ -7,10 +7,11 @@ the same manifest, and the picture that carries it the same bytes.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from gpuagent.protocol.messages import ModelRef
 from gpuagent.protocol.recipe import Recipe
-from gpuagent.protocol.taxonomy import SAMPLERS
+from gpuagent.protocol.taxonomy import SAMPLERS, AssetKind
 
 MANIFEST_VERSION = 1
 PNG_KEY = "studio.manifest"
@@ -25,15 +26,35 @@ def build_manifest(
     model_digest: str,
     architecture: str,
     engine: Mapping[str, object],
+    adapters: Sequence[ModelRef] = (),
 ) -> dict[str, object]:
-    """The manifest of picture `index`. `engine` is the agent's fingerprint (versions, device)."""
+    """The manifest of picture `index`. `engine` is the agent's fingerprint (versions, device).
+
+    What the recipe lays over the model stands there by digest; here by name, too.
+    """
+    laid = [_adapter(recipe, ref) for ref in _laid(recipe, adapters)]
     return {
         "version": MANIFEST_VERSION,
         "recipe": recipe.only(index).to_wire(),
         "seed": recipe.seed_of(index),
         "model": {"name": model_name, "digest": model_digest, "architecture": architecture},
         "engine": dict(engine),
+        **({"adapters": laid} if laid else {}),
     }
+
+
+def _laid(recipe: Recipe, adapters: Sequence[ModelRef]) -> list[ModelRef]:
+    """Those that the recipe names, in its order."""
+    known = {ref.digest: ref for ref in adapters}
+    return [known[digest] for digest in recipe.adapters if digest in known]
+
+
+def _adapter(recipe: Recipe, ref: ModelRef) -> dict[str, object]:
+    said: dict[str, object] = {"kind": ref.kind.value, "name": ref.name, "digest": ref.digest}
+    weights = {use.digest: use.weight for use in recipe.loras}
+    if ref.kind is AssetKind.LORA:
+        return {**said, "weight": weights[ref.digest]}
+    return {**said, "trigger": next(iter(ref.trigger_words), "")}
 
 
 def canonical(manifest: Mapping[str, object]) -> str:
@@ -41,9 +62,19 @@ def canonical(manifest: Mapping[str, object]) -> str:
     return json.dumps(manifest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-def infotext(recipe: Recipe, *, index: int, model_name: str, model_digest: str) -> str:
+def infotext(
+    recipe: Recipe,
+    *,
+    index: int,
+    model_name: str,
+    model_digest: str,
+    adapters: Sequence[ModelRef] = (),
+) -> str:
     """The parameter text that A1111-class tools read back from a PNG."""
-    lines = [recipe.prompt]
+    laid = _laid(recipe, adapters)
+    weights = {use.digest: use.weight for use in recipe.loras}
+    named = [f" <lora:{r.name}:{weights[r.digest]:g}>" for r in laid if r.digest in weights]
+    lines = [recipe.prompt + "".join(named)]
     if recipe.negative_prompt:
         lines.append(f"Negative prompt: {recipe.negative_prompt}")
     settings = {
@@ -64,6 +95,10 @@ def infotext(recipe: Recipe, *, index: int, model_name: str, model_digest: str) 
     if recipe.is_masked_area:
         settings["Inpaint area"] = "Only masked"
         settings["Masked area padding"] = recipe.mask_padding
+    for kind, label in ((AssetKind.LORA, "Lora hashes"), (AssetKind.EMBEDDING, "TI hashes")):
+        hashes = [f"{ref.name}: {ref.digest[:10]}" for ref in laid if ref.kind is kind]
+        if hashes:
+            settings[label] = json.dumps(", ".join(hashes), ensure_ascii=False)
     lines.append(", ".join(f"{name}: {value}" for name, value in settings.items()))
     return "\n".join(lines)
 

@@ -82,7 +82,8 @@ class Assignment(Message):
     """All an agent needs for one attempt; answered to a claim, never sent through the broker.
 
     `recipe` is what `parse_recipe` reads. `done` lists picture indexes that an earlier attempt
-    already stored. `adapters` are those that the recipe names. `preview_key` seals previews (context kind `preview`, object = attempt id).
+    already stored. `preview_key` seals previews (context kind `preview`, object = attempt id).
+    `adapters` are those that the recipe names, as far as the library still has them.
     `lease_seconds` is how long the attempt is the agent's after each heartbeat that names it.
     """
 

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
-from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from gpuagent.cache.errors import AttemptFailedError
-from gpuagent.cache.places import PlaceRefusedError
-from gpuagent.cache.sources import SourceError, Sources
+from gpuagent.cache.sources import Sources
+from gpuagent.pipelines.adapters import Stack
 from gpuagent.pipelines.canvas import Canvas, CanvasColors, make_canvas
 from gpuagent.pipelines.encode import Pixels, count_pixels, open_input
 from gpuagent.pipelines.prompts import EmbeddingCache, Embeddings
 from gpuagent.pipelines.sd15 import Peek, StableDiffusion15, StartingPicture, Watch
 from gpuagent.planning.plan import Plan
-from gpuagent.protocol import sealing
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.messages import Assignment, AttemptError, AttemptFinish, Claim
 from gpuagent.protocol.recipe import parse_recipe
@@ -35,6 +34,7 @@ from gpuagent.runner.failures import attempt_error, is_device_failure, is_out_of
 from gpuagent.runner.finishing import Finisher
 from gpuagent.runner.health import Health, SickCode
 from gpuagent.runner.held import AttemptStoppedError, Held, HeldAttempts, Stop
+from gpuagent.runner.inputs import read_input
 from gpuagent.runner.logs import log_event
 from gpuagent.runner.models import Models
 from gpuagent.runner.patience import patiently
@@ -126,7 +126,8 @@ class AttemptRunner:
         try:
             recipe = parse_recipe(assignment.recipe)
             work = Work(held=held, assignment=assignment, recipe=recipe, timings=timings)
-            with self._models.hold(assignment.model):
+            adapters = self._models.adapters.hold(assignment.adapters)
+            with self._models.hold(assignment.model), adapters:
                 self._fetch(work)
                 self._make_pictures(work)
             _wait_for(work, raising=True)
@@ -159,6 +160,11 @@ class AttemptRunner:
             raise AttemptFailedError(FailureCode.RECIPE_INVALID, reason="another model")
         assignment, recipe, check = work.assignment, work.recipe, work.held.check
         patiently(lambda: self._models.fetch(assignment.model), check=check)
+        work.stack = self._models.adapters.stack(
+            recipe,
+            assignment.adapters,
+            patiently=lambda find: patiently(find, check=check),
+        )
         for name, sha256 in recipe.inputs.items():
             work.sources[name] = self._fetch_input(work, sha256)
         if "image" in work.sources:
@@ -167,32 +173,17 @@ class AttemptRunner:
         work.timings.measure("fetch", began)
 
     def _plan(self, work: Work, *, after: Plan | None = None) -> Plan:
-        model, pixels = work.assignment.model, work.picture_pixels
-        return self._models.plan(model, work.recipe, picture_pixels=pixels, after=after)
+        return self._models.plan(
+            work.assignment.model,
+            work.recipe,
+            picture_pixels=work.picture_pixels,
+            adapters=work.stack.parameters,
+            after=after,
+        )
 
     def _fetch_input(self, work: Work, sha256: str) -> bytes:
-        return patiently(lambda: self._open_input(work.assignment, sha256), check=work.held.check)
-
-    def _open_input(self, assignment: Assignment, sha256: str) -> bytes:
-        reference = next((i for i in assignment.inputs if i.sha256 == sha256), None)
-        if reference is None:
-            raise AttemptFailedError(FailureCode.INPUT_UNREADABLE, reason="not in the assignment")
-        context = sealing.Context(
-            organization=assignment.organization, object_id=reference.artifact_id, kind="input"
-        )
-        try:
-            with self._sources.open(reference.url) as chunks:
-                sealed = b"".join(chunks)
-            data = sealing.open_sealed(sealed, key=b64decode(reference.data_key), context=context)
-        except SourceError as error:
-            raise AttemptFailedError(FailureCode.INPUT_UNREADABLE, reason=str(error)) from error
-        except (PlaceRefusedError, sealing.SealBrokenError) as error:
-            raise AttemptFailedError(
-                FailureCode.INPUT_UNREADABLE, reason=type(error).__name__
-            ) from error
-        if hashlib.sha256(data).hexdigest() != sha256:
-            raise AttemptFailedError(FailureCode.INPUT_UNREADABLE, reason="another picture")
-        return data
+        read = partial(read_input, self._sources, work.assignment, sha256)
+        return patiently(read, check=work.held.check)
 
     def _make_pictures(self, work: Work) -> None:
         """All pictures in one turn; if memory runs out, the rest once more by a cheaper plan."""
@@ -212,6 +203,7 @@ class AttemptRunner:
                             work.recipe,
                             work.plan,
                             picture_pixels=work.picture_pixels,
+                            adapters=work.stack.parameters,
                         )
             finally:
                 work.timings.facts["peak_memory_bytes"] = self._peak.read()
@@ -235,6 +227,22 @@ class AttemptRunner:
         model = self._models.loaded(work.assignment.model, work.plan)
         work.timings.measure("load", began)
         work.timings.facts.setdefault("load_source", self._models.ledger.last_source)
+        with self._laid(work, model):
+            self._make_with(work, model)
+
+    @contextmanager
+    def _laid(self, work: Work, model: StableDiffusion15) -> Iterator[None]:
+        """The recipe's adapters lie over the model, for this attempt alone."""
+        began = time.monotonic()
+        if work.stack == Stack():
+            yield
+            return
+        with ExitStack() as laid:
+            self._compute.run(lambda: laid.enter_context(model.laid(work.stack)))
+            work.timings.measure("adapters", began)
+            yield
+
+    def _make_with(self, work: Work, model: StableDiffusion15) -> None:
         reporter = self._reporter(work.assignment, work.held)
         reporter.started()
         embeddings = self._embed(work, model)

@@ -84,6 +84,7 @@ class Finisher:
             model_digest=assignment.model.digest,
             architecture=assignment.model.architecture,
             engine=engine,
+            adapters=assignment.adapters,
         )
 
 
@@ -105,6 +106,7 @@ def _encode(
         index=index,
         model_name=assignment.model.name,
         model_digest=assignment.model.digest,
+        adapters=assignment.adapters,
     )
     return {
         FileKind.PICTURE: encode_png(pixels, manifest=canonical(manifest), infotext=text),

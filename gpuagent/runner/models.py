@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
 from gpuagent.cache.errors import AttemptFailedError
 from gpuagent.cache.files import FileCache
@@ -37,14 +37,13 @@ from gpuagent.planning.plan import (
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.messages import ModelRef
 from gpuagent.protocol.recipe import Recipe
+from gpuagent.runner.adapters import Adapters
 from gpuagent.runner.compute import Compute
 from gpuagent.runner.failures import is_out_of_memory
 from gpuagent.runner.freeing import give_back_freed
 from gpuagent.runner.ledger import Ledger
 from gpuagent.runner.logs import log_event
 from gpuagent.runner.pins import Pins
-
-T = TypeVar("T")
 
 
 class Models:
@@ -64,6 +63,7 @@ class Models:
         self._compute = compute
         self._on_change = on_change
         self._pins = Pins()
+        self.adapters = Adapters(cache, memory_bytes=engine.memory_bytes)
         self._facts: dict[str, tuple[Parts, int]] = {}
         self.ledger = Ledger()
         self._device: Residency[StableDiffusion15] = Residency(
@@ -102,16 +102,18 @@ class Models:
         recipe: Recipe,
         *,
         picture_pixels: int = 0,
+        adapters: int = 0,
         after: Plan | None = None,
     ) -> Plan:
-        """How a picture can be made here, from one of so many pixels.
+        """How a picture can be made here, from one of so many pixels, with adapters of so many
+        parameters.
 
         `after` is a plan that ran out of memory.
 
         Raises:
             AttemptFailedError: by no means, or by no cheaper ones.
         """
-        work = self._work(recipe, picture_pixels)
+        work = self._work(recipe, picture_pixels, adapters)
         plan = make_plan(self._parts(ref), work, self._room(ref), after=after)
         if plan.verdict is Verdict.HERE:
             return plan
@@ -124,7 +126,7 @@ class Models:
             largest_side=plan.largest_side,
         )
 
-    def _work(self, recipe: Recipe, picture_pixels: int) -> Work:
+    def _work(self, recipe: Recipe, picture_pixels: int, adapters: int) -> Work:
         """What is to be made. Starting pictures are opened in the host's memory, so they count
         where that is the device's, too.
         """
@@ -133,12 +135,19 @@ class Models:
         return Work(
             width=recipe.width,
             height=recipe.height,
+            adapters_bytes=adapters * self._engine.bytes_per_parameter,
             opened_bytes=opened_bytes(recipe, picture_pixels),
             held_bytes=held_bytes(recipe, picture_pixels),
         )
 
     def plan_after_last(
-        self, ref: ModelRef, recipe: Recipe, failed: Plan, *, picture_pixels: int = 0
+        self,
+        ref: ModelRef,
+        recipe: Recipe,
+        failed: Plan,
+        *,
+        picture_pixels: int = 0,
+        adapters: int = 0,
     ) -> NoReturn:
         """There is to be no further try.
 
@@ -146,7 +155,7 @@ class Models:
             AttemptFailedError: out of memory, with the sizes and what is expected to fit.
         """
         last = replace(failed, rung=len(LADDER))
-        self.plan(ref, recipe, picture_pixels=picture_pixels, after=last)
+        self.plan(ref, recipe, picture_pixels=picture_pixels, adapters=adapters, after=last)
         raise AssertionError("a plan beyond the last rung")
 
     def loaded(self, ref: ModelRef, plan: Plan | None = None) -> StableDiffusion15:
@@ -187,7 +196,7 @@ class Models:
             return True
         if self._host.used_bytes + size > self._host.budget_bytes:
             return False
-        model = self._with_files(ref, lambda folder: self._load_from(ref, folder, is_half=False))
+        model = self._cache.read(ref, lambda folder: self._load_from(ref, folder, is_half=False))
         self.ledger.name(ref)
         return self._keep_on_host(ref.digest, model)
 
@@ -202,6 +211,7 @@ class Models:
 
     def release(self) -> None:
         """Free what can be freed, after memory ran out."""
+        self.adapters.release()
         self._device.evict(self._device.warm)
         if not self._engine.has_own_memory:
             self._host.evict(self._host.warm)
@@ -224,7 +234,7 @@ class Models:
                 return model, place
         self._device.take(ref.digest)
         self._host.take(ref.digest)
-        model = self._with_files(ref, lambda folder: self._load_from(ref, folder, is_half=is_half))
+        model = self._cache.read(ref, lambda folder: self._load_from(ref, folder, is_half=is_half))
         if self._engine.has_own_memory:
             self._keep_on_host(ref.digest, model)
         return model, self._cache.take_source(ref.digest)
@@ -245,7 +255,7 @@ class Models:
         """Sizes and tiles, read from the files once."""
         facts = self._facts.get(ref.digest)
         if facts is None:
-            facts = self._with_files(
+            facts = self._cache.read(
                 ref, lambda folder: (measure_parts(folder, self._engine), tile_side(folder))
             )
             self._facts[ref.digest] = facts
@@ -262,21 +272,6 @@ class Models:
 
     def _resting_bytes(self, ref: ModelRef) -> int:
         return self._parts(ref).total + OVERHEAD_BYTES
-
-    def _with_files(self, ref: ModelRef, read: Callable[[Path], T]) -> T:
-        """Read the files; if they cannot be read, fetch and verify them again, once.
-
-        The disk may have lost what was verified when it was fetched.
-        """
-        with self._cache.hold(ref):
-            folder = self._cache.folder(ref)
-            try:
-                return read(folder)
-            except AttemptFailedError as error:
-                if error.code is not FailureCode.MODEL_UNREADABLE:
-                    raise
-            self._cache.forget(ref)
-            return read(self._cache.folder(ref))
 
     def _load_from(self, ref: ModelRef, folder: Path, *, is_half: bool) -> StableDiffusion15:
         notes = self._cache.notes(ref.digest)

@@ -6,6 +6,7 @@ import time
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
+from gpuagent.pipelines.adapters import Stack
 from gpuagent.planning.plan import Plan
 from gpuagent.protocol.messages import Assignment
 from gpuagent.protocol.recipe import Recipe
@@ -40,6 +41,7 @@ class Work:
     recipe: Recipe
     timings: Timings
     plan: Plan | None = None
+    stack: Stack = field(default_factory=Stack)
     sources: dict[str, bytes] = field(default_factory=dict)
     picture_pixels: int = 0
     made: set[int] = field(default_factory=set)
