@@ -39,7 +39,9 @@ def learned_of(kind: str, keys: Collection[str] | None) -> dict[tuple[str, str],
     }
 
 
-def cost_of(recipe: Recipe, version: ModelVersion, *, picture_pixels: int = 0) -> Cost:
+def cost_of(
+    recipe: Recipe, version: ModelVersion, *, picture_pixels: int = 0, adapters_bytes: int = 0
+) -> Cost:
     """GPU seconds and memory of a recipe on this fleet as it stands; at night, when a fleet may be
     scaled to nothing, on the machines that are known. `picture_pixels`: of the starting picture.
     """
@@ -48,7 +50,7 @@ def cost_of(recipe: Recipe, version: ModelVersion, *, picture_pixels: int = 0) -
     slowest = max(by_class.values(), default=_unknown(version))
     return estimate_cost(
         recipe,
-        weights_bytes=version.weights_bytes,
+        weights_bytes=version.weights_bytes + adapters_bytes,
         seconds_per_pass=slowest,
         picture_pixels=picture_pixels,
     )

@@ -30,6 +30,12 @@ def open_recipe(job: Job) -> Recipe:
     return parse_recipe(json.loads(plaintext))
 
 
+def exactly(recipe: Recipe) -> dict[str, object]:
+    """A request for this recipe and nothing else: words that call an embedding by now call none."""
+    said = {key: value for key, value in recipe.to_wire().items() if value is not None}
+    return {**said, "embeddings": list(recipe.embeddings)}
+
+
 def seal_manifest(workspace: Workspace, manifest: dict[str, object], *, output_id: str) -> bytes:
     """The manifest for the output's column."""
     plaintext = json.dumps(manifest).encode()

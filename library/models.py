@@ -60,7 +60,8 @@ class SharedVersionManager(ScopedManager["ModelVersion"]):
 class ModelVersion(models.Model):
     """An immutable release: `digest` is over its files' sorted paths and hashes.
 
-    `weights_bytes` is the size of its safetensors files; sides in pixels.
+    `weights_bytes` is the size of its safetensors files; sides in pixels, 0 of an adapter.
+    `trigger_words`: of a LoRA what its maker says of it, of an embedding the one that calls it.
     """
 
     id = IdField(prefix="ver")
@@ -73,6 +74,7 @@ class ModelVersion(models.Model):
     default_width = models.PositiveIntegerField()
     default_height = models.PositiveIntegerField()
     weights_bytes = models.BigIntegerField()
+    trigger_words = models.JSONField(default=list)
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects: ClassVar[SharedVersionManager] = SharedVersionManager()

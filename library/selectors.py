@@ -2,21 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+from django.db.models import Q, QuerySet
+
+from gpuagent.protocol.taxonomy import ADAPTERS, AssetKind
 from library.models import ModelVersion
 
 
 def usable_versions() -> list[ModelVersion]:
     """The newest version of every model that the scope sees, by name."""
-    versions = ModelVersion.objects.select_related("asset").order_by("asset_id", "-number")
-    newest = list(versions.distinct("asset_id"))
-    return sorted(newest, key=lambda version: (version.asset.name.lower(), version.pk))
+    return _newest(_of_kinds({AssetKind.CHECKPOINT}))
+
+
+def usable_adapters() -> list[ModelVersion]:
+    """The newest version of every LoRA and embedding that the scope sees, by name."""
+    return _newest(_of_kinds(ADAPTERS).prefetch_related("files"))
 
 
 def find_version(digest: str) -> ModelVersion | None:
-    """A version the scope sees, by digest; old versions stay usable, so manifests never break."""
-    return (
-        ModelVersion.objects.select_related("asset")
-        .filter(digest=digest)
-        .order_by("asset__organization", "id")
-        .first()
-    )
+    """A model the scope sees, by digest; old versions stay usable, so manifests never break."""
+    found = _of_kinds({AssetKind.CHECKPOINT}).filter(digest=digest)
+    return found.order_by("asset__organization", "id").first()
+
+
+def find_adapters(digests: Collection[str]) -> dict[str, ModelVersion]:
+    """Adapters the scope sees, by digest; the organization's own before public ones."""
+    found = _of_kinds(ADAPTERS).filter(digest__in=digests).prefetch_related("files")
+    return _own_first(found)
+
+
+def adapters_of(organization_id: str, digests: Collection[str]) -> dict[str, ModelVersion]:
+    """Adapters an organization sees, by digest; for work in the system scope."""
+    owners = Q(asset__organization_id=organization_id) | Q(asset__organization=None)
+    return _own_first(_of_kinds(ADAPTERS).filter(owners, digest__in=digests))
+
+
+def _own_first(versions: QuerySet[ModelVersion]) -> dict[str, ModelVersion]:
+    """By digest. Backwards the public ones come first, so an organization's own is what stays."""
+    return {version.digest: version for version in versions.order_by("-asset__organization", "-id")}
+
+
+def _of_kinds(kinds: Collection[AssetKind]) -> QuerySet[ModelVersion]:
+    versions = ModelVersion.objects.select_related("asset")
+    return versions.filter(asset__kind__in=[kind.value for kind in kinds])
+
+
+def _newest(versions: QuerySet[ModelVersion]) -> list[ModelVersion]:
+    newest = list(versions.order_by("asset_id", "-number").distinct("asset_id"))
+    return sorted(newest, key=lambda version: (version.asset.name.lower(), version.pk))

@@ -130,14 +130,14 @@ class AttemptRunner:
             with self._models.hold(assignment.model), adapters:
                 self._fetch(work)
                 self._make_pictures(work)
-            _wait_for(work, raising=True)
+            work.wait(raising=True)
         except AttemptStoppedError as stopped:
             status, error = _status_of(stopped.reason)
         except Exception as raised:  # every end must reach the studio as a code
             status, error = "failed", self._error_of(raised, work)
         if work is not None:
             began = time.monotonic()
-            _wait_for(work, raising=False)
+            work.wait(raising=False)
             timings.measure("finishing", began)
         if held.reason() is not Stop.LOST:
             self._tell_finish(held, status, error, timings)
@@ -251,7 +251,7 @@ class AttemptRunner:
         for index in range(work.recipe.num_images_per_prompt):
             if index not in work.assignment.done and index not in work.made:
                 work.held.check_next_picture(has_made_one=bool(work.made))
-                _raise_early(work)
+                work.raise_early()
                 pixels = make(index)
                 work.made.add(index)
                 self._finish_picture(work, index, pixels)
@@ -364,22 +364,6 @@ def _status_of(reason: Stop) -> tuple[str, AttemptError | None]:
     if reason is Stop.YIELDED:
         return "canceled", AttemptError(code=FailureCode.YIELDED)
     return "failed", AttemptError(code=FailureCode.AGENT_LOST, data={"reason": reason.name.lower()})
-
-
-def _raise_early(work: Work) -> None:
-    """Raise what went wrong in finishing an earlier picture: no need to make the next."""
-    for future in work.finishing:
-        if future.done():
-            future.result()
-
-
-def _wait_for(work: Work, *, raising: bool) -> None:
-    """Wait until all pictures are finished; an attempt ends after its pictures."""
-    for future in work.finishing:
-        if raising:
-            future.result()
-        else:
-            future.exception()
 
 
 def _log_end(

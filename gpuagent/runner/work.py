@@ -52,3 +52,17 @@ class Work:
         """What decides how long a step takes."""
         recipe = self.recipe
         return self.assignment.model.digest, recipe.width, recipe.height, recipe.sampler
+
+    def raise_early(self) -> None:
+        """Raise what went wrong in finishing an earlier picture: no need to make the next."""
+        for future in self.finishing:
+            if future.done():
+                future.result()
+
+    def wait(self, *, raising: bool) -> None:
+        """Wait until all pictures are finished; an attempt ends after its pictures."""
+        for future in self.finishing:
+            if raising:
+                future.result()
+            else:
+                future.exception()

@@ -22,6 +22,7 @@ from jobs.models import Agent, Job, JobAttempt, JobInput, Output
 from jobs.recipes import open_recipe
 from jobs.services.leasing import OPEN, lease_duration
 from library.models import ModelVersion
+from library.selectors import adapters_of
 from studio.core import storage
 from studio.core.errors import ConflictError
 from workspaces.models import Artifact, ArtifactKind, Workspace
@@ -68,19 +69,22 @@ def _assignment(agent: Agent, attempt: JobAttempt) -> Assignment:
     job = attempt.job
     workspace = job.workspace
     done = tuple(Output.objects.filter(job=job).values_list("index", flat=True).order_by("index"))
+    recipe = open_recipe(job)
+    laid = adapters_of(job.organization_id, recipe.adapters) if recipe.adapters else {}
     todo = [index for index in range(job.count) if index not in done]
     return Assignment(
         attempt_id=attempt.pk,
         job_id=job.pk,
         organization=job.organization_id,
         fence=attempt.fence,
-        recipe=open_recipe(job).to_wire(),
+        recipe=recipe.to_wire(),
         model=model_ref(agent, job.model_version),
         targets=tuple(
             _target(agent, workspace, index, kind) for index in todo for kind in FileKind
         ),
         preview_key=_text(data_key(workspace, attempt.wrapped_preview_key)),
         inputs=_inputs(agent, job, workspace, attempt),
+        adapters=tuple(model_ref(agent, laid[each]) for each in recipe.adapters if each in laid),
         done=done,
         lease_seconds=settings.LEASE_SECONDS,
     )
@@ -153,4 +157,5 @@ def model_ref(agent: Agent, version: ModelVersion) -> ModelRef:
             )
             for file in files
         ),
+        trigger_words=tuple(version.trigger_words),
     )

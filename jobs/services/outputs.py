@@ -15,7 +15,8 @@ from accounts.roles import Permission
 from accounts.services.audit import record_event, record_system
 from jobs.announcements import announce_output
 from jobs.models import Job, Output
-from jobs.recipes import open_recipe
+from jobs.recipes import exactly, open_manifest, open_recipe
+from jobs.services.adapters import find_fitting
 from jobs.services.submission import Submitted, submit_job
 from workspaces.access import require_in
 from workspaces.services.artifacts import remove_artifacts
@@ -53,10 +54,12 @@ def rerun_output(
     As soon as `tier` says; if it says nothing, as soon as the first time.
 
     Raises:
-        InvalidInputError: its model or starting picture is gone.
+        InvalidInputError: its model, starting picture or an adapter is gone; it says which.
     """
     recipe = open_recipe(output.job).only(output.index)
-    raw = {key: value for key, value in recipe.to_wire().items() if value is not None}
+    if recipe.adapters:
+        find_fitting(recipe, output.job.model_version, _adapter_names(output))
+    raw = exactly(recipe)
     project = output.project
     return submit_job(
         actor=actor,
@@ -67,6 +70,13 @@ def rerun_output(
         rerun_of=output,
         tier=tier or output.job.tier,
     )
+
+
+def _adapter_names(output: Output) -> dict[str, str]:
+    """What its adapters were called when it was made, by digest."""
+    said = open_manifest(output).get("adapters", [])
+    listed = said if isinstance(said, list) else []
+    return {str(one["digest"]): str(one["name"]) for one in listed}
 
 
 class Verdict(StrEnum):

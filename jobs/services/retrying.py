@@ -6,7 +6,7 @@ from accounts.actors import Actor
 from accounts.roles import Permission
 from jobs.lifecycle import JobStatus
 from jobs.models import Job
-from jobs.recipes import open_recipe
+from jobs.recipes import exactly, open_recipe
 from jobs.selectors import retry_key
 from jobs.services.submission import Submitted, submit_job
 from studio.core.errors import ConflictError
@@ -35,7 +35,7 @@ def retry_job(*, job: Job, actor: Actor, idempotency_key: str | None = None) -> 
         if job.status not in RETRYABLE:
             return Submitted(job=job, is_new=False)
     project = job.project
-    raw = {key: value for key, value in open_recipe(job).to_wire().items() if value is not None}
+    raw = exactly(open_recipe(job))
     return submit_job(
         actor=actor,
         workspace=job.workspace,

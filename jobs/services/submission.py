@@ -27,6 +27,7 @@ from jobs.models import Agent, Job, Output
 from jobs.recipes import seal_recipe
 from jobs.scheduling import Tier
 from jobs.search import index_terms
+from jobs.services.adapters import bytes_of, find_fitting, with_called
 from jobs.services.inputs import Inputs, attach_inputs, find_inputs, hold_inputs, pixels_of
 from jobs.services.ordering import place_at
 from library.models import ModelVersion
@@ -186,8 +187,15 @@ def _check(
     except RecipeInvalidError as error:
         raise InvalidInputError(error.problems) from error
     version = find_model(recipe.model)
+    recipe = with_called(recipe, raw, version)
+    adapters = find_fitting(recipe, version)
     inputs = find_inputs(workspace, recipe)
-    cost = cost_of(recipe, version, picture_pixels=pixels_of(inputs))
+    cost = cost_of(
+        recipe,
+        version,
+        picture_pixels=pixels_of(inputs),
+        adapters_bytes=bytes_of(adapters),
+    )
     _refuse_what_fits_nowhere(recipe, version, cost)
     return _Checked(
         recipe=recipe,

@@ -178,14 +178,14 @@ def register_model(
     """
     presets = None if description.presets is None else check_presets(description.presets)
     architecture, facts, side = recognise(folder), inspect_folder(folder), _native_side(folder)
-    _put_files(folder, facts)
+    put_files(folder, facts)
     with transaction.atomic():
-        asset = _put_asset(description, presets, organization_id)
+        asset = put_asset(description, AssetKind.CHECKPOINT, presets, organization_id)
         digest = version_digest(facts)
         existing = ModelVersion.objects.filter(asset=asset, digest=digest).first()
         if existing is not None:
             return existing
-        return _create_version(asset, digest, architecture, facts, side)
+        return create_version(asset, digest, architecture, facts, side=side)
 
 
 def restore_public(folder: Path) -> ModelVersion | None:
@@ -201,14 +201,21 @@ def restore_public(folder: Path) -> ModelVersion | None:
         asset__organization=None, digest=version_digest(facts)
     ).first()
     if version is not None:
-        _put_files(folder, facts)
+        put_files(folder, facts)
     return version
 
 
-def _put_asset(
-    description: Description, presets: list[Preset] | None, organization_id: str | None
+def put_asset(
+    description: Description,
+    kind: AssetKind,
+    presets: list[Preset] | None,
+    organization_id: str | None,
 ) -> ModelAsset:
-    """What is said anew takes the place of what was said before; what is left out stays."""
+    """What is said anew takes the place of what was said before; what is left out stays.
+
+    Raises:
+        InvalidInputError: the name is that of something of another kind.
+    """
     said: dict[str, object] = {
         "licence": description.licence,
         "description": description.text,
@@ -219,10 +226,13 @@ def _put_asset(
         anew["presets"] = presets
     owned = {"organization_id": organization_id, "name": description.name}
     before = ModelAsset.objects.filter(**owned).first()
+    if before is not None and before.kind != kind.value:
+        message = f"{description.name} is a {before.kind}, this is a {kind}. Give it another name."
+        raise InvalidInputError([FieldProblem(field="name", code="other_kind", message=message)])
     asset, is_new = ModelAsset.objects.update_or_create(
         **owned,
         defaults=anew,
-        create_defaults={**said, "presets": presets or [], "kind": AssetKind.CHECKPOINT.value},
+        create_defaults={**said, "presets": presets or [], "kind": kind.value},
     )
     changed = sorted(field for field in anew if getattr(before, field, None) != anew[field])
     if organization_id is not None and not is_new and changed:
@@ -230,13 +240,16 @@ def _put_asset(
     return asset
 
 
-def _create_version(
+def create_version(
     asset: ModelAsset,
     digest: str,
     architecture: Architecture,
     facts: Sequence[FileFacts],
-    side: int,
+    *,
+    side: int = 0,
+    trigger_words: Sequence[str] = (),
 ) -> ModelVersion:
+    """The next version of the asset, with its files, which lie in the store already."""
     newest = ModelVersion.objects.filter(asset=asset).order_by("-number").first()
     version = ModelVersion.objects.create(
         asset=asset,
@@ -245,6 +258,7 @@ def _create_version(
         architecture=architecture.value,
         default_width=side,
         default_height=side,
+        trigger_words=list(trigger_words),
         weights_bytes=sum(f.size_bytes for f in facts if f.path.endswith(".safetensors")),
     )
     ModelFile.objects.bulk_create(
@@ -257,11 +271,17 @@ def _create_version(
     return version
 
 
-def _put_files(folder: Path, facts: Sequence[FileFacts]) -> None:
+def put_files(folder: Path, facts: Sequence[FileFacts]) -> None:
+    """Have the files of a folder in the store."""
     for fact in facts:
-        key = ModelFile(sha256=fact.sha256).storage_key
-        if storage.exists(key) and storage.size(key) == fact.size_bytes:
-            continue
-        storage.delete(key)
-        with (folder / fact.path).open("rb") as file:
-            storage.store().save(key, File(file))
+        put_file(folder / fact.path, fact)
+
+
+def put_file(path: Path, fact: FileFacts) -> None:
+    """Have a file in the store; what lies there whole is left alone."""
+    key = ModelFile(sha256=fact.sha256).storage_key
+    if storage.exists(key) and storage.size(key) == fact.size_bytes:
+        return
+    storage.delete(key)
+    with path.open("rb") as file:
+        storage.store().save(key, File(file))

@@ -13,7 +13,7 @@ from typing_extensions import override
 from accounts.models import Organization
 from library.services.registration import Description, register_model
 from studio.core.errors import StudioError
-from studio.core.scoping import organization_scope, system_scope
+from studio.core.scoping import system_scope
 
 TEXT_MAX = 120
 
@@ -32,23 +32,21 @@ class Command(BaseCommand):
         parser.add_argument(
             "--presets", type=Path, metavar="FILE.json", help="settings that suit the model"
         )
-        owner = parser.add_mutually_exclusive_group(required=True)
-        owner.add_argument("--public", action="store_true", help="for everybody here")
-        owner.add_argument("--organization", metavar="ORG_ID", help="for this organization only")
+        add_owner(parser)
 
     @override
     def handle(self, *args: Any, **options: Any) -> None:
         folder: Path = options["folder"]
         organization_id: str | None = options["organization"]
         description = Description(
-            name=_text("name", options["name"], minimum=1),
-            licence=_text("licence", options["licence"]),
+            name=checked_text("name", options["name"], minimum=1),
+            licence=checked_text("licence", options["licence"]),
             text=options["description"].strip(),
             presets=_presets(options["presets"]),
         )
         if not folder.is_dir():
             raise CommandError(f"There is no folder {folder}.")
-        with _scope(organization_id):
+        with scope_of(organization_id):
             try:
                 version = register_model(
                     folder.resolve(), description, organization_id=organization_id
@@ -63,7 +61,15 @@ class Command(BaseCommand):
         )
 
 
-def _text(option: str, value: str, *, minimum: int = 0) -> str:
+def add_owner(parser: CommandParser) -> None:
+    """Whose it will be has to be said: there is no default."""
+    owner = parser.add_mutually_exclusive_group(required=True)
+    owner.add_argument("--public", action="store_true", help="for everybody here")
+    owner.add_argument("--organization", metavar="ORG_ID", help="for this organization only")
+
+
+def checked_text(option: str, value: str, *, minimum: int = 0) -> str:
+    """An option's text without blanks around it, if it is neither too short nor too long."""
     text = value.strip()
     if not minimum <= len(text) <= TEXT_MAX:
         raise CommandError(
@@ -87,7 +93,7 @@ def _presets(path: Path | None) -> list[object] | None:
     return presets
 
 
-def _scope(organization_id: str | None) -> AbstractContextManager[None]:
+def scope_of(organization_id: str | None) -> AbstractContextManager[None]:
     """Where the model will belong; a mistyped organization is answered with those there are."""
     if organization_id is None:
         return system_scope()

@@ -1,0 +1,89 @@
+"""The adapters that a recipe names: found, called by their words, checked against its model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from gpuagent.protocol.loras import EMBEDDINGS_MAX
+from gpuagent.protocol.recipe import FieldProblem, Recipe
+from gpuagent.protocol.taxonomy import AssetKind
+from gpuagent.protocol.triggers import has_trigger
+from library.fitting import why_unfit
+from library.models import ModelVersion
+from library.selectors import find_adapters, usable_adapters
+from studio.core.errors import InvalidInputError
+
+_FIELDS = {AssetKind.LORA: "loras", AssetKind.EMBEDDING: "embeddings"}
+_NOUNS = {AssetKind.LORA: "LoRA", AssetKind.EMBEDDING: "embedding"}
+Found = dict[str, ModelVersion]
+
+
+def find_fitting(recipe: Recipe, model: ModelVersion, names: Mapping[str, str] = {}) -> Found:
+    """The recipe's adapters, by digest. `names` are what those were called that may be gone.
+
+    Raises:
+        InvalidInputError: one is not in the organization's library, or does not fit the model.
+    """
+    named = _named(recipe)
+    found = find_adapters(recipe.adapters) if recipe.adapters else {}
+    problems: list[FieldProblem] = []
+    for digest, kind in named.items():
+        version = found.get(digest)
+        if version is None or version.asset.kind != kind.value:
+            problems.append(_unknown(kind, names.get(digest, "")))
+        elif why := why_unfit(version, model):
+            message = f"{version.asset.name} does not fit {model.asset.name}: {why}. Remove it."
+            problems.append(FieldProblem(field=_FIELDS[kind], code="unfit", message=message))
+    problems += _same_word(found, recipe)
+    if problems:
+        raise InvalidInputError(problems)
+    return found
+
+
+def with_called(recipe: Recipe, raw: Mapping[str, object], model: ModelVersion) -> Recipe:
+    """The recipe with the embeddings that its prompts call, unless the request says which.
+
+    Of two with one word it is the organization's own, then the one by the first name.
+    """
+    if raw.get("embeddings") not in (None, ""):
+        return recipe
+    called: dict[str, str] = {}
+    known = [v for v in usable_adapters() if v.asset.kind == AssetKind.EMBEDDING.value]
+    for version in sorted(known, key=lambda v: v.asset.organization_id is None):
+        word = next(iter(version.trigger_words), "")
+        is_called = word and any(has_trigger(text, word) for text in _texts(recipe))
+        if is_called and not why_unfit(version, model):
+            called.setdefault(word.lower(), version.digest)
+    digests = sorted(called.values())[:EMBEDDINGS_MAX]
+    return replace(recipe, embeddings=tuple(digests))
+
+
+def bytes_of(found: Found) -> int:
+    """Of the adapters' files."""
+    return sum(version.weights_bytes for version in found.values())
+
+
+def _named(recipe: Recipe) -> dict[str, AssetKind]:
+    loras = dict.fromkeys((use.digest for use in recipe.loras), AssetKind.LORA)
+    return {**loras, **dict.fromkeys(recipe.embeddings, AssetKind.EMBEDDING)}
+
+
+def _texts(recipe: Recipe) -> tuple[str, str]:
+    return recipe.prompt, recipe.negative_prompt
+
+
+def _unknown(kind: AssetKind, name: str) -> FieldProblem:
+    noun = _NOUNS[kind]
+    which = f"The {noun} {name}" if name else f"One {noun}"
+    message = f"{which} is not in the library (any more). Choose another, or none."
+    return FieldProblem(field=_FIELDS[kind], code=f"unknown_{kind.value}", message=message)
+
+
+def _same_word(found: Found, recipe: Recipe) -> list[FieldProblem]:
+    versions = [found[digest] for digest in recipe.embeddings if digest in found]
+    words = [word.lower() for version in versions for word in version.trigger_words[:1]]
+    if len(set(words)) == len(words):
+        return []
+    message = "Two of the embeddings are called by the same word. Keep one of them."
+    return [FieldProblem(field="embeddings", code="same_word", message=message)]
