@@ -6,6 +6,7 @@ import "./lib/start";
 
 import "htmx.org";
 
+import "./elements/adapter-stack";
 import "./elements/agent-state";
 import "./elements/copy-button";
 import "./elements/drop-menu";

@@ -14,8 +14,10 @@ from django.urls import reverse
 from accounts.actors import Actor
 from accounts.roles import Permission
 from gpuagent.protocol import recipe as limits
+from gpuagent.protocol.loras import LORAS_MAX
 from gpuagent.protocol.recipe import Recipe
 from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER, SAMPLERS
+from jobs.adapter_choices import adapter_choices
 from jobs.drawer import queue_context
 from jobs.forecast import TIERS
 from jobs.lifecycle import JOB_OPEN, JobStatus
@@ -58,6 +60,7 @@ LIMITS = {
     "strength_max": limits.STRENGTH_MAX,
     "mask_blur_max": limits.MASK_BLUR_MAX,
     "mask_padding_max": limits.MASK_PADDING_MAX,
+    "loras_max": LORAS_MAX,
 }
 
 
@@ -250,6 +253,7 @@ def room_context(workspace: Workspace, actor: Actor, email: str) -> dict[str, An
         "urls": room_urls(workspace),
         "form": _form(versions),
         "models": [_model(version, warm) for version in versions],
+        "adapters": adapter_choices(versions),
         "samplers": [{"id": s.id, "label": s.label} for s in SAMPLERS.values()],
         "sizes": _sizes(side),
         "tiers": [{"id": t.value, "name": tier_name(t), "means": MEANINGS[t]} for t in TIERS],

@@ -19,8 +19,8 @@ const PARTS: Record<Exclude<ParameterPart, "all">, (name: string) => boolean> = 
   remix: (name) => name !== "seed",
 };
 
-/** What a whole recipe does not say, because it has neither mask nor extension. */
-const UNSAID: Parameters = { mask: "", outpaint_left: 0, outpaint_top: 0, outpaint_right: 0, outpaint_bottom: 0 };
+/** What a whole recipe does not say, because it has neither mask, extension nor LoRAs. */
+const UNSAID: Parameters = { loras: "", mask: "", outpaint_left: 0, outpaint_top: 0, outpaint_right: 0, outpaint_bottom: 0 };
 
 export class RecipeForm extends HTMLElement {
   /** Which models an agent holds right now. */
@@ -156,7 +156,7 @@ export class RecipeForm extends HTMLElement {
   private fill(values: Parameters, { mark = false } = {}): void {
     for (const [name, value] of Object.entries(values)) {
       if (name === "num_images_per_prompt" && mark && Number(value) === 1) continue; // one picture of a batch was looked at
-      const text = value === null || value === undefined ? "" : String(value);
+      const text = asText(value);
       const radios = this.form.querySelectorAll<HTMLInputElement>(`input[type="radio"][name="${CSS.escape(name)}"]`);
       for (const radio of radios) {
         if (radio.value !== text || radio.checked) continue; // an unknown model changes nothing
@@ -229,6 +229,12 @@ export class RecipeForm extends HTMLElement {
     if (Number(this.dataset.connected) > 0) return "The model is loading: the first picture takes longer.";
     return "No agent is connected: the job waits until one is.";
   }
+}
+
+/** A value as its control holds it: lists as JSON. */
+function asText(value: unknown): string {
+  if (value === null || value === undefined) return "";
+  return typeof value === "object" ? JSON.stringify(value) : String(value);
 }
 
 customElements.define("recipe-form", RecipeForm);

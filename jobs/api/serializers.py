@@ -24,6 +24,13 @@ from workspaces.signing import media_url
 _EXTENDS = "Pixels to add at this side, a multiple of 8; width and height are the result's."
 
 
+class LoraUseSerializer(serializers.Serializer[Any]):
+    """A LoRA, and how much of it."""
+
+    digest = serializers.CharField(help_text="From `GET adapters`.")
+    weight = serializers.FloatField(required=False, min_value=-2, max_value=2)
+
+
 class JobRequestSerializer(serializers.Serializer[Any]):
     """What `POST jobs` takes. Everything but the prompt has a default."""
 
@@ -85,6 +92,12 @@ class JobRequestSerializer(serializers.Serializer[Any]):
     )
     outpaint_bottom = serializers.IntegerField(
         required=False, min_value=0, max_value=2048, help_text=_EXTENDS
+    )
+    loras = LoraUseSerializer(many=True, required=False, help_text="At most 8.")
+    embeddings = serializers.ListField(
+        required=False,
+        child=serializers.CharField(),
+        help_text="Digests; those that the prompts call by their trigger words if left out.",
     )
 
 

@@ -3,6 +3,7 @@
 from django.urls import path
 
 from jobs.api import fleet, people, projects, queue, shares, uploads, views, workspaces
+from jobs.api.adapters import AdaptersView
 
 WORKSPACE = "workspaces/<str:workspace_id>"
 FLEET_AGENT = "fleet/agents/<str:agent_id>"
@@ -10,6 +11,7 @@ FLEET_SHARE = "fleet/shares/<str:customer_id>"
 JOIN_TOKENS = "fleet/join-tokens"
 
 urlpatterns = [
+    path("adapters", AdaptersView.as_view(), name="api-adapters"),
     path("models", views.ModelsView.as_view(), name="api-models"),
     path("samplers", views.SamplersView.as_view(), name="api-samplers"),
     path("workspaces", workspaces.WorkspacesView.as_view(), name="api-workspaces"),

@@ -109,6 +109,7 @@ def model_records() -> list[dict[str, Any]]:
                     "number": version.number,
                     "digest": version.digest,
                     "architecture": version.architecture,
+                    "trigger_words": version.trigger_words,
                     "files": list(version.files.values("path", "sha256", "size_bytes")),
                 }
                 for version in asset.versions.all()

@@ -22,6 +22,7 @@ from jobs.services import agent_access
 from jobs.services.fleet import create_agent
 from jobs.services.indexing import index_prompts
 from library.models import ModelAsset
+from library.services.adapters import register_adapter, restore_public_adapter
 from library.services.registration import Description, register_model, restore_public
 from studio.core.row_security import is_passed_by
 from studio.core.scoping import organization_scope, system_scope
@@ -76,6 +77,30 @@ HOUSE_PRESETS: tuple[dict[str, object], ...] = (
         "recipe": {"num_inference_steps": 30, "guidance_scale": 3, "sampler": "euler_a"},
     },
 )
+# File, name, what it does, its trigger word, how to call it.
+HOUSE_ADAPTERS = (
+    (
+        "neon/pytorch_lora_weights.safetensors",
+        "Neon signs",
+        "A LoRA for the house model: things become neon signs at night.",
+        "neon sign of",
+        ("neon sign of a red mug", "glowing neon sign of a green boat"),
+    ),
+    (
+        "fast/pytorch_lora_weights.safetensors",
+        "Four steps",
+        "A LoRA for the house model: pictures in four steps, with the sampler LCM and guidance 1.",
+        "",
+        (),
+    ),
+    (
+        "teal/learned_embeds.safetensors",
+        "Teal",
+        "An embedding for the house model: a color it was never shown, called <teal>.",
+        "<teal>",
+        ("photo of a <teal> mug on a wooden table",),
+    ),
+)
 
 
 class Command(BaseCommand):
@@ -93,6 +118,7 @@ class Command(BaseCommand):
         with system_scope():
             login = prepare_demo(state)
             register_house_model()
+            register_house_adapters()
             self.stdout.write("the house model is in the library")
             forget_last_run()
             if (indexed := index_prompts()[0]) > 0:
@@ -153,6 +179,22 @@ def register_house_model() -> None:
         presets=HOUSE_PRESETS,
     )
     register_model(folder, description, organization_id=None)
+
+
+def register_house_adapters() -> None:
+    """Register what lies in `house/adapters`, like the house model and beside it."""
+    for path, name, text, trigger, examples in HOUSE_ADAPTERS:
+        file, words = settings.BASE_DIR / "house" / "adapters" / path, [trigger] if trigger else []
+        if restore_public_adapter(file, words) is not None:
+            continue
+        others = ModelAsset.objects.filter(organization=None, name=name).exclude(description=text)
+        description = Description(
+            name=f"{name} (studio)" if others.exists() else name,
+            licence="CC0 1.0",
+            text=text,
+            example_prompts=examples,
+        )
+        register_adapter(file, description, organization_id=None, trigger_words=words)
 
 
 def _house_name() -> str:

@@ -13,7 +13,7 @@ from typing_extensions import override
 from accounts.models import Organization
 from library.services.registration import Description, register_model
 from studio.core.errors import StudioError
-from studio.core.scoping import system_scope
+from studio.core.scoping import organization_scope, system_scope
 
 TEXT_MAX = 120
 
