@@ -76,6 +76,24 @@ MESSAGES: tuple[Message, ...] = (
                 data_key="AAEC",
             ),
         ),
+        adapters=(
+            ModelRef(
+                version_id="ver_01J00000000000000000000001",
+                name="Teal",
+                digest="e" * 64,
+                architecture=Architecture.SD15,
+                kind=AssetKind.EMBEDDING,
+                files=(
+                    ModelFileRef(
+                        path="embedding.safetensors",
+                        sha256="f" * 64,
+                        size_bytes=12,
+                        url="file:///m/f",
+                    ),
+                ),
+                trigger_words=("<teal>",),
+            ),
+        ),
         done=(1,),
     ),
     Claim(fence=2, boot_id="boot"),
