@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from django.db.models import prefetch_related_objects
+
 from library.fitting import why_unfit
 from library.models import ModelVersion
 from library.selectors import usable_adapters
@@ -12,6 +14,7 @@ from library.selectors import usable_adapters
 
 def adapter_choices(models: Sequence[ModelVersion]) -> list[dict[str, Any]]:
     """The newest version of every adapter, with the digests of the models that it fits."""
+    prefetch_related_objects(models, "files")
     return [
         {
             "digest": version.digest,

@@ -10,6 +10,7 @@ from gpuagent.protocol.adapter_files import (
     check_fit,
     layers_of,
     read_header,
+    write_header,
 )
 from library.models import ModelFile, ModelVersion
 from studio.core import storage
@@ -34,8 +35,6 @@ def why_header_unfit(header: Header, model: ModelVersion) -> str:
         check_fit(header, _bases(_weights(model)))
     except AdapterUnfitError as error:
         return str(error)
-    except OSError:
-        return _UNREADABLE
     return ""
 
 
@@ -48,8 +47,8 @@ def _weights(version: ModelVersion) -> tuple[tuple[str, str], ...]:
 def _why(adapter: str, model: tuple[tuple[str, str], ...]) -> str:
     try:
         return _compared(adapter, model)
-    except OSError:  # not kept: the store may be back the next time
-        return _UNREADABLE
+    except Exception:  # a store's errors are of many kinds, and no page is to fail for them
+        return _UNREADABLE  # not kept: the store may be back the next time
 
 
 @lru_cache(maxsize=_PAIRS_KEPT)
@@ -72,5 +71,12 @@ def _bases(files: tuple[tuple[str, str], ...]) -> dict[str, dict[str, tuple[int,
 
 @lru_cache(maxsize=_HEADERS_KEPT)
 def _header(sha256: str) -> Header:
-    with storage.open_object(ModelFile(sha256=sha256).storage_key) as file:
-        return read_header(file)
+    kept = ModelFile(sha256=sha256)
+    if storage.exists(kept.header_key):
+        with storage.open_object(kept.header_key) as file:
+            return read_header(file)
+    # Registered before headers were kept: a store that is no folder reads all of it, once.
+    with storage.open_object(kept.storage_key) as file:
+        header = read_header(file)
+    storage.put(kept.header_key, write_header(header))
+    return header

@@ -113,3 +113,8 @@ class ModelFile(models.Model):
     def storage_key(self) -> str:
         """Content-addressed place in the store."""
         return f"models/{self.sha256[:2]}/{self.sha256}"
+
+    @property
+    def header_key(self) -> str:
+        """Where names and shapes of its tensors are, so that nobody reads gigabytes for them."""
+        return f"{self.storage_key}.header"

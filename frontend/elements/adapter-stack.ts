@@ -28,7 +28,7 @@ export class AdapterStack extends HTMLElement {
     this.addEventListener("click", (event) => {
       const button = (event.target as Element).closest<HTMLButtonElement>("[data-word], [data-remove]");
       if (button?.dataset.word) this.say(button.dataset.word);
-      if (button?.dataset.remove) this.remove_(button.dataset.remove);
+      if (button?.dataset.remove) this.takeOff(button.dataset.remove);
     });
     this.addEventListener("input", (event) => {
       const number = event.target as HTMLInputElement;
@@ -104,7 +104,7 @@ export class AdapterStack extends HTMLElement {
     this.querySelector<HTMLInputElement>(`[data-weight="${CSS.escape(digest)}"]`)?.focus();
   }
 
-  private remove_(digest: string): void {
+  private takeOff(digest: string): void {
     this.uses = this.uses.filter((use) => use.digest !== digest);
     this.changed();
     this.chooser?.focus();

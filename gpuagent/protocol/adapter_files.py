@@ -32,6 +32,8 @@ _PARTS = (
     ("lora_te_", "text_encoder"),
     ("base_model.model.", "unet"),
 )
+# Tables of a text encoder: what they are given are numbers of tokens, not values.
+_WORDS = "embeddings."
 # What an untrusted header can raise, deeply nested JSON included.
 _BROKEN = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
@@ -61,6 +63,13 @@ class Layer:
     up: str
     alpha: str | None
     rank: int
+
+
+def write_header(header: Header) -> bytes:
+    """A header alone, as `read_header` reads it."""
+    raw: dict[str, object] = {name: {"shape": shape} for name, shape in header.shapes.items()}
+    text = json.dumps({**raw, "__metadata__": dict(header.said)}).encode()
+    return struct.pack("<Q", len(text)) + text
 
 
 def read_header(file: BinaryIO) -> Header:
@@ -117,7 +126,8 @@ def lora_layers(header: Header, bases: Bases) -> list[Layer]:
         AdapterUnfitError: a tensor belongs to no layer, or has another shape than it.
     """
     flat = {
-        part: {name.replace(".", "_"): name for name in layers} for part, layers in bases.items()
+        part: {name.replace(".", "_"): name for name in layers if not name.startswith(_WORDS)}
+        for part, layers in bases.items()
     }
     found: list[Layer] = []
     used: set[str] = set()
@@ -195,7 +205,7 @@ def check_embedding(header: Header, bases: Bases) -> str:
         AdapterUnfitError: it does not.
     """
     name, shape = next(iter(header.shapes.items()))
-    words = bases.get("text_encoder", {}).get("embeddings.token_embedding")
+    words = bases.get("text_encoder", {}).get(f"{_WORDS}token_embedding")
     if words is None:
         raise AdapterUnfitError("the model has no text encoder that it could belong to")
     width, count = shape[-1] if shape else 0, shape[0] if len(shape) == 2 else 1

@@ -60,7 +60,7 @@ def register_adapter(
     """
     header, kind = inspect_adapter(path)
     words = _trigger_words(header, kind, path, trigger_words)
-    architecture = _architecture_of(header)
+    architecture = _architecture_of(header, organization_id)
     fact = _facts(path, kind)
     digest = adapter_digest(fact, kind, words)
     put_file(path, fact)
@@ -143,10 +143,12 @@ def _trigger_words(header: Header, kind: AssetKind, path: Path, given: Sequence[
     return [word]
 
 
-def _architecture_of(header: Header) -> Architecture:
-    """That of a model here which the adapter fits."""
+def _architecture_of(header: Header, organization_id: str | None) -> Architecture:
+    """That of a model which the adapter fits, of those that whoever will see it sees, too."""
     why = "there is no model yet"
     for model in usable_versions():
+        if model.asset.organization_id not in (None, organization_id):
+            continue
         found = why_header_unfit(header, model)
         if not found:
             return Architecture(model.architecture)

@@ -16,6 +16,7 @@ from django.core.files import File
 from django.db import transaction
 
 from accounts.services.audit import record_system
+from gpuagent.protocol.adapter_files import AdapterUnfitError, read_header, write_header
 from gpuagent.protocol.recipe import FieldProblem
 from gpuagent.protocol.taxonomy import Architecture, AssetKind
 from library.models import ModelAsset, ModelFile, ModelVersion
@@ -278,10 +279,22 @@ def put_files(folder: Path, facts: Sequence[FileFacts]) -> None:
 
 
 def put_file(path: Path, fact: FileFacts) -> None:
-    """Have a file in the store; what lies there whole is left alone."""
-    key = ModelFile(sha256=fact.sha256).storage_key
+    """Have a file in the store, and its header beside it; what lies there whole is left alone."""
+    kept = ModelFile(sha256=fact.sha256)
+    key = kept.storage_key
+    if path.suffix == ".safetensors" and not storage.exists(kept.header_key):
+        _put_header(path, kept.header_key)
     if storage.exists(key) and storage.size(key) == fact.size_bytes:
         return
     storage.delete(key)
     with path.open("rb") as file:
         storage.store().save(key, File(file))
+
+
+def _put_header(path: Path, key: str) -> None:
+    try:
+        with path.open("rb") as file:
+            header = read_header(file)
+    except AdapterUnfitError:
+        return  # checked before; a shape that is none belongs to nothing that could be laid over
+    storage.put(key, write_header(header))
