@@ -14,7 +14,7 @@ from library.selectors import usable_adapters
 
 def adapter_choices(models: Sequence[ModelVersion]) -> list[dict[str, Any]]:
     """The newest version of every adapter, with the digests of the models that it fits."""
-    prefetch_related_objects(models, "files")
+    prefetch_related_objects(list(models), "files")
     return [
         {
             "digest": version.digest,
