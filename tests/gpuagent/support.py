@@ -10,6 +10,7 @@ import threading
 import time
 from base64 import b64encode
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,10 @@ from gpuagent.protocol.taxonomy import Architecture, AssetKind, FileKind
 
 ROOT = Path(__file__).resolve().parents[2]
 HOUSE = ROOT / "house" / "model"
+ADAPTERS = ROOT / "house" / "adapters"
+NEON_FILE = ADAPTERS / "neon" / "pytorch_lora_weights.safetensors"
+FAST_FILE = ADAPTERS / "fast" / "pytorch_lora_weights.safetensors"
+TEAL_FILE = ADAPTERS / "teal" / "learned_embeds.safetensors"
 TOKEN = "agent-token-CANARY-7f3a"
 ORGANIZATION = "org_01J00000000000000000000000"
 
@@ -62,6 +67,13 @@ def model_ref(folder: Path, *, name: str = "House") -> ModelRef:
         kind=AssetKind.CHECKPOINT,
         files=tuple(files),
     )
+
+
+def adapter_ref(file: Path, kind: AssetKind, *words: str) -> ModelRef:
+    """An adapter made of one file."""
+    ref = model_ref(file.parent, name=file.parent.name)
+    files = tuple(each for each in ref.files if each.path == file.name)
+    return replace(ref, kind=kind, files=files, trigger_words=words)
 
 
 def wait_until(is_so: Callable[[], object], *, seconds: float = 30.0, what: str = "it") -> None:
@@ -178,6 +190,7 @@ class FakeStudio:
         source: bytes | None = None,
         mask: bytes | None = None,
         target_url: Callable[[str], str] | None = None,
+        adapters: tuple[ModelRef, ...] = (),
     ) -> Attempt:
         """An attempt that waits to be claimed."""
         given = {"image": source, "mask": mask}
@@ -214,6 +227,7 @@ class FakeStudio:
             targets=tuple(targets),
             preview_key=b64encode(preview_key).decode(),
             inputs=tuple(self._input(data) for data in given.values() if data),
+            adapters=adapters,
             done=done,
         )
         attempt = Attempt(assignment, keys, preview_key)

@@ -26,16 +26,14 @@ from gpuagent.planning.plan import Parts, Room, make_plan
 from gpuagent.planning.plan import Work as PlannedWork
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.loras import LoraUse
-from gpuagent.protocol.messages import ModelRef
 from gpuagent.protocol.recipe import Recipe
 from gpuagent.protocol.taxonomy import AssetKind
 from gpuagent.runner.adapters import KEPT_SHARE, Adapters
 
-from .support import HOUSE, ROOT, TOKEN, model_ref
+from .support import ADAPTERS, FAST_FILE, HOUSE, NEON_FILE, TEAL_FILE, TOKEN, adapter_ref
 
 MIB = 1024**2
 
-ADAPTERS = ROOT / "house" / "adapters"
 MUG = Recipe(
     model="a" * 64,
     prompt="neon sign of a red mug",
@@ -47,31 +45,23 @@ MUG = Recipe(
 Make = Callable[[Recipe, Stack], Pixels]
 
 
-def adapter_ref(file: Path, kind: AssetKind, *words: str) -> ModelRef:
-    """An adapter as the library would name it."""
-    ref = model_ref(file.parent, name=file.parent.name)
-    files = tuple(f for f in ref.files if f.path == file.name)
-    return replace(ref, kind=kind, files=files, trigger_words=words)
-
-
 def adapter(file: Path, kind: AssetKind = AssetKind.LORA, *words: str) -> Adapter:
     return load_adapter(adapter_ref(file, kind, *words), file.parent)
 
 
 @pytest.fixture(scope="module")
 def neon() -> Adapter:
-    return adapter(ADAPTERS / "neon" / "pytorch_lora_weights.safetensors")
+    return adapter(NEON_FILE)
 
 
 @pytest.fixture(scope="module")
 def fast() -> Adapter:
-    return adapter(ADAPTERS / "fast" / "pytorch_lora_weights.safetensors")
+    return adapter(FAST_FILE)
 
 
 @pytest.fixture(scope="module")
 def teal() -> Adapter:
-    file = ADAPTERS / "teal" / "learned_embeds.safetensors"
-    return adapter(file, AssetKind.EMBEDDING, "<teal>")
+    return adapter(TEAL_FILE, AssetKind.EMBEDDING, "<teal>")
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +186,7 @@ def test_kohyas_spelling_makes_the_same_picture_and_alpha_scales(
     make: Make, neon: Adapter, tmp_path: Path
 ) -> None:
     renamed = {}
-    for name, tensor in load_file(ADAPTERS / "neon" / "pytorch_lora_weights.safetensors").items():
+    for name, tensor in load_file(NEON_FILE).items():
         module, _, rest = name.removeprefix("unet.").rpartition(".lora_")
         stem = "lora_unet_" + module.replace(".", "_")
         renamed[f"{stem}.lora_{'down' if rest.startswith('A') else 'up'}.weight"] = tensor
@@ -271,9 +261,6 @@ def cache(tmp_path: Path) -> FileCache:
     return FileCache(tmp_path / "cache", Sources(places, httpx.Client(trust_env=False)))
 
 
-NEON_FILE = ADAPTERS / "neon" / "pytorch_lora_weights.safetensors"
-FAST_FILE = ADAPTERS / "fast" / "pytorch_lora_weights.safetensors"
-TEAL_FILE = ADAPTERS / "teal" / "learned_embeds.safetensors"
 AT_ONCE: Callable[[Callable[[], Adapter]], Adapter] = lambda find: find()  # noqa: E731  # a constant of a type
 
 

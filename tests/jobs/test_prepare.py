@@ -13,10 +13,12 @@ from django.test.utils import override_settings
 
 from accounts.models import Organization
 from jobs.management.commands.prepare import (
+    HOUSE_ADAPTERS,
     HOUSE_DESCRIPTION,
     HOUSE_EXAMPLES,
     HOUSE_NAME_BESIDE_ANOTHER,
     HOUSE_PRESETS,
+    register_house_adapters,
     register_house_model,
     write_all_credentials,
 )
@@ -149,3 +151,20 @@ def test_each_agent_of_this_machine_gets_credentials_once(
     assert (again[0], again[1]["token"] == before[1]["token"]) == (before[0], False)
     for agent in (*agents, Agent.objects.get(pk=again[1]["agent_id"])):
         agent_access.revoke(agent)
+
+
+@pytest.mark.usefixtures("store_folder")
+def test_the_house_adapters_are_registered_beside_it_once() -> None:
+    register_house_model()
+    register_house_adapters()
+    ModelAsset.objects.filter(name="Neon signs").update(name="Signs", description="Ours.")
+
+    register_house_adapters()
+
+    made = ModelVersion.objects.exclude(asset__kind="checkpoint").order_by("asset__name")
+    assert [(v.asset.name, v.asset.kind, v.trigger_words) for v in made] == [
+        ("Four steps", "lora", []),
+        ("Signs", "lora", ["neon sign of"]),
+        ("Teal", "embedding", ["<teal>"]),
+    ]
+    assert len(made) == len(HOUSE_ADAPTERS)
