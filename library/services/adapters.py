@@ -66,7 +66,8 @@ def register_adapter(
     put_file(path, fact)
     with transaction.atomic():
         asset = put_asset(description, kind, None, organization_id)
-        existing = ModelVersion.objects.filter(asset=asset, digest=digest).first()
+        versions = ModelVersion.objects.select_related("asset")
+        existing = versions.filter(asset=asset, digest=digest).first()
         if existing is not None:
             if trigger_words and existing.trigger_words != words:
                 existing.trigger_words = words

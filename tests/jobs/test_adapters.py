@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from tests.factories import AgentHandle
 from tests.jobs.calls import post, problem
 from workspaces.models import Workspace
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("store_folder")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("store_folder", "workspace")]
 ADAPTERS = factories.HOUSE.parent / "adapters"
 NEON = ADAPTERS / "neon" / "pytorch_lora_weights.safetensors"
 FAST = ADAPTERS / "fast" / "pytorch_lora_weights.safetensors"
@@ -144,7 +145,7 @@ def test_what_is_unknown_foreign_or_of_another_kind_is_refused(
 ) -> None:
     foreign = register(FAST, "Theirs", owner=organization_b)
     for digest in ("b" * 64, foreign.digest, teal.digest, neon.asset.versions.get().pk):
-        found = problems_of(lambda d=digest: submit(bob_in_a, workspace, loras=[{"digest": d}]))  # type: ignore[misc]  # bound at once
+        found = problems_of(partial(submit, bob_in_a, workspace, loras=[{"digest": digest}]))
         assert [each[:2] for each in found] == [("loras", "unknown_lora")]
         assert "Theirs" not in found[0][2]
     found = problems_of(lambda: submit(bob_in_a, workspace, embeddings=[neon.digest]))

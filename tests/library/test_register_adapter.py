@@ -23,7 +23,7 @@ from studio.core.errors import InvalidInputError
 from studio.core.scoping import organization_scope, system_scope
 from tests import factories
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("store_folder")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("store_folder", "system")]
 ADAPTERS = factories.HOUSE.parent / "adapters"
 NEON = ADAPTERS / "neon" / "pytorch_lora_weights.safetensors"
 TEAL = ADAPTERS / "teal" / "learned_embeds.safetensors"
