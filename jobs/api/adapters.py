@@ -10,7 +10,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.roles import Permission
-from gpuagent.protocol.taxonomy import ADAPTERS
 from jobs.adapter_choices import adapter_choices
 from library.selectors import usable_versions
 from studio.core.openapi import ERRORS
@@ -21,7 +20,7 @@ class AdapterSerializer(serializers.Serializer[Any]):
     """A LoRA or an embedding that a recipe can name by its digest."""
 
     digest = serializers.CharField()
-    kind = serializers.ChoiceField(choices=sorted(kind.value for kind in ADAPTERS))
+    kind = serializers.CharField(help_text="`lora` or `embedding`.")
     name = serializers.CharField()
     architecture = serializers.CharField()
     licence = serializers.CharField()
