@@ -118,17 +118,20 @@ async def test_progress_is_passed_on_latest_first(scene: Scene) -> None:
     assert len(steps) < 20, "every step was sent; the newest would have been enough"
 
 
-async def test_a_sealed_preview_arrives_as_an_opened_frame(scene: Scene) -> None:
-    def sealed() -> bytes:
-        key = data_key(scene.job.workspace, scene.attempt.wrapped_preview_key)
-        context = Context(
-            organization=scene.job.organization_id, object_id=scene.attempt.pk, kind="preview"
-        )
-        return seal(b"a small picture", key=key, context=context)
+@database_sync_to_async
+def sealed_preview(scene: Scene) -> bytes:
+    """What the agent of the scene's attempt would send."""
+    key = data_key(scene.job.workspace, scene.attempt.wrapped_preview_key)
+    context = Context(
+        organization=scene.job.organization_id, object_id=scene.attempt.pk, kind="preview"
+    )
+    return seal(b"a small picture", key=key, context=context)
 
+
+async def test_a_sealed_preview_arrives_as_an_opened_frame(scene: Scene) -> None:
     async with connect(scene.path, scene.bob) as socket:
         await socket.receive_type("agents")
-        envelope = await database_sync_to_async(sealed)()
+        envelope = await sealed_preview(scene)
         await put_preview(scene.job.pk, attempt_id=scene.attempt.pk, index=1, envelope=envelope)
         await progress(scene, 4)
         frame = PreviewFrame.decode(await socket.receive_bytes())
@@ -142,16 +145,9 @@ async def test_the_first_preview_does_not_wait_for_the_next_round(
 ) -> None:
     monkeypatch.setattr(broadcast, "FLUSH_SECONDS", 60.0)
 
-    def sealed() -> bytes:
-        key = data_key(scene.job.workspace, scene.attempt.wrapped_preview_key)
-        context = Context(
-            organization=scene.job.organization_id, object_id=scene.attempt.pk, kind="preview"
-        )
-        return seal(b"a small picture", key=key, context=context)
-
     async with connect(scene.path, scene.bob) as socket:
         await socket.receive_type("agents")
-        envelope = await database_sync_to_async(sealed)()
+        envelope = await sealed_preview(scene)
         await progress(scene, 1)
         assert (await socket.receive_type("progress"))["step"] == 1
         await put_preview(scene.job.pk, attempt_id=scene.attempt.pk, index=0, envelope=envelope)
@@ -327,15 +323,8 @@ async def test_pages_of_a_workspace_are_served_by_one_subscription_and_one_look(
 
 
 async def test_a_page_that_comes_later_sees_the_latest_preview(scene: Scene) -> None:
-    def sealed() -> bytes:
-        key = data_key(scene.job.workspace, scene.attempt.wrapped_preview_key)
-        context = Context(
-            organization=scene.job.organization_id, object_id=scene.attempt.pk, kind="preview"
-        )
-        return seal(b"a small picture", key=key, context=context)
-
     async with connect(scene.path, scene.bob) as first:
-        envelope = await database_sync_to_async(sealed)()
+        envelope = await sealed_preview(scene)
         await put_preview(scene.job.pk, attempt_id=scene.attempt.pk, index=1, envelope=envelope)
         await progress(scene, 4)
         await first.receive_bytes()
