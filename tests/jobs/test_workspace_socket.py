@@ -118,7 +118,6 @@ async def test_progress_is_passed_on_latest_first(scene: Scene) -> None:
     assert len(steps) < 20, "every step was sent; the newest would have been enough"
 
 
-@database_sync_to_async
 def sealed_preview(scene: Scene) -> bytes:
     """What the agent of the scene's attempt would send."""
     key = data_key(scene.job.workspace, scene.attempt.wrapped_preview_key)
@@ -131,7 +130,7 @@ def sealed_preview(scene: Scene) -> bytes:
 async def test_a_sealed_preview_arrives_as_an_opened_frame(scene: Scene) -> None:
     async with connect(scene.path, scene.bob) as socket:
         await socket.receive_type("agents")
-        envelope = await sealed_preview(scene)
+        envelope = await database_sync_to_async(sealed_preview)(scene)
         await put_preview(scene.job.pk, attempt_id=scene.attempt.pk, index=1, envelope=envelope)
         await progress(scene, 4)
         frame = PreviewFrame.decode(await socket.receive_bytes())
@@ -147,7 +146,7 @@ async def test_the_first_preview_does_not_wait_for_the_next_round(
 
     async with connect(scene.path, scene.bob) as socket:
         await socket.receive_type("agents")
-        envelope = await sealed_preview(scene)
+        envelope = await database_sync_to_async(sealed_preview)(scene)
         await progress(scene, 1)
         assert (await socket.receive_type("progress"))["step"] == 1
         await put_preview(scene.job.pk, attempt_id=scene.attempt.pk, index=0, envelope=envelope)
@@ -324,7 +323,7 @@ async def test_pages_of_a_workspace_are_served_by_one_subscription_and_one_look(
 
 async def test_a_page_that_comes_later_sees_the_latest_preview(scene: Scene) -> None:
     async with connect(scene.path, scene.bob) as first:
-        envelope = await sealed_preview(scene)
+        envelope = await database_sync_to_async(sealed_preview)(scene)
         await put_preview(scene.job.pk, attempt_id=scene.attempt.pk, index=1, envelope=envelope)
         await progress(scene, 4)
         await first.receive_bytes()
