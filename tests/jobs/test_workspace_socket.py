@@ -16,7 +16,7 @@ from accounts.models import Membership, User
 from gpuagent.protocol.frames import PreviewFrame
 from gpuagent.protocol.sealing import Context, seal
 from jobs import broadcast, consumers
-from jobs.models import Job, JobAttempt
+from jobs.models import Job, JobAttempt, Output
 from jobs.progress import Progress, put_preview, put_progress, read_progress
 from jobs.services.cancellation import cancel_job
 from jobs.services.outputs import restore_output, trash_output
@@ -196,20 +196,24 @@ async def test_canceling_is_heard(scene: Scene) -> None:
 
 
 async def test_the_trash_is_heard(scene: Scene) -> None:
-    def there_and_back() -> str:
+    """One after the other: of two that come at once only the later need be told."""
+
+    def throw_away() -> Output:
         output = factories.run_attempt(scene.attempt, scene.agent.row)[0]
         with organization_scope(scene.actor.organization_id):
             trash_output(output=output, actor=scene.actor)
+        return output
+
+    def take_back(output: Output) -> None:
+        with organization_scope(scene.actor.organization_id):
             restore_output(output=output, actor=scene.actor)
-        return output.pk
 
     async with connect(scene.path, scene.bob) as socket:
         await socket.receive_type("agents")
-        output_id = await database_sync_to_async(there_and_back)()
-        gone = await socket.receive_type("gone")
-        restored = await socket.receive_type("restored")
-
-    assert (gone["output_id"], restored["output_id"]) == (output_id, output_id)
+        output = await database_sync_to_async(throw_away)()
+        assert (await socket.receive_type("gone"))["output_id"] == output.pk
+        await database_sync_to_async(take_back)(output)
+        assert (await socket.receive_type("restored"))["output_id"] == output.pk
 
 
 async def test_a_ping_is_answered(scene: Scene) -> None:
