@@ -43,6 +43,8 @@ def canonical(manifest: Mapping[str, object]) -> str:
 
 def infotext(recipe: Recipe, *, index: int, model_name: str, model_digest: str) -> str:
     """The parameter text that A1111-class tools read back from a PNG."""
+    if recipe.is_upscale:
+        return _upscale_infotext(recipe, model_name=model_name, model_digest=model_digest)
     lines = [recipe.prompt]
     if recipe.negative_prompt:
         lines.append(f"Negative prompt: {recipe.negative_prompt}")
@@ -66,6 +68,18 @@ def infotext(recipe: Recipe, *, index: int, model_name: str, model_digest: str) 
         settings["Masked area padding"] = recipe.mask_padding
     lines.append(", ".join(f"{name}: {value}" for name, value in settings.items()))
     return "\n".join(lines)
+
+
+def _upscale_infotext(recipe: Recipe, *, model_name: str, model_digest: str) -> str:
+    """As those tools write what they enlarged in their extras."""
+    settings = {
+        "Size": f"{recipe.width}x{recipe.height}",
+        "Postprocess upscale by": recipe.scale,
+        "Postprocess upscaler": model_name,
+        "Model hash": model_digest[:10],
+    }
+    line = ", ".join(f"{name}: {value}" for name, value in settings.items())
+    return f"{recipe.prompt}\n{line}" if recipe.prompt else line
 
 
 def same_engine(first: Mapping[str, object], second: Mapping[str, object]) -> bool:

@@ -31,6 +31,10 @@ MASK_BLUR_MAX = 64
 MASK_PADDING_MAX = 512
 SIDES = ("left", "top", "right", "bottom")
 KEPT_MIN = 32  # of a side of a picture that is extended
+SCALES = (2, 4)
+# Of what is made by upscaling: no more than can be added as a starting picture.
+UPSCALED_SIDE_MAX, UPSCALED_PIXELS_MAX = 8_192, 64_000_000
+_SAID_OF_UPSCALE = {"model", "prompt", "image", "scale", "width", "height"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +49,9 @@ class Recipe:
     edge of `mask_blur` pixels. With the area *masked*, the model works at `width` × `height` on the
     mask and `mask_padding` pixels around it, and the result has the size of the starting picture.
     `outpaint_…` are the pixels that are added at each side; `width` and `height` are the result's.
+
+    With `scale` (2 or 4) the picture is only enlarged, by an upscaler: the prompt is then a note
+    that finds it again, and `width` and `height` are the result's, 0 while they are not known yet.
     """
 
     model: str
@@ -68,6 +75,7 @@ class Recipe:
     outpaint_top: int = 0
     outpaint_right: int = 0
     outpaint_bottom: int = 0
+    scale: int = 0
 
     def seed_of(self, index: int) -> int:
         """The seed of picture `index`."""
@@ -80,9 +88,16 @@ class Recipe:
     @property
     def denoising_steps(self) -> int:
         """Steps the sampler really takes: img2img starts part of the way."""
+        if self.is_upscale:
+            return 1
         if self.image is None:
             return self.num_inference_steps
         return max(1, min(int(self.num_inference_steps * self.strength), self.num_inference_steps))
+
+    @property
+    def is_upscale(self) -> bool:
+        """Whether the picture is enlarged, and nothing is drawn."""
+        return self.scale > 0
 
     @property
     def is_outpaint(self) -> bool:
@@ -108,7 +123,9 @@ class Recipe:
 
     def _unsaid(self) -> set[str]:
         """Settings that mean nothing here; recipes without a mask are written as ever."""
-        unsaid: set[str] = set()
+        if self.is_upscale:
+            return set(self.__dataclass_fields__) - _SAID_OF_UPSCALE
+        unsaid: set[str] = {"scale"}
         if self.mask is None:
             unsaid |= {"mask", "inpaint_area", "mask_padding"}
         if not self.is_outpaint:
@@ -148,10 +165,31 @@ def parse_recipe(raw: Mapping[str, object]) -> Recipe:
         reader.problem("version", "unknown_version", f"This side reads version {RECIPE_VERSION}.")
     for key in sorted(set(raw) - set(Recipe.__dataclass_fields__) - {"version"}, key=str):
         reader.problem(short(key), "unknown_field", f"There is no setting called {short(key)!r}.")
-    recipe = _with_mask(reader, _plain(reader))
+    is_upscale = raw.get("scale") not in (None, "", 0, "0")
+    recipe = _upscale(reader) if is_upscale else _with_mask(reader, _plain(reader))
     if reader.problems:
         raise RecipeInvalidError(tuple(reader.problems))
     return recipe
+
+
+def _upscale(reader: Reader) -> Recipe:
+    """What an upscale needs; settings of drawing are dropped, a mask or an extension is told."""
+    scale = reader.integer("scale", 0, SCALES[0], SCALES[-1], "The scale", multiple=SCALES[0])
+    for field in ("mask", *(f"outpaint_{side}" for side in SIDES)):
+        if reader.raw.get(field) not in (None, "", 0, "0"):
+            message = "A picture is enlarged as it is. Repaint or extend it before or after that."
+            reader.problem(field, "not_with_scale", message)
+            break
+    if reader.raw.get("image") in (None, ""):
+        reader.problem("image", "needs_image", "There is no picture to enlarge. Add one.")
+    return Recipe(
+        model=_model(reader),
+        prompt=reader.text("prompt", default="", maximum=PROMPT_MAX_CHARACTERS, label="The prompt"),
+        image=reader.picture("image", "starting picture"),
+        scale=scale,
+        width=reader.integer("width", 0, 0, UPSCALED_SIDE_MAX, "Width"),
+        height=reader.integer("height", 0, 0, UPSCALED_SIDE_MAX, "Height"),
+    )
 
 
 def _plain(reader: Reader) -> Recipe:

@@ -9,15 +9,17 @@ from types import MappingProxyType
 
 
 class Architecture(StrEnum):
-    """Families of base models an agent can load."""
+    """Families of models an agent can load."""
 
     SD15 = "sd15"
+    ESRGAN = "esrgan"
 
 
 class AssetKind(StrEnum):
     """What a library entry is."""
 
     CHECKPOINT = "checkpoint"
+    UPSCALER = "upscaler"
 
 
 class FileKind(StrEnum):
