@@ -69,8 +69,8 @@ def _layers(param: str) -> list[_Layer]:
 def _layer(words: Sequence[str]) -> _Layer:
     """Kind, name, how many inputs and outputs, their names, then settings as `key=value`."""
     settings = words[4 + int(words[2]) + int(words[3]) :]
-    pairs = (setting.split("=", 1) for setting in settings)
-    return _Layer(kind=words[0], settings={key: value for key, value in pairs})
+    pairs = (setting.partition("=")[::2] for setting in settings)
+    return _Layer(kind=words[0], settings=dict(pairs))
 
 
 def _groups(layers: Sequence[_Layer], weights: bytes) -> Iterator[tuple[Tensor, ...]]:

@@ -27,6 +27,10 @@ PIPELINES = {
     "StableDiffusionPipeline": Architecture.SD15,
     "StableDiffusionInpaintPipeline": Architecture.SD15,  # told apart by the U-Net's channels
 }
+# A folder with these two is an upscaler. Agents know the names, too: gpuagent.pipelines.upscale.
+UPSCALER_CONFIG, UPSCALER_WEIGHTS = "config.json", "upscaler.safetensors"
+UPSCALER_NETWORKS = ("compact", "dense")
+KINDS = {Architecture.ESRGAN: AssetKind.UPSCALER}
 SUFFIXES = frozenset({".json", ".txt", ".safetensors"})
 HEADER_MAX_BYTES = 100 * 1024 * 1024
 CHUNK_BYTES = 1 << 20
@@ -77,11 +81,17 @@ def _read_json(path: Path) -> dict[str, object]:
 
 
 def recognise(folder: Path) -> Architecture:
-    """The architecture a diffusers folder says it is.
+    """The architecture that a diffusers folder, or one of an upscaler, says it is.
 
     Raises:
-        InvalidInputError: no diffusers folder, or of an unknown pipeline.
+        InvalidInputError: neither, or of an unknown pipeline.
     """
+    if (folder / UPSCALER_WEIGHTS).is_file():
+        network = _read_json(folder / UPSCALER_CONFIG).get("network")
+        if network not in UPSCALER_NETWORKS:
+            known = ", ".join(UPSCALER_NETWORKS)
+            raise _refuse("unknown_network", f"{network} is no known upscaler; known are: {known}.")
+        return Architecture.ESRGAN
     name = _read_json(folder / "model_index.json").get("_class_name")
     architecture = PIPELINES.get(str(name))
     if architecture is None:
@@ -158,7 +168,9 @@ def version_digest(facts: Sequence[FileFacts]) -> str:
 
 
 def _native_side(folder: Path) -> int:
-    """Pixels a side the model was made for: latent size times the VAE's factor."""
+    """Pixels a side the model was made for: latent size times the VAE's factor. Upscalers: 0."""
+    if (folder / UPSCALER_WEIGHTS).is_file():
+        return 0
     sample = _read_json(folder / "unet" / "config.json").get("sample_size")
     blocks = _read_json(folder / "vae" / "config.json").get("block_out_channels")
     if not isinstance(sample, int) or not isinstance(blocks, list):
@@ -180,7 +192,7 @@ def register_model(
     architecture, facts, side = recognise(folder), inspect_folder(folder), _native_side(folder)
     _put_files(folder, facts)
     with transaction.atomic():
-        asset = _put_asset(description, presets, organization_id)
+        asset = _put_asset(description, presets, organization_id, KINDS.get(architecture))
         digest = version_digest(facts)
         existing = ModelVersion.objects.filter(asset=asset, digest=digest).first()
         if existing is not None:
@@ -206,7 +218,10 @@ def restore_public(folder: Path) -> ModelVersion | None:
 
 
 def _put_asset(
-    description: Description, presets: list[Preset] | None, organization_id: str | None
+    description: Description,
+    presets: list[Preset] | None,
+    organization_id: str | None,
+    kind: AssetKind | None,
 ) -> ModelAsset:
     """What is said anew takes the place of what was said before; what is left out stays."""
     said: dict[str, object] = {
@@ -218,11 +233,14 @@ def _put_asset(
     if presets is not None:
         anew["presets"] = presets
     owned = {"organization_id": organization_id, "name": description.name}
-    before = ModelAsset.objects.filter(**owned).first()
+    before, kind = ModelAsset.objects.filter(**owned).first(), kind or AssetKind.CHECKPOINT
+    if before is not None and before.kind != kind.value:
+        message = f"{description.name!r} is the name of a {before.kind}. Choose another name."
+        raise _refuse("name_taken", message)
     asset, is_new = ModelAsset.objects.update_or_create(
         **owned,
         defaults=anew,
-        create_defaults={**said, "presets": presets or [], "kind": AssetKind.CHECKPOINT.value},
+        create_defaults={**said, "presets": presets or [], "kind": kind.value},
     )
     changed = sorted(field for field in anew if getattr(before, field, None) != anew[field])
     if organization_id is not None and not is_new and changed:

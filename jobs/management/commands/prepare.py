@@ -23,6 +23,7 @@ from jobs.services.fleet import create_agent
 from jobs.services.indexing import index_prompts
 from library.models import ModelAsset
 from library.services.registration import Description, register_model, restore_public
+from library.services.upscalers import register_upscalers
 from studio.core.row_security import is_passed_by
 from studio.core.scoping import organization_scope, system_scope
 from workspaces.models import Workspace
@@ -94,6 +95,8 @@ class Command(BaseCommand):
             login = prepare_demo(state)
             register_house_model()
             self.stdout.write("the house model is in the library")
+            if register_upscalers() is None:
+                self.stdout.write("there are no weights for upscaling: their package is missing")
             forget_last_run()
             if (indexed := index_prompts()[0]) > 0:
                 self.stdout.write(f"{indexed} jobs can now be found by the words of their prompts")
