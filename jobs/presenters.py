@@ -15,7 +15,7 @@ from accounts.actors import Actor
 from accounts.roles import Permission
 from gpuagent.protocol import recipe as limits
 from gpuagent.protocol.recipe import Recipe
-from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER, SAMPLERS
+from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER, SAMPLERS, AssetKind
 from jobs.drawer import queue_context
 from jobs.forecast import TIERS
 from jobs.lifecycle import JOB_OPEN, JobStatus
@@ -280,7 +280,7 @@ def _neighbours(output: Output) -> dict[str, str]:
 
 def output_urls(output: Output) -> dict[str, str]:
     """What can be done with a picture."""
-    names = ("rerun", "parameters", "start", "download", "trash", "restore", "project")
+    names = ("rerun", "upscale", "parameters", "start", "download", "trash", "restore", "project")
     arguments = [output.workspace_id, output.pk]
     urls = {name: reverse(f"output-{name}", args=arguments) for name in names}
     share = reverse("share-new", args=[output.workspace_id]) + f"?output={output.pk}"
@@ -321,6 +321,8 @@ def output_context(output: Output, actor: Actor) -> dict[str, Any]:
         },
         "is_outpaint": recipe.is_outpaint,
         "recipe": {**recipe.to_wire(), "sampler_label": SAMPLERS[recipe.sampler].label},
+        "is_upscale": recipe.is_upscale,
+        "scales": upscale_choices(output, actor),
         "manifest": manifest,
         "manifest_json": json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False),
         "verdict": verdict_context(output),
@@ -332,6 +334,15 @@ def output_context(output: Output, actor: Actor) -> dict[str, Any]:
         "can_share": actor.can(Permission.SHARE_MANAGE),
         "can_start": actor.can(Permission.UPLOAD_CREATE),
     }
+
+
+def upscale_choices(output: Output, actor: Actor) -> list[int]:
+    """By how much the picture can be enlarged by this person; empty without an upscaler."""
+    may = actor.can(Permission.JOB_SUBMIT) and actor.can(Permission.UPLOAD_CREATE)
+    if not may or not usable_versions(AssetKind.UPSCALER):
+        return []
+    width, height = output.picture.width, output.picture.height
+    return [scale for scale in limits.SCALES if limits.can_become(width, height, scale)]
 
 
 def download_name(output: Output) -> str:

@@ -152,6 +152,12 @@ class Recipe:
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
+def can_become(width: int, height: int, scale: int) -> bool:
+    """Whether a picture of this size may be enlarged so much."""
+    wide, tall = width * scale, height * scale
+    return max(wide, tall) <= UPSCALED_SIDE_MAX and wide * tall <= UPSCALED_PIXELS_MAX
+
+
 def parse_recipe(raw: Mapping[str, object]) -> Recipe:
     """Check everything that can be checked without knowing the library or the fleet.
 
@@ -183,7 +189,7 @@ def _upscale(reader: Reader) -> Recipe:
     if reader.raw.get("image") in (None, ""):
         reader.problem("image", "needs_image", "There is no picture to enlarge. Add one.")
     return Recipe(
-        model=_model(reader),
+        model=_model(reader, "Choose an upscaler; if there is none, an admin can register one."),
         prompt=reader.text("prompt", default="", maximum=PROMPT_MAX_CHARACTERS, label="The prompt"),
         image=reader.picture("image", "starting picture"),
         scale=scale,
@@ -239,10 +245,10 @@ def _plain(reader: Reader) -> Recipe:
     )
 
 
-def _model(reader: Reader) -> str:
+def _model(reader: Reader, missing: str = "Choose a model.") -> str:
     value = reader.raw.get("model")
     if not is_digest(value):
-        reader.problem("model", "unknown_model", "Choose a model.", short(value))
+        reader.problem("model", "unknown_model", missing, short(value))
         return ""
     return str(value)
 

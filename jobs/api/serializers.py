@@ -7,7 +7,8 @@ from typing import Any
 
 from rest_framework import serializers
 
-from gpuagent.protocol.taxonomy import SAMPLERS, InpaintArea
+from gpuagent.protocol.recipe import SCALES
+from gpuagent.protocol.taxonomy import SAMPLERS, AssetKind, InpaintArea
 from jobs.explanations import Why, watch, why_of
 from jobs.forecast import Forecast, Ground
 from jobs.lifecycle import JobStatus
@@ -85,6 +86,12 @@ class JobRequestSerializer(serializers.Serializer[Any]):
     )
     outpaint_bottom = serializers.IntegerField(
         required=False, min_value=0, max_value=2048, help_text=_EXTENDS
+    )
+    scale = serializers.ChoiceField(
+        required=False,
+        choices=SCALES,
+        help_text="Enlarge `image` by so much and draw nothing: only `model` (an upscaler, the "
+        "first if left out) and `prompt` (a note to find it by) count besides.",
     )
 
 
@@ -174,6 +181,16 @@ class RerunSerializer(serializers.Serializer[Any]):
     )
 
 
+class UpscaleSerializer(serializers.Serializer[Any]):
+    """Body of `POST outputs/{id}/upscale`."""
+
+    scale = serializers.ChoiceField(choices=SCALES, help_text="Sides become so many times longer.")
+    model = serializers.CharField(
+        required=False, help_text="Digest of an upscaler; the first if left out."
+    )
+    tier = serializers.ChoiceField(required=False, choices=[tier.value for tier in Tier])
+
+
 class MoveSerializer(serializers.Serializer[Any]):
     """Body of `POST jobs/{id}/move`: one of the three."""
 
@@ -241,6 +258,7 @@ class ModelSerializer(serializers.Serializer[Any]):
 
     digest = serializers.CharField()
     name = serializers.CharField()
+    kind = serializers.ChoiceField(choices=[kind.value for kind in AssetKind])
     architecture = serializers.CharField()
     licence = serializers.CharField()
     default_width = serializers.IntegerField()

@@ -192,7 +192,9 @@ def register_model(
     architecture, facts, side = recognise(folder), inspect_folder(folder), _native_side(folder)
     _put_files(folder, facts)
     with transaction.atomic():
-        asset = _put_asset(description, presets, organization_id, KINDS.get(architecture))
+        asset = _put_asset(
+            description, presets, organization_id, KINDS.get(architecture, AssetKind.CHECKPOINT)
+        )
         digest = version_digest(facts)
         existing = ModelVersion.objects.filter(asset=asset, digest=digest).first()
         if existing is not None:
@@ -221,7 +223,7 @@ def _put_asset(
     description: Description,
     presets: list[Preset] | None,
     organization_id: str | None,
-    kind: AssetKind | None,
+    kind: AssetKind,
 ) -> ModelAsset:
     """What is said anew takes the place of what was said before; what is left out stays."""
     said: dict[str, object] = {
@@ -233,7 +235,7 @@ def _put_asset(
     if presets is not None:
         anew["presets"] = presets
     owned = {"organization_id": organization_id, "name": description.name}
-    before, kind = ModelAsset.objects.filter(**owned).first(), kind or AssetKind.CHECKPOINT
+    before = ModelAsset.objects.filter(**owned).first()
     if before is not None and before.kind != kind.value:
         message = f"{description.name!r} is the name of a {before.kind}. Choose another name."
         raise _refuse("name_taken", message)
