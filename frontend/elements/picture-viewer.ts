@@ -189,7 +189,6 @@ export class PictureViewer extends HTMLElement {
     if (job === null) return;
     announce(`Upscaling the picture by ${scale}.`);
     emit("studio:submitted", { job, rerun: false });
-    emit("studio:toast", { text: `Upscaling by ${scale}. The result joins the gallery.` });
   }
 
   /** Ask for a job and place its tile; null if there is none here, of which the person is told. */
