@@ -16,8 +16,6 @@ _MAGIC = "7767517"
 _HALVES = 0x01306B47
 _FLOATS = 0
 _KERNEL = 9
-_DENSE_BESIDE = 6  # convolutions outside of the blocks
-_DENSE_BLOCK = 15
 
 
 class NcnnError(ValueError):
@@ -51,12 +49,10 @@ def convert_upscaler(param: str, weights: bytes) -> tuple[dict[str, object], byt
     try:
         layers = _layers(param)
         groups = list(_groups(layers, weights))
-        is_compact = any(layer.kind == "PixelShuffle" for layer in layers)
-        config = _config(groups, is_compact=is_compact)
+        config = _config(layers, groups)
     except (struct.error, ValueError, IndexError, ZeroDivisionError) as error:
         raise NcnnError("not the ncnn files of a known upscaler") from error
-    names = _names(config, len(groups))
-    return config, _safetensors(dict(_named(names, groups)))
+    return config, _safetensors(dict(_named(groups)))
 
 
 def _layers(param: str) -> list[_Layer]:
@@ -104,38 +100,20 @@ def _floats(weights: bytes, at: int, count: int) -> Tensor:
     return Tensor(dtype="F32", shape=(count,), data=weights[at : at + 4 * count])
 
 
-def _config(groups: Sequence[tuple[Tensor, ...]], *, is_compact: bool) -> dict[str, object]:
-    features = groups[0][0].shape[0]
-    if is_compact:
-        return {"network": "compact", "features": features, "blocks": (len(groups) - 3) // 2}
-    blocks, rest = divmod(len(groups) - _DENSE_BESIDE, _DENSE_BLOCK)
-    if rest or blocks < 1:
+def _config(layers: Sequence[_Layer], groups: Sequence[tuple[Tensor, ...]]) -> dict[str, object]:
+    """Of the compact network: a convolution and a PReLU in turn, a last convolution, a shuffle."""
+    blocks, rest = divmod(len(groups) - 3, 2)
+    is_compact = any(layer.kind == "PixelShuffle" for layer in layers) and not rest
+    if not is_compact or blocks < 1:
         raise ValueError("another network")
-    growth = groups[1][0].shape[0]
-    return {"network": "dense", "features": features, "blocks": blocks, "growth": growth}
+    return {"network": "compact", "features": groups[0][0].shape[0], "blocks": blocks}
 
 
-def _names(config: Mapping[str, object], count: int) -> list[str]:
-    """Of the layers, as in the published weights."""
-    if config["network"] == "compact":
-        return [f"body.{number}" for number in range(count)]
-    blocks = (count - _DENSE_BESIDE) // _DENSE_BLOCK
-    body = [
-        f"body.{block}.rdb{dense}.conv{conv}"
-        for block in range(blocks)
-        for dense in range(1, 4)
-        for conv in range(1, 6)
-    ]
-    after = ["conv_body", "conv_up1", "conv_up2", "conv_hr", "conv_last"]
-    return ["conv_first", *body, *after]
-
-
-def _named(
-    names: Sequence[str], groups: Sequence[tuple[Tensor, ...]]
-) -> Iterator[tuple[str, Tensor]]:
-    for name, group in zip(names, groups, strict=True):
+def _named(groups: Sequence[tuple[Tensor, ...]]) -> Iterator[tuple[str, Tensor]]:
+    """With the names of the published weights."""
+    for number, group in enumerate(groups):
         for part, tensor in zip(("weight", "bias"), group, strict=False):
-            yield f"{name}.{part}", tensor
+            yield f"body.{number}.{part}", tensor
 
 
 def _safetensors(tensors: Mapping[str, Tensor]) -> bytes:

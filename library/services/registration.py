@@ -29,7 +29,7 @@ PIPELINES = {
 }
 # A folder with these two is an upscaler. Agents know the names, too: gpuagent.pipelines.upscale.
 UPSCALER_CONFIG, UPSCALER_WEIGHTS = "config.json", "upscaler.safetensors"
-UPSCALER_NETWORKS = ("compact", "dense")
+UPSCALER_NETWORKS = ("compact",)
 KINDS = {Architecture.ESRGAN: AssetKind.UPSCALER}
 SUFFIXES = frozenset({".json", ".txt", ".safetensors"})
 HEADER_MAX_BYTES = 100 * 1024 * 1024

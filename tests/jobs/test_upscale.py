@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from django.test import Client
 
 from accounts.actors import Actor
+from accounts.models import Organization, User
 from jobs.forecast import make_forecast
 from jobs.models import Agent, Job, JobInput, Output
 from jobs.recipes import open_manifest, open_recipe
@@ -216,11 +218,18 @@ def test_the_same_key_upscales_once(
 
 
 def test_nobody_else_can_upscale_it(
-    output: Output, upscaler: ModelVersion, victor_in_a: Actor, charlie_api: Client
+    output: Output,
+    upscaler: ModelVersion,
+    victor_in_a: Actor,
+    charlie: User,
+    organization_b: Organization,
+    api_of: Callable[[User, Organization], Client],
 ) -> None:
     with organization_scope(output.organization_id), pytest.raises(ForbiddenError):
         upscale_output(output=output, actor=victor_in_a, scale=2)
-    answer = post(charlie_api, f"/api/v1/outputs/{output.pk}/upscale", {"scale": 2})
+    answer = post(
+        api_of(charlie, organization_b), f"/api/v1/outputs/{output.pk}/upscale", {"scale": 2}
+    )
     assert answer.status_code == 404
     with system_scope():
         assert Job.objects.count() == 1
@@ -271,7 +280,8 @@ def test_it_is_made_again_from_its_manifest(
 
 
 def test_the_viewer_offers_it_and_shows_what_was_upscaled(
-    bob_client: Client,
+    bob: User,
+    client_of: Callable[[User], Client],
     bob_in_a: Actor,
     workspace: Workspace,
     output: Output,
@@ -279,7 +289,7 @@ def test_the_viewer_offers_it_and_shows_what_was_upscaled(
     picture: Artifact,
     tmp_path: Path,
 ) -> None:
-    address = f"/w/{workspace.pk}/outputs/{output.pk}"
+    bob_client, address = client_of(bob), f"/w/{workspace.pk}/outputs/{output.pk}"
     assert 'data-action="upscale"' not in text_of(bob_client.get(address, headers=SCRIPT))
     with system_scope():
         folder = make_upscaler_folder(tmp_path / "upscaler")
