@@ -255,6 +255,7 @@ def room_context(workspace: Workspace, actor: Actor, email: str) -> dict[str, An
         "tiers": [{"id": t.value, "name": tier_name(t), "means": MEANINGS[t]} for t in TIERS],
         "example_prompts": prompts[:12],
         "limits": LIMITS,
+        "scales": limits.SCALES if can_upscale(actor) else (),
         "extend_sides": [(side, side.capitalize()) for side in limits.SIDES],
         "gallery": gallery_context(workspace, before=None, is_trash=False),
         "projects": project_choices(workspace),
@@ -336,10 +337,15 @@ def output_context(output: Output, actor: Actor) -> dict[str, Any]:
     }
 
 
+def can_upscale(actor: Actor) -> bool:
+    """Whether this person may, and there is an upscaler."""
+    may = actor.can(Permission.JOB_SUBMIT) and actor.can(Permission.UPLOAD_CREATE)
+    return may and bool(usable_versions(AssetKind.UPSCALER))
+
+
 def upscale_choices(output: Output, actor: Actor) -> list[int]:
     """By how much the picture can be enlarged by this person; empty without an upscaler."""
-    may = actor.can(Permission.JOB_SUBMIT) and actor.can(Permission.UPLOAD_CREATE)
-    if not may or not usable_versions(AssetKind.UPSCALER):
+    if not can_upscale(actor):
         return []
     width, height = output.picture.width, output.picture.height
     return [scale for scale in limits.SCALES if limits.can_become(width, height, scale)]

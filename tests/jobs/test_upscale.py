@@ -311,6 +311,28 @@ def test_the_viewer_offers_it_and_shows_what_was_upscaled(
     assert "Use parameters" not in shown
 
 
+def test_the_room_offers_it_for_a_starting_picture(
+    bob: User,
+    client_of: Callable[[User], Client],
+    workspace: Workspace,
+    picture: Artifact,
+    tmp_path: Path,
+) -> None:
+    client, room = client_of(bob), f"/w/{workspace.pk}/"
+    assert "<upscale-row" not in text_of(client.get(room))
+    with system_scope():
+        folder = make_upscaler_folder(tmp_path / "upscaler")
+        register_model(folder, Description(name="Real-ESRGAN"), organization_id=None)
+    page = text_of(client.get(room))
+    assert "<upscale-row" in page
+    assert "Real-ESRGAN" not in page  # nothing to draw with
+    values = {"image": picture.sha256, "scale": "2"}
+    answer = client.post(f"{room}jobs", values, headers=SCRIPT)
+    assert answer.status_code == 201
+    with system_scope():
+        assert open_recipe(Job.objects.get()).scale == 2
+
+
 def test_models_say_what_they_are_for(bob_api: Client, upscaler: ModelVersion) -> None:
     models = bob_api.get("/api/v1/models").json()
     assert [(model["name"], model["kind"]) for model in models] == [
