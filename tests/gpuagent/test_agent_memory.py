@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -56,59 +56,62 @@ def test_too_large_picture_is_refused_with_the_size_that_fits(
     assert small_agent.run(fitting, seconds=200)["status"] == "succeeded"
 
 
-def limit_to(agent: AgentProcess, more_bytes: int) -> None:
-    """From now on the system gives this process only so much more memory.
+@dataclass(frozen=True)
+class LargeAgent:
+    """An agent that believes to have plenty, and the file that says where it ends."""
 
-    Not address space: what threads reserve and never use is much of that, and never the same.
-    """
-    status = Path(f"/proc/{agent.process.pid}/status").read_text()
-    line = next(line for line in status.splitlines() if line.startswith("VmData:"))
-    limit = int(line.split()[1]) * 1024 + more_bytes
-    resource.prlimit(agent.process.pid, resource.RLIMIT_DATA, (limit, -1))
+    process: AgentProcess
+    limit: Path
+
+    def limit_to(self, tensor_bytes: int) -> None:
+        self.limit.write_text(str(tensor_bytes))
 
 
 @pytest.fixture
 def large_agent(
     studio: FakeStudio, valkey: Valkey, house_ref: ModelRef, tmp_path: Path
-) -> Iterator[AgentProcess]:
-    """An agent that believes to have plenty."""
+) -> Iterator[LargeAgent]:
     studio.preload = (house_ref,)
     before = len(studio.heartbeats)
-    agent = AgentProcess(tmp_path, studio, valkey, STUDIO_AGENT_MEMORY_BYTES=str(8 * 1024 * MIB))
+    limit = tmp_path / "largest"
+    agent = AgentProcess(
+        tmp_path,
+        studio,
+        valkey,
+        STUDIO_AGENT_MEMORY_BYTES=str(8 * 1024 * MIB),
+        PYTHONPATH=str(Path(__file__).parent / "shortage"),
+        SHORTAGE_FILE=str(limit),
+    )
     wait_until(
         lambda: any(h["ready"] for h in studio.heartbeats[before:]), seconds=90, what="warmth"
     )
-    yield agent
+    yield LargeAgent(agent, limit)
     agent.close()
 
 
-SQUARE = {**BIG, "width": 1024, "height": 1024}
-
-
 def test_when_memory_runs_out_a_cheaper_plan_makes_the_picture(
-    large_agent: AgentProcess, studio: FakeStudio, house_ref: ModelRef
+    large_agent: LargeAgent, studio: FakeStudio, house_ref: ModelRef
 ) -> None:
-    attempt = studio.add_attempt(house_ref, SQUARE)
-    limit_to(large_agent, 500 * MIB)
-    finish = large_agent.run(attempt, seconds=200)
+    attempt = studio.add_attempt(house_ref, BIG)
+    large_agent.limit_to(8 * MIB)
+    finish = large_agent.process.run(attempt, seconds=200)
     assert finish["status"] == "succeeded", finish["error"]
     assert attempt.commits[0]["manifest"]["engine"]["memory"].startswith("vae_tiles")
-    assert "attempt.cheaper" in large_agent.log.read_text()
+    assert "attempt.cheaper" in large_agent.process.log.read_text()
 
 
 def test_when_that_runs_out_too_the_failure_has_numbers_to_lower(
-    large_agent: AgentProcess, studio: FakeStudio, house_ref: ModelRef
+    large_agent: LargeAgent, studio: FakeStudio, house_ref: ModelRef
 ) -> None:
-    attempt = studio.add_attempt(house_ref, SQUARE)
-    limit_to(large_agent, 64 * MIB)
-    finish = large_agent.run(attempt, seconds=200)
+    attempt = studio.add_attempt(house_ref, BIG)
+    large_agent.limit_to(1024)
+    finish = large_agent.process.run(attempt, seconds=200)
     assert finish["error"]["code"] == "gpu.out_of_memory", finish["error"]
     data = finish["error"]["data"]
-    assert (data["width"], data["height"]) == (1024, 1024)
-    assert 0 < data["largest_side"] < 1024
+    assert (data["width"], data["height"]) == (384, 384)
+    assert 0 < data["largest_side"] < 384
     assert data["needed_bytes"] > 0
     # and the agent lives on
-    assert large_agent.process.poll() is None
-    resource.prlimit(large_agent.process.pid, resource.RLIMIT_DATA, (-1, -1))
-    small = studio.add_attempt(house_ref, {**BIG, "width": 64, "height": 64})
-    assert large_agent.run(small, seconds=90)["status"] == "succeeded"
+    large_agent.limit.unlink()
+    again = studio.add_attempt(house_ref, BIG)
+    assert large_agent.process.run(again, seconds=90)["status"] == "succeeded"
