@@ -158,6 +158,11 @@ def can_become(width: int, height: int, scale: int) -> bool:
     return max(wide, tall) <= UPSCALED_SIDE_MAX and wide * tall <= UPSCALED_PIXELS_MAX
 
 
+def asks_to_upscale(raw: Mapping[str, object]) -> bool:
+    """Whether a request, right or wrong, is one for a larger picture."""
+    return raw.get("scale") not in (None, "", 0, "0")
+
+
 def parse_recipe(raw: Mapping[str, object]) -> Recipe:
     """Check everything that can be checked without knowing the library or the fleet.
 
@@ -171,8 +176,7 @@ def parse_recipe(raw: Mapping[str, object]) -> Recipe:
         reader.problem("version", "unknown_version", f"This side reads version {RECIPE_VERSION}.")
     for key in sorted(set(raw) - set(Recipe.__dataclass_fields__) - {"version"}, key=str):
         reader.problem(short(key), "unknown_field", f"There is no setting called {short(key)!r}.")
-    is_upscale = raw.get("scale") not in (None, "", 0, "0")
-    recipe = _upscale(reader) if is_upscale else _with_mask(reader, _plain(reader))
+    recipe = _upscale(reader) if asks_to_upscale(raw) else _with_mask(reader, _plain(reader))
     if reader.problems:
         raise RecipeInvalidError(tuple(reader.problems))
     return recipe

@@ -17,6 +17,7 @@ from gpuagent.protocol.recipe import (
     SEED_MAX,
     Recipe,
     RecipeInvalidError,
+    asks_to_upscale,
     parse_recipe,
 )
 from gpuagent.protocol.taxonomy import AssetKind
@@ -130,8 +131,8 @@ def with_defaults(raw: Mapping[str, object]) -> dict[str, object]:
     """
     values = {key: value for key, value in raw.items() if value is not None}
     if values.get("model") in (None, ""):
-        is_upscale = values.get("scale") not in (None, "", 0, "0")
-        versions = usable_versions(AssetKind.UPSCALER if is_upscale else AssetKind.CHECKPOINT)
+        kind = AssetKind.UPSCALER if asks_to_upscale(values) else AssetKind.CHECKPOINT
+        versions = usable_versions(kind)
         if versions:
             values["model"] = versions[0].digest
     if values.get("seed") in (None, ""):
