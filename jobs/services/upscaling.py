@@ -47,7 +47,7 @@ def upscale_output(
 
 def _scale(given: object) -> int:
     value = as_integer(given)
-    if value not in SCALES:
+    if value is None or value not in SCALES:
         named = " or ".join(map(str, SCALES))
         message = f"A picture can be upscaled by {named}."
         raise invalid("scale", "unknown_scale", message, str(given)[:40], list(SCALES))
