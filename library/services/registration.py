@@ -30,6 +30,7 @@ PIPELINES = {
 # A folder with these two is an upscaler. Agents know the names, too: gpuagent.pipelines.upscale.
 UPSCALER_CONFIG, UPSCALER_WEIGHTS = "config.json", "upscaler.safetensors"
 UPSCALER_NETWORKS = ("compact",)
+UPSCALER_SIZES = {"features": 256, "blocks": 64}
 KINDS = {Architecture.ESRGAN: AssetKind.UPSCALER}
 SUFFIXES = frozenset({".json", ".txt", ".safetensors"})
 HEADER_MAX_BYTES = 100 * 1024 * 1024
@@ -87,10 +88,7 @@ def recognise(folder: Path) -> Architecture:
         InvalidInputError: neither, or of an unknown pipeline.
     """
     if (folder / UPSCALER_WEIGHTS).is_file():
-        network = _read_json(folder / UPSCALER_CONFIG).get("network")
-        if network not in UPSCALER_NETWORKS:
-            known = ", ".join(UPSCALER_NETWORKS)
-            raise _refuse("unknown_network", f"{network} is no known upscaler; known are: {known}.")
+        _check_upscaler(_read_json(folder / UPSCALER_CONFIG))
         return Architecture.ESRGAN
     name = _read_json(folder / "model_index.json").get("_class_name")
     architecture = PIPELINES.get(str(name))
@@ -98,6 +96,20 @@ def recognise(folder: Path) -> Architecture:
         known = ", ".join(PIPELINES)
         raise _refuse("unknown_pipeline", f"{name} is not a known pipeline; known are: {known}.")
     return architecture
+
+
+def _check_upscaler(config: dict[str, object]) -> None:
+    """A known network, of a size that an agent can build before it sees the weights."""
+    network = str(config.get("network"))
+    if network not in UPSCALER_NETWORKS:
+        known = ", ".join(UPSCALER_NETWORKS)
+        message = f"{network[:40]} is no known upscaler; known are: {known}."
+        raise _refuse("unknown_network", message)
+    for name, limit in UPSCALER_SIZES.items():
+        size = config.get(name)
+        if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= limit:
+            message = f"{UPSCALER_CONFIG} must say {name}: a whole number from 1 to {limit}."
+            raise _refuse("bad_size", message)
 
 
 def check_safetensors(path: Path) -> None:

@@ -88,12 +88,24 @@ def test_a_damaged_file_is_refused(cut: int) -> None:
         convert_upscaler(param, weights[:cut] if cut < 0 else weights + b"\0" * cut)
 
 
-def test_a_folder_of_an_unknown_network_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("config", "code"),
+    [
+        ({"network": "other"}, "unknown_network"),
+        ({}, "unknown_network"),
+        ({"network": "compact", "features": 64}, "bad_size"),
+        ({"network": "compact", "features": 64, "blocks": 10**9}, "bad_size"),
+        ({"network": "compact", "features": "64", "blocks": 16}, "bad_size"),
+    ],
+)
+def test_a_folder_of_an_unknown_network_is_refused(
+    tmp_path: Path, config: dict[str, object], code: str
+) -> None:
     folder = make_upscaler_folder(tmp_path / "upscaler")
-    (folder / "config.json").write_text(json.dumps({"network": "other"}))
+    (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(InvalidInputError) as caught:
         register_model(folder, Description(name="Other"), organization_id=None)
-    assert caught.value.problems[0].code == "unknown_network"
+    assert caught.value.problems[0].code == code
 
 
 def test_a_name_stands_for_one_kind(tmp_path: Path) -> None:
