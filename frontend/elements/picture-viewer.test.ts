@@ -97,6 +97,15 @@ test("a refused run is told beside the button", async () => {
   expect(document.querySelector('[data-part="error"]')?.textContent).toBe("The model is gone.");
 });
 
+test("a viewer closed while the picture goes to the trash stays closed", async () => {
+  const opened = record("studio:open-picture");
+  press("Delete");
+  viewer().remove(); // Escape, before the server has answered
+  await settle();
+  expect(log.map((asked) => asked.url)).toEqual(["/trash"]);
+  expect(opened).toEqual([]);
+});
+
 test("delete goes to the trash and on to the next picture", async () => {
   const opened = record<{ url: string }>("studio:open-picture");
   press("Delete");

@@ -215,6 +215,7 @@ export class PictureViewer extends HTMLElement {
     const next = this.querySelector<HTMLAnchorElement>('a[data-action="next"]')?.href;
     this.dataset.trashed = ""; // set first: our own notice must not load the picture again
     if (await trashOutput(output, trash, restore)) {
+      if (!this.isConnected) return; // closed, or another picture shown, while the server answered
       if (next && this.inRoom) emit("studio:open-picture", { url: next });
       else this.close();
     } else delete this.dataset.trashed;

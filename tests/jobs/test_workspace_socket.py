@@ -16,7 +16,7 @@ from accounts.models import Membership, User
 from gpuagent.protocol.frames import PreviewFrame
 from gpuagent.protocol.sealing import Context, seal
 from jobs import broadcast, consumers
-from jobs.models import Job, JobAttempt
+from jobs.models import Job, JobAttempt, Output
 from jobs.progress import Progress, put_preview, put_progress, read_progress
 from jobs.services.cancellation import cancel_job
 from jobs.services.outputs import restore_output, trash_output
@@ -118,17 +118,19 @@ async def test_progress_is_passed_on_latest_first(scene: Scene) -> None:
     assert len(steps) < 20, "every step was sent; the newest would have been enough"
 
 
-async def test_a_sealed_preview_arrives_as_an_opened_frame(scene: Scene) -> None:
-    def sealed() -> bytes:
-        key = data_key(scene.job.workspace, scene.attempt.wrapped_preview_key)
-        context = Context(
-            organization=scene.job.organization_id, object_id=scene.attempt.pk, kind="preview"
-        )
-        return seal(b"a small picture", key=key, context=context)
+def sealed_preview(scene: Scene) -> bytes:
+    """What the agent of the scene's attempt would send."""
+    key = data_key(scene.job.workspace, scene.attempt.wrapped_preview_key)
+    context = Context(
+        organization=scene.job.organization_id, object_id=scene.attempt.pk, kind="preview"
+    )
+    return seal(b"a small picture", key=key, context=context)
 
+
+async def test_a_sealed_preview_arrives_as_an_opened_frame(scene: Scene) -> None:
     async with connect(scene.path, scene.bob) as socket:
         await socket.receive_type("agents")
-        envelope = await database_sync_to_async(sealed)()
+        envelope = await database_sync_to_async(sealed_preview)(scene)
         await put_preview(scene.job.pk, attempt_id=scene.attempt.pk, index=1, envelope=envelope)
         await progress(scene, 4)
         frame = PreviewFrame.decode(await socket.receive_bytes())
@@ -142,16 +144,9 @@ async def test_the_first_preview_does_not_wait_for_the_next_round(
 ) -> None:
     monkeypatch.setattr(broadcast, "FLUSH_SECONDS", 60.0)
 
-    def sealed() -> bytes:
-        key = data_key(scene.job.workspace, scene.attempt.wrapped_preview_key)
-        context = Context(
-            organization=scene.job.organization_id, object_id=scene.attempt.pk, kind="preview"
-        )
-        return seal(b"a small picture", key=key, context=context)
-
     async with connect(scene.path, scene.bob) as socket:
         await socket.receive_type("agents")
-        envelope = await database_sync_to_async(sealed)()
+        envelope = await database_sync_to_async(sealed_preview)(scene)
         await progress(scene, 1)
         assert (await socket.receive_type("progress"))["step"] == 1
         await put_preview(scene.job.pk, attempt_id=scene.attempt.pk, index=0, envelope=envelope)
@@ -201,20 +196,24 @@ async def test_canceling_is_heard(scene: Scene) -> None:
 
 
 async def test_the_trash_is_heard(scene: Scene) -> None:
-    def there_and_back() -> str:
+    """One after the other: of two that come at once only the later need be told."""
+
+    def throw_away() -> Output:
         output = factories.run_attempt(scene.attempt, scene.agent.row)[0]
         with organization_scope(scene.actor.organization_id):
             trash_output(output=output, actor=scene.actor)
+        return output
+
+    def take_back(output: Output) -> None:
+        with organization_scope(scene.actor.organization_id):
             restore_output(output=output, actor=scene.actor)
-        return output.pk
 
     async with connect(scene.path, scene.bob) as socket:
         await socket.receive_type("agents")
-        output_id = await database_sync_to_async(there_and_back)()
-        gone = await socket.receive_type("gone")
-        restored = await socket.receive_type("restored")
-
-    assert (gone["output_id"], restored["output_id"]) == (output_id, output_id)
+        output = await database_sync_to_async(throw_away)()
+        assert (await socket.receive_type("gone"))["output_id"] == output.pk
+        await database_sync_to_async(take_back)(output)
+        assert (await socket.receive_type("restored"))["output_id"] == output.pk
 
 
 async def test_a_ping_is_answered(scene: Scene) -> None:
@@ -327,15 +326,8 @@ async def test_pages_of_a_workspace_are_served_by_one_subscription_and_one_look(
 
 
 async def test_a_page_that_comes_later_sees_the_latest_preview(scene: Scene) -> None:
-    def sealed() -> bytes:
-        key = data_key(scene.job.workspace, scene.attempt.wrapped_preview_key)
-        context = Context(
-            organization=scene.job.organization_id, object_id=scene.attempt.pk, kind="preview"
-        )
-        return seal(b"a small picture", key=key, context=context)
-
     async with connect(scene.path, scene.bob) as first:
-        envelope = await database_sync_to_async(sealed)()
+        envelope = await database_sync_to_async(sealed_preview)(scene)
         await put_preview(scene.job.pk, attempt_id=scene.attempt.pk, index=1, envelope=envelope)
         await progress(scene, 4)
         await first.receive_bytes()

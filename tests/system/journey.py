@@ -92,7 +92,7 @@ class Journey:
         """Secret are its bytes, its pixels, and what was stored of it."""
         content, pixels = picture()
         number = len(self.secrets)
-        chosen = self.page.locator('start-picture input[type="file"]')
+        chosen = self.page.get_by_label("Starting picture: choose a file")
         with self.page.expect_response(lambda r: r.url.endswith("/uploads")) as answer:
             chosen.set_input_files(
                 {"name": f"{FILE_NAME}.png", "mimeType": "image/png", "buffer": content}

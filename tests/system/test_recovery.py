@@ -192,7 +192,7 @@ def browser_socket(product: Product, artist: Artist) -> Iterator[ClientConnectio
                     compression=None,
                 )
             )
-        except (OSError, InvalidHandshake, TimeoutError):
+        except (OSError, InvalidHandshake, ConnectionClosed, TimeoutError):
             return False
         return True
 
