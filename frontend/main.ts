@@ -38,6 +38,7 @@ import "./elements/theme-toggle";
 import "./elements/tier-picker";
 import "./elements/time-ago";
 import "./elements/toast-stack";
+import "./elements/upscale-row";
 import "./elements/zone-field";
 import { csrfToken } from "./lib/http";
 import { handleKey } from "./lib/keys";

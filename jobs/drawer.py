@@ -121,7 +121,8 @@ def _ranked(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _prompt(job: Job) -> str:
     try:
-        return open_recipe(job).prompt
+        recipe = open_recipe(job)
+        return recipe.prompt or (f"Upscale ×{recipe.scale}" if recipe.is_upscale else "")
     except SealBrokenError:
         return ""
 

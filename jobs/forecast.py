@@ -24,6 +24,8 @@ from jobs.explanations import Ahead, ahead_of, member_name, watch
 from jobs.models import RunRecord
 from jobs.scheduling import Policy, Tier
 from jobs.selectors import count_agents, warm_digests
+from jobs.services.enlarging import with_size
+from jobs.services.inputs import find_inputs
 from jobs.services.submission import find_model, with_defaults
 from studio.core.errors import InvalidInputError
 from studio.core.scoping import system_scope
@@ -94,6 +96,8 @@ def make_forecast(*, actor: Actor, workspace: Workspace, raw: Mapping[str, objec
     watch(member_name(organization_id, actor.user_id))
     recipe = _recipe_of(raw)
     version = find_model(recipe.model)
+    if recipe.is_upscale:
+        recipe = with_size(recipe, find_inputs(workspace, recipe))
     agents, _warm = count_agents()
     is_warm = version.digest in warm_digests()
     loading = 0.0

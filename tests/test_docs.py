@@ -116,6 +116,7 @@ LIMITS: dict[str, tuple[float | str, ...]] = {
     "inpaint_area": tuple(InpaintArea),
     "mask_padding": (0, limits.MASK_PADDING_MAX),
     **{f"outpaint_{side}": (0, limits.SIDE_MAX, limits.SIDE_MULTIPLE) for side in limits.SIDES},
+    "scale": limits.SCALES,
 }
 
 
@@ -153,6 +154,7 @@ WRONG: tuple[dict[str, object], ...] = (
     {"prompt": "\x00" + "x" * 5_000, "version": 2},
     {"mask": "a" * 64, "outpaint_left": 120, "inpaint_area": "x"},
     {"inpaint_area": "masked"},
+    {"scale": 2, "outpaint_left": 8},
 )
 
 

@@ -67,6 +67,29 @@ test("run again puts the new job in the gallery and on the stage", async () => {
   expect(document.querySelector<HTMLElement>("#gallery job-tile")?.dataset.job).toBe("job_again");
 });
 
+test("upscaling puts the new job in the gallery; a refusal is told", async () => {
+  const host = document.getElementById("viewer") as HTMLElement;
+  host.innerHTML = HTML.replace("<p data-part", '<button data-action="upscale" data-scale="4"></button><p data-part').replace(
+    'data-rerun="/rerun"',
+    'data-rerun="/rerun" data-upscale="/upscale"',
+  );
+  const press = async (): Promise<void> => {
+    host.querySelector<HTMLElement>('[data-action="upscale"]')?.click();
+    await settle();
+  };
+  const submitted = record("studio:submitted");
+  log = playServer(() => ({ status: 201, body: tileHtml({ job: "job_large" }) }));
+  await press();
+  expect(log.at(-1)).toMatchObject({ url: "/upscale", method: "POST" });
+  expect(String(log.at(-1)?.body)).toBe("scale=4");
+  expect(submitted).toEqual([{ job: "job_large", rerun: false }]);
+  expect(document.querySelector<HTMLElement>("#gallery job-tile")?.dataset.job).toBe("job_large");
+  playServer(() => ({ status: 422, body: '<p data-error-message>It would be too large.</p>' }));
+  await press();
+  expect(submitted).toHaveLength(1);
+  expect(document.querySelector('[data-part="error"]')?.textContent).toBe("It would be too large.");
+});
+
 test("a refused run is told beside the button", async () => {
   playServer(() => ({ status: 409, body: '<p data-error-message>The model is gone.</p>' }));
   document.querySelector<HTMLElement>('[data-action="rerun"]')?.click();

@@ -116,7 +116,10 @@ export class PictureViewer extends HTMLElement {
         void this.start(target);
         break;
       case "rerun":
-        void this.rerun(target as HTMLButtonElement);
+        void this.rerun(target);
+        break;
+      case "upscale":
+        void this.upscale(target);
         break;
       case "trash":
       case "restore":
@@ -173,20 +176,33 @@ export class PictureViewer extends HTMLElement {
     }
   }
 
-  private async rerun(button: HTMLButtonElement): Promise<void> {
-    if (button.getAttribute("aria-busy") === "true") return;
+  private async rerun(button: HTMLElement): Promise<void> {
+    const job = await this.submit(button, this.dataset.rerun ?? "", {});
+    if (job === null) return;
+    announce("Running it again. The verdict shows when it is done.");
+    emit("studio:submitted", { job, rerun: true });
+  }
+
+  private async upscale(button: HTMLElement): Promise<void> {
+    const { scale = "" } = button.dataset;
+    const job = await this.submit(button, this.dataset.upscale ?? "", { scale });
+    if (job === null) return;
+    announce(`Upscaling the picture by ${scale}.`);
+    emit("studio:submitted", { job, rerun: false });
+  }
+
+  /** Ask for a job and place its tile; null if there is none here, of which the person is told. */
+  private async submit(button: HTMLElement, url: string, values: Record<string, string>): Promise<string | null> {
+    if (button.getAttribute("aria-busy") === "true") return null;
     button.setAttribute("aria-busy", "true");
     this.say("");
-    const answer = await ask(this.dataset.rerun ?? "", { method: "POST", body: new URLSearchParams() });
+    const answer = await ask(url, { method: "POST", body: new URLSearchParams(values) });
     button.removeAttribute("aria-busy");
     if (answer.kind === "failed") this.say(answer.message);
     else if (answer.kind === "problems") this.say(answer.problems.map((problem) => problem.message).join(" "));
     else if (!this.inRoom) this.goToRoom();
-    else {
-      const [job] = board.apply(answer.text);
-      announce("Running it again. The verdict shows when it is done.");
-      if (job) emit("studio:submitted", { job, rerun: true });
-    }
+    else return board.apply(answer.text)[0] ?? null;
+    return null;
   }
 
   private async trashOrRestore(): Promise<void> {

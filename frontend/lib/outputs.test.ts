@@ -29,3 +29,9 @@ test("a recipe may stand alone or in an envelope", async () => {
   playServer(() => ({ body: '{"seed":8}', type: "application/json" }));
   expect(await fetchParameters("/p")).toEqual({ seed: 8 });
 });
+
+test("of an upscale only the prompt and the picture can be drawn with", async () => {
+  const recipe = { prompt: "a mug", image: "cafe", scale: 4, width: 4096, height: 4096, model: "up" };
+  playServer(() => ({ body: JSON.stringify({ recipe }), type: "application/json" }));
+  expect(await fetchParameters("/p")).toEqual({ prompt: "a mug", image: "cafe" });
+});

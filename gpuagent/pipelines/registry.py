@@ -11,11 +11,14 @@ from types import MappingProxyType
 from gpuagent.cache.errors import AttemptFailedError
 from gpuagent.pipelines.engine import Engine
 from gpuagent.pipelines.sd15 import StableDiffusion15
+from gpuagent.pipelines.upscale import WEIGHTS_NAME, Upscaler
 from gpuagent.planning.plan import Parts
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.messages import ModelRef
 from gpuagent.protocol.taxonomy import Architecture
 
+# What draws, and what only enlarges.
+LoadedModel = StableDiffusion15 | Upscaler
 LOADERS: Mapping[Architecture, type[StableDiffusion15]] = MappingProxyType(
     {Architecture.SD15: StableDiffusion15}
 )
@@ -38,12 +41,14 @@ def import_libraries() -> None:
 
 def load_model(
     ref: ModelRef, folder: Path, engine: Engine, *, notes: Path, is_half: bool = False
-) -> StableDiffusion15:
+) -> LoadedModel:
     """Load a model version from its folder; it is in host memory until it is brought.
 
     Raises:
         Exception: whatever the loaders raise on files that are not such a model.
     """
+    if ref.architecture is Architecture.ESRGAN:
+        return Upscaler(folder, engine)
     return LOADERS[ref.architecture](folder, engine, notes=notes, is_half=is_half)
 
 
@@ -54,6 +59,8 @@ def measure_parts(folder: Path, engine: Engine) -> Parts:
         AttemptFailedError: a header cannot be read.
     """
     size = engine.bytes_per_parameter
+    if (folder / WEIGHTS_NAME).exists():
+        return Parts(encoders=0, denoiser=_parameters(folder / WEIGHTS_NAME) * size, vae=0)
     return Parts(
         encoders=_parameters_in(folder / "text_encoder") * size,
         denoiser=_parameters_in(folder / "unet") * size,

@@ -71,6 +71,8 @@ def infotext(
     adapters: Sequence[ModelRef] = (),
 ) -> str:
     """The parameter text that A1111-class tools read back from a PNG."""
+    if recipe.is_upscale:
+        return _upscale_infotext(recipe, model_name=model_name, model_digest=model_digest)
     laid = _laid(recipe, adapters)
     weights = {use.digest: use.weight for use in recipe.loras}
     named = [f" <lora:{r.name}:{weights[r.digest]:g}>" for r in laid if r.digest in weights]
@@ -101,6 +103,18 @@ def infotext(
             settings[label] = json.dumps(", ".join(hashes), ensure_ascii=False)
     lines.append(", ".join(f"{name}: {value}" for name, value in settings.items()))
     return "\n".join(lines)
+
+
+def _upscale_infotext(recipe: Recipe, *, model_name: str, model_digest: str) -> str:
+    """As those tools write what they enlarged in their extras."""
+    settings = {
+        "Size": f"{recipe.width}x{recipe.height}",
+        "Postprocess upscale by": recipe.scale,
+        "Postprocess upscaler": model_name,
+        "Model hash": model_digest[:10],
+    }
+    line = ", ".join(f"{name}: {value}" for name, value in settings.items())
+    return f"{recipe.prompt}\n{line}" if recipe.prompt else line
 
 
 def same_engine(first: Mapping[str, object], second: Mapping[str, object]) -> bool:

@@ -32,6 +32,10 @@ MASK_BLUR_MAX = 64
 MASK_PADDING_MAX = 512
 SIDES = ("left", "top", "right", "bottom")
 KEPT_MIN = 32  # of a side of a picture that is extended
+SCALES = (2, 4)
+# Of what is made by upscaling: no more than can be added as a starting picture.
+UPSCALED_SIDE_MAX, UPSCALED_PIXELS_MAX = 8_192, 64_000_000
+_SAID_OF_UPSCALE = {"model", "prompt", "image", "scale", "width", "height"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +52,9 @@ class Recipe:
     `outpaint_…` are the pixels that are added at each side; `width` and `height` are the result's.
 
     `embeddings` are the digests of those that the prompts call by their trigger words.
+
+    With `scale` (2 or 4) the picture is only enlarged, by an upscaler: the prompt is then a note
+    that finds it again, and `width` and `height` are the result's, 0 while they are not known yet.
     """
 
     model: str
@@ -73,6 +80,7 @@ class Recipe:
     outpaint_bottom: int = 0
     loras: tuple[LoraUse, ...] = ()
     embeddings: tuple[str, ...] = ()
+    scale: int = 0
 
     def seed_of(self, index: int) -> int:
         """The seed of picture `index`."""
@@ -85,9 +93,16 @@ class Recipe:
     @property
     def denoising_steps(self) -> int:
         """Steps the sampler really takes: img2img starts part of the way."""
+        if self.is_upscale:
+            return 1
         if self.image is None:
             return self.num_inference_steps
         return max(1, min(int(self.num_inference_steps * self.strength), self.num_inference_steps))
+
+    @property
+    def is_upscale(self) -> bool:
+        """Whether the picture is enlarged, and nothing is drawn."""
+        return self.scale > 0
 
     @property
     def is_outpaint(self) -> bool:
@@ -118,7 +133,9 @@ class Recipe:
 
     def _unsaid(self) -> set[str]:
         """Settings that mean nothing here; recipes without a mask are written as ever."""
-        unsaid = {name for name in ("loras", "embeddings") if not getattr(self, name)}
+        if self.is_upscale:
+            return set(self.__dataclass_fields__) - _SAID_OF_UPSCALE
+        unsaid = {"scale", *(name for name in ("loras", "embeddings") if not getattr(self, name))}
         if self.mask is None:
             unsaid |= {"mask", "inpaint_area", "mask_padding"}
         if not self.is_outpaint:
@@ -149,6 +166,17 @@ class Recipe:
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
+def can_become(width: int, height: int, scale: int) -> bool:
+    """Whether a picture of this size may be enlarged so much."""
+    wide, tall = width * scale, height * scale
+    return max(wide, tall) <= UPSCALED_SIDE_MAX and wide * tall <= UPSCALED_PIXELS_MAX
+
+
+def asks_to_upscale(raw: Mapping[str, object]) -> bool:
+    """Whether a request, right or wrong, is one for a larger picture."""
+    return raw.get("scale") not in (None, "", 0, "0")
+
+
 def parse_recipe(raw: Mapping[str, object]) -> Recipe:
     """Check everything that can be checked without knowing the library or the fleet.
 
@@ -162,10 +190,30 @@ def parse_recipe(raw: Mapping[str, object]) -> Recipe:
         reader.problem("version", "unknown_version", f"This side reads version {RECIPE_VERSION}.")
     for key in sorted(set(raw) - set(Recipe.__dataclass_fields__) - {"version"}, key=str):
         reader.problem(short(key), "unknown_field", f"There is no setting called {short(key)!r}.")
-    recipe = _with_more(reader, _plain(reader))
+    recipe = _upscale(reader) if asks_to_upscale(raw) else _with_more(reader, _plain(reader))
     if reader.problems:
         raise RecipeInvalidError(tuple(reader.problems))
     return recipe
+
+
+def _upscale(reader: Reader) -> Recipe:
+    """What an upscale needs; settings of drawing are dropped, a mask or an extension is told."""
+    scale = reader.integer("scale", 0, SCALES[0], SCALES[-1], "The scale", multiple=SCALES[0])
+    for field in ("mask", *(f"outpaint_{side}" for side in SIDES)):
+        if reader.raw.get(field) not in (None, "", 0, "0"):
+            message = "A picture is enlarged as it is. Repaint or extend it before or after that."
+            reader.problem(field, "not_with_scale", message)
+            break
+    if reader.raw.get("image") in (None, ""):
+        reader.problem("image", "needs_image", "There is no picture to enlarge. Add one.")
+    return Recipe(
+        model=_model(reader, "Choose an upscaler; if there is none, an admin can register one."),
+        prompt=reader.text("prompt", default="", maximum=PROMPT_MAX_CHARACTERS, label="The prompt"),
+        image=reader.picture("image", "starting picture"),
+        scale=scale,
+        width=reader.integer("width", 0, 0, UPSCALED_SIDE_MAX, "Width"),
+        height=reader.integer("height", 0, 0, UPSCALED_SIDE_MAX, "Height"),
+    )
 
 
 def _plain(reader: Reader) -> Recipe:
@@ -215,10 +263,10 @@ def _plain(reader: Reader) -> Recipe:
     )
 
 
-def _model(reader: Reader) -> str:
+def _model(reader: Reader, missing: str = "Choose a model.") -> str:
     value = reader.raw.get("model")
     if not is_digest(value):
-        reader.problem("model", "unknown_model", "Choose a model.", short(value))
+        reader.problem("model", "unknown_model", missing, short(value))
         return ""
     return str(value)
 

@@ -9,9 +9,10 @@ from types import MappingProxyType
 
 
 class Architecture(StrEnum):
-    """Families of base models an agent can load."""
+    """Families of models an agent can load."""
 
     SD15 = "sd15"
+    ESRGAN = "esrgan"
 
 
 class AssetKind(StrEnum):
@@ -20,8 +21,10 @@ class AssetKind(StrEnum):
     CHECKPOINT = "checkpoint"
     LORA = "lora"
     EMBEDDING = "embedding"
+    UPSCALER = "upscaler"
 
 
+MODELS = frozenset({AssetKind.CHECKPOINT, AssetKind.UPSCALER})
 ADAPTERS = frozenset({AssetKind.LORA, AssetKind.EMBEDDING})
 
 

@@ -15,7 +15,9 @@ from gpuagent.pipelines.adapters import Stack
 from gpuagent.pipelines.canvas import Canvas, CanvasColors, make_canvas
 from gpuagent.pipelines.encode import Pixels, count_pixels, open_input
 from gpuagent.pipelines.prompts import EmbeddingCache, Embeddings
+from gpuagent.pipelines.registry import LoadedModel
 from gpuagent.pipelines.sd15 import Peek, StableDiffusion15, StartingPicture, Watch
+from gpuagent.pipelines.upscale import Upscaler
 from gpuagent.planning.plan import Plan
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.messages import Assignment, AttemptError, AttemptFinish, Claim
@@ -30,6 +32,7 @@ from gpuagent.runner.client import (
     persist,
 )
 from gpuagent.runner.compute import Compute
+from gpuagent.runner.ending import log_end, status_of
 from gpuagent.runner.failures import attempt_error, is_device_failure, is_out_of_memory
 from gpuagent.runner.finishing import Finisher
 from gpuagent.runner.health import Health, SickCode
@@ -40,6 +43,7 @@ from gpuagent.runner.models import Models
 from gpuagent.runner.patience import patiently
 from gpuagent.runner.progress import ProgressReporter
 from gpuagent.runner.telemetry import PeakMemory
+from gpuagent.runner.upscaling import UpscaleMaker
 from gpuagent.runner.work import Timings, Work
 
 _FINISHING_THREADS = 2
@@ -132,7 +136,7 @@ class AttemptRunner:
                 self._make_pictures(work)
             work.wait(raising=True)
         except AttemptStoppedError as stopped:
-            status, error = _status_of(stopped.reason)
+            status, error = status_of(stopped.reason)
         except Exception as raised:  # every end must reach the studio as a code
             status, error = "failed", self._error_of(raised, work)
         if work is not None:
@@ -141,7 +145,7 @@ class AttemptRunner:
             timings.measure("finishing", began)
         if held.reason() is not Stop.LOST:
             self._tell_finish(held, status, error, timings)
-        _log_end(assignment, work, "lost" if held.reason() is Stop.LOST else status, error, timings)
+        log_end(assignment, work, "lost" if held.reason() is Stop.LOST else status, error, timings)
 
     def _error_of(self, raised: Exception, work: Work | None) -> AttemptError:
         error = attempt_error(raised)
@@ -231,7 +235,7 @@ class AttemptRunner:
             self._make_with(work, model)
 
     @contextmanager
-    def _laid(self, work: Work, model: StableDiffusion15) -> Iterator[None]:
+    def _laid(self, work: Work, model: LoadedModel) -> Iterator[None]:
         """The recipe's adapters lie over the model, for this attempt alone."""
         began = time.monotonic()
         if work.stack == Stack():
@@ -242,12 +246,10 @@ class AttemptRunner:
             work.timings.measure("adapters", began)
             yield
 
-    def _make_with(self, work: Work, model: StableDiffusion15) -> None:
+    def _make_with(self, work: Work, model: LoadedModel) -> None:
         reporter = self._reporter(work.assignment, work.held)
         reporter.started()
-        embeddings = self._embed(work, model)
-        start, canvas = self._start(work, model)
-        make = _Maker(work, self._compute, model, embeddings, start, canvas, reporter, self._health)
+        make = self._maker(work, model, reporter)
         for index in range(work.recipe.num_images_per_prompt):
             if index not in work.assignment.done and index not in work.made:
                 work.held.check_next_picture(has_made_one=bool(work.made))
@@ -256,6 +258,17 @@ class AttemptRunner:
                 work.made.add(index)
                 self._finish_picture(work, index, pixels)
         reporter.ended()
+
+    def _maker(
+        self, work: Work, model: LoadedModel, reporter: ProgressReporter
+    ) -> Callable[[int], Pixels]:
+        if work.recipe.is_upscale is not isinstance(model, Upscaler):
+            raise AttemptFailedError(FailureCode.RECIPE_INVALID, reason="another kind of model")
+        if isinstance(model, Upscaler):
+            return UpscaleMaker(work, self._compute, model, reporter, self._health)
+        embeddings = self._embed(work, model)
+        start, canvas = self._start(work, model)
+        return _Maker(work, self._compute, model, embeddings, start, canvas, reporter, self._health)
 
     def _embed(self, work: Work, model: StableDiffusion15) -> Embeddings:
         began = time.monotonic()
@@ -356,32 +369,3 @@ class _Maker:
             self.reporter.step(index, count, done, of, peek, colors)
 
         return Watch(check=self.work.held.check, step=step)
-
-
-def _status_of(reason: Stop) -> tuple[str, AttemptError | None]:
-    if reason is Stop.CANCELED:
-        return "canceled", None
-    if reason is Stop.YIELDED:
-        return "canceled", AttemptError(code=FailureCode.YIELDED)
-    return "failed", AttemptError(code=FailureCode.AGENT_LOST, data={"reason": reason.name.lower()})
-
-
-def _log_end(
-    assignment: Assignment,
-    work: Work | None,
-    status: str,
-    error: AttemptError | None,
-    timings: Timings,
-) -> None:
-    recipe = work.recipe if work is not None else None
-    log_event(
-        "attempt.end",
-        attempt=assignment.attempt_id,
-        status=status,
-        code=str(error.code) if error is not None else "-",
-        size=f"{recipe.width}x{recipe.height}" if recipe is not None else "-",
-        steps=recipe.num_inference_steps if recipe is not None else "-",
-        pictures=len(work.finishing) if work is not None else 0,
-        model=assignment.model.digest[:8],
-        **timings.to_wire(),
-    )

@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable
 
-from gpuagent.pipelines.sd15 import StableDiffusion15
+from gpuagent.pipelines.registry import LoadedModel
 from gpuagent.protocol.messages import ModelRef
 
 SOURCES = ("gpu", "host", "disk", "store")
@@ -48,8 +48,8 @@ class Ledger:
     def residents(
         self,
         *,
-        device: Iterable[tuple[str, StableDiffusion15]],
-        host: Iterable[tuple[str, StableDiffusion15]],
+        device: Iterable[tuple[str, LoadedModel]],
+        host: Iterable[tuple[str, LoadedModel]],
         disk: Iterable[tuple[str, int]],
     ) -> tuple[dict[str, object], ...]:
         """One entry for each part of a model and each place."""

@@ -20,8 +20,7 @@ from gpuagent.cache.errors import AttemptFailedError
 from gpuagent.cache.files import FileCache
 from gpuagent.cache.residency import Residency
 from gpuagent.pipelines.engine import Engine
-from gpuagent.pipelines.registry import load_model, measure_parts, tile_side
-from gpuagent.pipelines.sd15 import StableDiffusion15
+from gpuagent.pipelines.registry import LoadedModel, load_model, measure_parts, tile_side
 from gpuagent.planning.memory import OVERHEAD_BYTES, held_bytes, opened_bytes
 from gpuagent.planning.plan import (
     LADDER,
@@ -34,6 +33,7 @@ from gpuagent.planning.plan import (
     evictions,
     make_plan,
 )
+from gpuagent.planning.upscaling import plan_upscale
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.messages import ModelRef
 from gpuagent.protocol.recipe import Recipe
@@ -66,12 +66,12 @@ class Models:
         self.adapters = Adapters(cache, memory_bytes=engine.memory_bytes)
         self._facts: dict[str, tuple[Parts, int]] = {}
         self.ledger = Ledger()
-        self._device: Residency[StableDiffusion15] = Residency(
+        self._device: Residency[LoadedModel] = Residency(
             max(0, engine.memory_bytes - OVERHEAD_BYTES),
             is_pinned=self._pins.__contains__,
             on_evict=self._left_device,
         )
-        self._host: Residency[StableDiffusion15] = Residency(
+        self._host: Residency[LoadedModel] = Residency(
             host_bytes, is_pinned=self._pins.__contains__, on_evict=self._left_host
         )
 
@@ -113,8 +113,11 @@ class Models:
         Raises:
             AttemptFailedError: by no means, or by no cheaper ones.
         """
-        work = self._work(recipe, picture_pixels, adapters)
-        plan = make_plan(self._parts(ref), work, self._room(ref), after=after)
+        if recipe.is_upscale:
+            plan = self._plan_upscale(ref, recipe, after=after)
+        else:
+            work = self._work(recipe, picture_pixels, adapters)
+            plan = make_plan(self._parts(ref), work, self._room(ref), after=after)
         if plan.verdict is Verdict.HERE:
             return plan
         raise AttemptFailedError(
@@ -125,6 +128,16 @@ class Models:
             available_bytes=plan.available_bytes,
             largest_side=plan.largest_side,
         )
+
+    def _plan_upscale(self, ref: ModelRef, recipe: Recipe, *, after: Plan | None) -> Plan:
+        """There is but one plan, so none after it."""
+        plan = plan_upscale(
+            recipe,
+            weights_bytes=self._parts(ref).total,
+            memory_bytes=self._engine.memory_bytes,
+            has_own_memory=self._engine.has_own_memory,
+        )
+        return plan if after is None else replace(plan, verdict=Verdict.NOWHERE)
 
     def _work(self, recipe: Recipe, picture_pixels: int, adapters: int) -> Work:
         """What is to be made. Starting pictures are opened in the host's memory, so they count
@@ -158,7 +171,7 @@ class Models:
         self.plan(ref, recipe, picture_pixels=picture_pixels, adapters=adapters, after=last)
         raise AssertionError("a plan beyond the last rung")
 
-    def loaded(self, ref: ModelRef, plan: Plan | None = None) -> StableDiffusion15:
+    def loaded(self, ref: ModelRef, plan: Plan | None = None) -> LoadedModel:
         """The model, on the device as the plan says, with room for the picture beside it.
 
         Raises:
@@ -225,7 +238,7 @@ class Models:
             device=self._device.items(), host=self._host.items(), disk=self._cache.views()
         )
 
-    def _find(self, ref: ModelRef, *, is_half: bool) -> tuple[StableDiffusion15, str]:
+    def _find(self, ref: ModelRef, *, is_half: bool) -> tuple[LoadedModel, str]:
         """The model in the precision that is wanted, and where it was."""
         self.ledger.name(ref)
         for place, tier in (("gpu", self._device), ("host", self._host)):
@@ -239,7 +252,7 @@ class Models:
             self._keep_on_host(ref.digest, model)
         return model, self._cache.take_source(ref.digest)
 
-    def _keep_on_host(self, digest: str, model: StableDiffusion15) -> bool:
+    def _keep_on_host(self, digest: str, model: LoadedModel) -> bool:
         """Keep a model's weights in host memory, within the budget, if the host gives the pages."""
         if not self._host.offer(digest, model, model.weights_bytes):
             return False
@@ -273,7 +286,7 @@ class Models:
     def _resting_bytes(self, ref: ModelRef) -> int:
         return self._parts(ref).total + OVERHEAD_BYTES
 
-    def _load_from(self, ref: ModelRef, folder: Path, *, is_half: bool) -> StableDiffusion15:
+    def _load_from(self, ref: ModelRef, folder: Path, *, is_half: bool) -> LoadedModel:
         notes = self._cache.notes(ref.digest)
         try:
             return self._compute.run(
@@ -291,7 +304,7 @@ class Models:
             self._free()
             self._on_change()
 
-    def _left_device(self, digest: str, model: StableDiffusion15) -> None:
+    def _left_device(self, digest: str, model: LoadedModel) -> None:
         """A model had to leave the device: on in host memory, if there is room."""
         if self._engine.has_own_memory:
             if self._host.peek(digest) is model:
@@ -299,7 +312,7 @@ class Models:
         elif self._host.budget_bytes:
             self._host.offer(digest, model, model.weights_bytes)
 
-    def _left_host(self, digest: str, model: StableDiffusion15) -> None:
+    def _left_host(self, digest: str, model: LoadedModel) -> None:
         if self._engine.has_own_memory and self._device.peek(digest) is model:
             self._compute.run(model.drop_host_copy)
 

@@ -11,6 +11,7 @@ from jobs import access
 from jobs.api import serializers as shapes
 from jobs.api.answering import KEY, PREFER, answer
 from jobs.api.common import workspace_of
+from jobs.api.requests import JobRequestSerializer
 from jobs.forecast import make_forecast
 from jobs.models import Job
 from jobs.services.ordering import (
@@ -124,7 +125,7 @@ class ForecastView(OrganizationView):
 
     @extend_schema(
         operation_id="forecast",
-        request=shapes.JobRequestSerializer,
+        request=JobRequestSerializer,
         responses={200: shapes.ForecastSerializer, **BAD_INPUT},
     )
     def post(self, request: Request) -> Response:

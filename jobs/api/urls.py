@@ -37,6 +37,7 @@ urlpatterns = [
     path("outputs", views.OutputsView.as_view(), name="api-outputs"),
     path("outputs/<str:output_id>", views.OutputView.as_view(), name="api-output"),
     path("outputs/<str:output_id>/rerun", views.OutputRerunView.as_view(), name="api-rerun"),
+    path("outputs/<str:output_id>/upscale", views.OutputUpscaleView.as_view(), name="api-upscale"),
     path(
         "outputs/<str:output_id>/start",
         uploads.OutputStartView.as_view(),

@@ -14,16 +14,18 @@ from typing_extensions import override
 
 from accounts.authentication import TokenAuthentication
 from accounts.roles import Permission
-from gpuagent.protocol.taxonomy import SAMPLERS
+from gpuagent.protocol.taxonomy import SAMPLERS, AssetKind
 from jobs import access
 from jobs.api import serializers as shapes
 from jobs.api.answering import KEY, PREFER, answer
 from jobs.api.common import BEFORE, PROJECT, QUERY, WORKSPACE, chosen_filters, workspace_of
+from jobs.api.requests import JobRequestSerializer
 from jobs.models import Output
 from jobs.selectors import gallery_page, matching_jobs, warm_digests
 from jobs.services.cancellation import cancel_job
 from jobs.services.outputs import rerun_output, restore_output, trash_output
 from jobs.services.submission import submit_job
+from jobs.services.upscaling import upscale_output
 from jobs.waiting import stream_events
 from library.presets import usable_presets
 from library.selectors import usable_versions
@@ -44,7 +46,7 @@ class JobsView(OrganizationView):
 
     @extend_schema(
         operation_id="submit_job",
-        request=shapes.JobRequestSerializer,
+        request=JobRequestSerializer,
         parameters=[PREFER, KEY],
         responses={
             200: shapes.JobSerializer,
@@ -253,6 +255,37 @@ class OutputRerunView(OrganizationView):
         return answer(request, submitted.job, status=201 if submitted.is_new else 200)
 
 
+class OutputUpscaleView(OrganizationView):
+    """Enlarge."""
+
+    permissions = {"POST": Permission.JOB_SUBMIT}
+
+    @extend_schema(
+        operation_id="upscale_output",
+        request=shapes.UpscaleSerializer,
+        parameters=[PREFER, KEY],
+        responses={
+            200: shapes.JobSerializer,
+            201: shapes.JobSerializer,
+            202: shapes.JobSerializer,
+            **BAD_INPUT,
+        },
+    )
+    def post(self, request: Request, output_id: str) -> Response:
+        """A new job that makes the picture larger, ×2 or ×4."""
+        output = access.get_output(self.actor, output_id, permission=Permission.OUTPUT_VIEW)
+        said = json_object(request)
+        submitted = upscale_output(
+            output=output,
+            actor=self.actor,
+            scale=said.get("scale"),
+            model=said.get("model"),
+            tier=said.get("tier"),
+            idempotency_key=request.headers.get("Idempotency-Key"),
+        )
+        return answer(request, submitted.job, status=201 if submitted.is_new else 200)
+
+
 class ModelsView(OrganizationView):
     """Models."""
 
@@ -268,6 +301,7 @@ class ModelsView(OrganizationView):
             {
                 "digest": version.digest,
                 "name": version.asset.name,
+                "kind": version.asset.kind,
                 "architecture": version.architecture,
                 "licence": version.asset.licence,
                 "default_width": version.default_width,
@@ -275,7 +309,8 @@ class ModelsView(OrganizationView):
                 "is_warm": version.digest in warm,
                 "presets": usable_presets(version.asset.presets),
             }
-            for version in usable_versions()
+            for kind in AssetKind
+            for version in usable_versions(kind)
         ]
         return Response(models)
 

@@ -17,8 +17,10 @@ from gpuagent.protocol.recipe import (
     SEED_MAX,
     Recipe,
     RecipeInvalidError,
+    asks_to_upscale,
     parse_recipe,
 )
+from gpuagent.protocol.taxonomy import AssetKind
 from jobs.announcements import announce_job, wake_dispatcher
 from jobs.costs import cost_of
 from jobs.estimates import Cost, largest_square
@@ -28,6 +30,7 @@ from jobs.recipes import seal_recipe
 from jobs.scheduling import Tier
 from jobs.search import index_terms
 from jobs.services.adapters import bytes_of, find_fitting, with_called
+from jobs.services.enlarging import check_kind, with_size
 from jobs.services.inputs import Inputs, attach_inputs, find_inputs, hold_inputs, pixels_of
 from jobs.services.ordering import place_at
 from library.models import ModelVersion
@@ -124,10 +127,13 @@ def _is_used(actor: Actor, idempotency_key: str | None) -> bool:
 
 
 def with_defaults(raw: Mapping[str, object]) -> dict[str, object]:
-    """The request with the library's first model and a random seed, where it names none."""
+    """The request with the library's first model (of upscalers, for an upscale) and a random seed,
+    where it names none.
+    """
     values = {key: value for key, value in raw.items() if value is not None}
     if values.get("model") in (None, ""):
-        versions = usable_versions()
+        kind = AssetKind.UPSCALER if asks_to_upscale(values) else AssetKind.CHECKPOINT
+        versions = usable_versions(kind)
         if versions:
             values["model"] = versions[0].digest
     if values.get("seed") in (None, ""):
@@ -187,9 +193,11 @@ def _check(
     except RecipeInvalidError as error:
         raise InvalidInputError(error.problems) from error
     version = find_model(recipe.model)
+    check_kind(recipe, version)
     recipe = with_called(recipe, raw, version)
     adapters = find_fitting(recipe, version)
     inputs = find_inputs(workspace, recipe)
+    recipe = with_size(recipe, inputs)
     cost = cost_of(
         recipe,
         version,
@@ -213,6 +221,8 @@ def _refuse_what_fits_nowhere(recipe: Recipe, version: ModelVersion, cost: Cost)
     largest = Agent.objects.aggregate(largest=Max("memory_bytes"))["largest"]
     if not largest or cost.memory_bytes <= largest:
         return
+    if recipe.is_upscale:
+        raise _no_room_for_upscale(recipe, cost, largest)
     side = largest_square(available_bytes=largest, weights_bytes=version.weights_bytes)
     hint = f"Try {side} × {side} or smaller." if side else "Choose a smaller model."
     message = (
@@ -221,6 +231,15 @@ def _refuse_what_fits_nowhere(recipe: Recipe, version: ModelVersion, cost: Cost)
         f"{largest / 1024**3:.1f} GiB. {hint}"
     )
     raise invalid("width", "does_not_fit", message, recipe.width * recipe.height, side)
+
+
+def _no_room_for_upscale(recipe: Recipe, cost: Cost, largest: int) -> InvalidInputError:
+    message = (
+        f"A result of {recipe.width} × {recipe.height} needs about "
+        f"{cost.memory_bytes / 1024**3:.1f} GiB; the largest agent has "
+        f"{largest / 1024**3:.1f} GiB. {'Choose ×2.' if recipe.scale > 2 else 'Make it smaller.'}"
+    )
+    return invalid("scale", "does_not_fit", message, recipe.width * recipe.height)
 
 
 def _create(actor: Actor, workspace: Workspace, checked: _Checked, origin: _Origin) -> Job:

@@ -22,6 +22,7 @@ from jobs.presenters import (
 from jobs.recipes import open_recipe
 from jobs.services.outputs import rerun_output, restore_output, trash_output
 from jobs.services.placing import place_outputs
+from jobs.services.upscaling import upscale_output
 from workspaces.access import get_project
 from workspaces.http import WorkspaceRequest, workspace_page
 from workspaces.services.uploads import add_upload_of
@@ -73,6 +74,21 @@ def output_rerun(request: WorkspaceRequest, output_id: str) -> HttpResponse:
     submitted = rerun_output(
         output=output,
         actor=request.actor,
+        idempotency_key=request.POST.get("idempotency_key") or None,
+    )
+    tiles = job_tiles(submitted.job, request.actor)
+    return render(request, "jobs/partials/tiles.html", {"tiles": tiles}, status=201)
+
+
+@require_POST
+@workspace_page(Permission.JOB_SUBMIT)
+def output_upscale(request: WorkspaceRequest, output_id: str) -> HttpResponse:
+    """Make the picture larger: a new job, whose tile is the answer."""
+    output = _output(request, output_id, Permission.OUTPUT_VIEW)
+    submitted = upscale_output(
+        output=output,
+        actor=request.actor,
+        scale=request.POST.get("scale"),
         idempotency_key=request.POST.get("idempotency_key") or None,
     )
     tiles = job_tiles(submitted.job, request.actor)

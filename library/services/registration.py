@@ -28,6 +28,14 @@ PIPELINES = {
     "StableDiffusionPipeline": Architecture.SD15,
     "StableDiffusionInpaintPipeline": Architecture.SD15,  # told apart by the U-Net's channels
 }
+# A folder with these two is an upscaler. Agents know the names, too: gpuagent.pipelines.upscale.
+UPSCALER_CONFIG, UPSCALER_WEIGHTS = "config.json", "upscaler.safetensors"
+UPSCALER_NETWORKS = ("compact",)
+UPSCALER_SIZES = {"features": 256, "blocks": 64}
+KINDS = {
+    Architecture.SD15: AssetKind.CHECKPOINT,
+    Architecture.ESRGAN: AssetKind.UPSCALER,
+}
 SUFFIXES = frozenset({".json", ".txt", ".safetensors"})
 HEADER_MAX_BYTES = 100 * 1024 * 1024
 CHUNK_BYTES = 1 << 20
@@ -78,17 +86,34 @@ def _read_json(path: Path) -> dict[str, object]:
 
 
 def recognise(folder: Path) -> Architecture:
-    """The architecture a diffusers folder says it is.
+    """The architecture that a diffusers folder, or one of an upscaler, says it is.
 
     Raises:
-        InvalidInputError: no diffusers folder, or of an unknown pipeline.
+        InvalidInputError: neither, or of an unknown pipeline.
     """
+    if (folder / UPSCALER_WEIGHTS).is_file():
+        _check_upscaler(_read_json(folder / UPSCALER_CONFIG))
+        return Architecture.ESRGAN
     name = _read_json(folder / "model_index.json").get("_class_name")
     architecture = PIPELINES.get(str(name))
     if architecture is None:
         known = ", ".join(PIPELINES)
         raise _refuse("unknown_pipeline", f"{name} is not a known pipeline; known are: {known}.")
     return architecture
+
+
+def _check_upscaler(config: dict[str, object]) -> None:
+    """A known network, of a size that an agent can build before it sees the weights."""
+    network = str(config.get("network"))
+    if network not in UPSCALER_NETWORKS:
+        known = ", ".join(UPSCALER_NETWORKS)
+        message = f"{network[:40]} is no known upscaler; known are: {known}."
+        raise _refuse("unknown_network", message)
+    for name, limit in UPSCALER_SIZES.items():
+        size = config.get(name)
+        if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= limit:
+            message = f"{UPSCALER_CONFIG} must say {name}: a whole number from 1 to {limit}."
+            raise _refuse("bad_size", message)
 
 
 def check_safetensors(path: Path) -> None:
@@ -159,7 +184,9 @@ def version_digest(facts: Sequence[FileFacts]) -> str:
 
 
 def _native_side(folder: Path) -> int:
-    """Pixels a side the model was made for: latent size times the VAE's factor."""
+    """Pixels a side the model was made for: latent size times the VAE's factor. Upscalers: 0."""
+    if (folder / UPSCALER_WEIGHTS).is_file():
+        return 0
     sample = _read_json(folder / "unet" / "config.json").get("sample_size")
     blocks = _read_json(folder / "vae" / "config.json").get("block_out_channels")
     if not isinstance(sample, int) or not isinstance(blocks, list):
@@ -181,7 +208,7 @@ def register_model(
     architecture, facts, side = recognise(folder), inspect_folder(folder), _native_side(folder)
     put_files(folder, facts)
     with transaction.atomic():
-        asset = put_asset(description, AssetKind.CHECKPOINT, presets, organization_id)
+        asset = put_asset(description, KINDS[architecture], presets, organization_id)
         digest = version_digest(facts)
         existing = ModelVersion.objects.filter(asset=asset, digest=digest).first()
         if existing is not None:

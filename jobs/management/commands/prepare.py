@@ -24,6 +24,7 @@ from jobs.services.indexing import index_prompts
 from library.models import ModelAsset
 from library.services.adapters import register_adapter, restore_public_adapter
 from library.services.registration import Description, register_model, restore_public
+from library.services.upscalers import register_upscalers
 from studio.core.row_security import is_passed_by
 from studio.core.scoping import organization_scope, system_scope
 from workspaces.models import Workspace
@@ -120,6 +121,8 @@ class Command(BaseCommand):
             register_house_model()
             register_house_adapters()
             self.stdout.write("the house model is in the library")
+            if register_upscalers() is None:
+                self.stdout.write("there are no weights for upscaling: their package is missing")
             forget_last_run()
             if (indexed := index_prompts()[0]) > 0:
                 self.stdout.write(f"{indexed} jobs can now be found by the words of their prompts")

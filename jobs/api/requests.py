@@ -1,0 +1,96 @@
+"""Shape of a recipe in the API, for its documentation. Checking is `parse_recipe`'s work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from gpuagent.protocol.recipe import SCALES
+from gpuagent.protocol.taxonomy import SAMPLERS, InpaintArea
+from jobs.scheduling import Tier
+
+_EXTENDS = "Pixels to add at this side, a multiple of 8; width and height are the result's."
+
+
+class LoraUseSerializer(serializers.Serializer[Any]):
+    """A LoRA, and how much of it."""
+
+    digest = serializers.CharField(help_text="From `GET adapters`.")
+    weight = serializers.FloatField(required=False, min_value=-2, max_value=2)
+
+
+class JobRequestSerializer(serializers.Serializer[Any]):
+    """What `POST jobs` takes. Everything but the prompt has a default."""
+
+    workspace = serializers.CharField(
+        required=False, help_text="Default: the first workspace of the token's organization."
+    )
+    project = serializers.CharField(
+        required=False, allow_null=True, help_text="What is made goes into this project."
+    )
+    tier = serializers.ChoiceField(
+        required=False,
+        choices=[tier.value for tier in Tier],
+        help_text="How soon; `fast` if left out. `background` is for programs that can wait.",
+    )
+    prompt = serializers.CharField(max_length=4_000)
+    negative_prompt = serializers.CharField(required=False, allow_blank=True)
+    model = serializers.CharField(required=False, help_text="Digest from `GET models`.")
+    num_inference_steps = serializers.IntegerField(required=False, min_value=1, max_value=150)
+    guidance_scale = serializers.FloatField(required=False, min_value=0, max_value=30)
+    width = serializers.IntegerField(required=False, help_text="A multiple of 8.")
+    height = serializers.IntegerField(required=False, help_text="A multiple of 8.")
+    seed = serializers.IntegerField(required=False, help_text="Random if left out.")
+    sampler = serializers.ChoiceField(required=False, choices=list(SAMPLERS))
+    num_images_per_prompt = serializers.IntegerField(required=False, min_value=1, max_value=16)
+    clip_skip = serializers.IntegerField(required=False, min_value=0, max_value=12)
+    image = serializers.CharField(required=False, help_text="`sha256` from `POST uploads`.")
+    strength = serializers.FloatField(
+        required=False,
+        min_value=0.05,
+        max_value=1,
+        help_text="0.7 if left out; 1 with a mask or where the picture is extended.",
+    )
+    mask = serializers.CharField(
+        required=False,
+        help_text="`sha256` (or `mask`) from `POST uploads`: white is changed, black is kept.",
+    )
+    mask_blur = serializers.IntegerField(
+        required=False, min_value=0, max_value=64, help_text="Pixels of the soft edge."
+    )
+    inpaint_area = serializers.ChoiceField(
+        required=False,
+        choices=[area.value for area in InpaintArea],
+        help_text="`masked`: width and height are spent on the masked area alone.",
+    )
+    mask_padding = serializers.IntegerField(
+        required=False,
+        min_value=0,
+        max_value=512,
+        help_text="Pixels around the masked area that the model sees, too.",
+    )
+    outpaint_left = serializers.IntegerField(
+        required=False, min_value=0, max_value=2048, help_text=_EXTENDS
+    )
+    outpaint_top = serializers.IntegerField(
+        required=False, min_value=0, max_value=2048, help_text=_EXTENDS
+    )
+    outpaint_right = serializers.IntegerField(
+        required=False, min_value=0, max_value=2048, help_text=_EXTENDS
+    )
+    outpaint_bottom = serializers.IntegerField(
+        required=False, min_value=0, max_value=2048, help_text=_EXTENDS
+    )
+    loras = LoraUseSerializer(many=True, required=False, help_text="At most 8.")
+    embeddings = serializers.ListField(
+        required=False,
+        child=serializers.CharField(),
+        help_text="Digests; those that the prompts call by their trigger words if left out.",
+    )
+    scale = serializers.ChoiceField(
+        required=False,
+        choices=SCALES,
+        help_text="Enlarge `image` by so much and draw nothing: only `model` (an upscaler, the "
+        "first if left out) and `prompt` (a note to find it by) count besides.",
+    )
