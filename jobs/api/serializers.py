@@ -7,7 +7,8 @@ from typing import Any
 
 from rest_framework import serializers
 
-from gpuagent.protocol.taxonomy import AssetKind
+from gpuagent.protocol.recipe import SCALES
+from gpuagent.protocol.taxonomy import SAMPLERS, AssetKind
 from jobs.explanations import Why, watch, why_of
 from jobs.forecast import Forecast, Ground
 from jobs.lifecycle import JobStatus
