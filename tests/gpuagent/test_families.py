@@ -94,6 +94,14 @@ def start_of(model: Family, mode: str) -> StartingPicture | None:
     return model.take_in(picture(), soft_mask() if mode == "inpaint" else None)
 
 
+def sampled(model: Family) -> Any:  # noqa: ANN401 - a tensor
+    """The latents of the picture as the recipe's seed draws them."""
+    import torch
+
+    posterior = model.take_in(picture()).posterior
+    return model._scaled(posterior.sample(torch.Generator("cpu").manual_seed(RECIPE.seed)))
+
+
 def recipe_for(mode: str, recipe: Recipe = RECIPE) -> Recipe:
     return recipe if mode == "txt2img" else replace(recipe, image="b" * 64)
 
@@ -193,19 +201,16 @@ def test_a_picture_is_what_the_plain_pipeline_of_diffusers_makes(tiny: Tiny, mod
 
 
 def test_strength_decides_how_much_of_the_starting_picture_is_left(tiny: Tiny) -> None:
-    kept = tiny.model._scaled(tiny.model.take_in(picture()).posterior.mode())
-    # What random weights make of a prompt is as large as noise: that is left out of it.
+    before = sampled(tiny.model)
     asked = [replace(RECIPE, guidance_scale=1.0, strength=strength) for strength in (0.25, 1.0)]
-    off = [float((make(tiny.model, "img2img", each) - kept).abs().mean()) for each in asked]
+    off = [float((make(tiny.model, "img2img", each) - before).abs().mean()) for each in asked]
     assert off[0] < off[1]
 
 
 def test_what_the_mask_leaves_out_keeps_its_latents(tiny: Tiny) -> None:
-    kept = tiny.model.take_in(picture()).posterior
     import torch
 
-    generator = torch.Generator("cpu").manual_seed(RECIPE.seed)
-    before = tiny.model._scaled(kept.sample(generator))
+    before = sampled(tiny.model)
     made = make(tiny.model, "inpaint")
     assert torch.allclose(made[..., :4], before[..., :4], atol=1e-5)
     assert not torch.allclose(made[..., 6:], before[..., 6:], atol=1e-2)
