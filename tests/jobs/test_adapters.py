@@ -12,8 +12,10 @@ from django.test import Client
 
 from accounts.actors import Actor
 from accounts.models import Organization, User
+from gpuagent.protocol.messages import Heartbeat
 from jobs.models import Job
 from jobs.services.claiming import claim_attempt
+from jobs.services.fleet import hear_heartbeat
 from jobs.services.outputs import rerun_output
 from jobs.services.submission import submit_job
 from library.models import ModelAsset, ModelVersion
@@ -86,6 +88,14 @@ def problems_of(call: Callable[[], object]) -> list[tuple[str, str, str]]:
     with pytest.raises(InvalidInputError) as caught:
         call()
     return [(each.field, each.code, each.message) for each in caught.value.problems]
+
+
+@pytest.mark.usefixtures("neon", "teal")
+def test_a_cold_agent_warms_models_and_no_adapters(house: ModelVersion, agent: AgentHandle) -> None:
+    cold = Heartbeat(boot_id=agent.row.boot_id, ready=False, warm=(), attempts=())
+    with system_scope():
+        told = hear_heartbeat(agent.row, cold).preload
+    assert [ref.digest for ref in told] == [house.digest]
 
 
 @pytest.mark.usefixtures("_in_a")
