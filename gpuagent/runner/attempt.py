@@ -239,7 +239,7 @@ class AttemptRunner:
     def _laid(self, work: Work, model: LoadedModel) -> Iterator[None]:
         """The recipe's adapters lie over the model, for this attempt alone."""
         began = time.monotonic()
-        if work.stack == Stack():
+        if work.stack == Stack() or isinstance(model, Upscaler):
             yield
             return
         with ExitStack() as laid:
