@@ -6,7 +6,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from django.conf import settings
 
 from accounts.actors import Actor
 from gpuagent.cache.files import FileCache
@@ -22,6 +21,7 @@ from jobs.services.claiming import claim_attempt
 from jobs.services.submission import submit_job
 from library.models import ModelVersion
 from library.services.registration import Description, register_model
+from studio.core import storage
 from studio.core.errors import InvalidInputError
 from studio.core.scoping import organization_scope, system_scope
 from tests import factories
@@ -81,7 +81,8 @@ def test_a_registered_model_makes_the_picture_of_its_job(
     attempt = factories.make_attempt(job, agent.row)
     with system_scope():
         assignment = claim_attempt(agent.row, attempt.pk, fence=attempt.fence, boot_id="boot-1")
-    places = Places(studio_url="http://127.0.0.1:9", token="-", models_root=settings.STORE_ROOT)
+    root = Path(storage.store().path("."))
+    places = Places(studio_url="http://127.0.0.1:9", token="-", models_root=root)
     sources = Sources(places, httpx.Client(trust_env=False))
     models = Models(FileCache(tmp_path / "cache", sources), detect_engine(threads=1), Compute())
     recipe = parse_recipe(assignment.recipe)
