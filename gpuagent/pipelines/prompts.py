@@ -45,7 +45,8 @@ class Token:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Embeddings:
     """What the denoiser attends to, of shape (1, tokens, width); in some families also what a
-    prompt is as a whole, of shape (1, width). A family that reads no negative prompt has the prompt in its place.
+    prompt is as a whole, of shape (1, width). A family that reads no negative prompt has the prompt
+    in its place.
     """
 
     prompt: torch.Tensor
