@@ -9,19 +9,21 @@ from pathlib import Path
 from types import MappingProxyType
 
 from gpuagent.cache.errors import AttemptFailedError
+from gpuagent.pipelines.control import ControlNet
 from gpuagent.pipelines.engine import Engine
 from gpuagent.pipelines.sd15 import StableDiffusion15
 from gpuagent.pipelines.upscale import WEIGHTS_NAME, Upscaler
 from gpuagent.planning.plan import Parts
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.messages import ModelRef
-from gpuagent.protocol.taxonomy import Architecture
+from gpuagent.protocol.taxonomy import Architecture, AssetKind
 
-# What draws, and what only enlarges.
-LoadedModel = StableDiffusion15 | Upscaler
+# What draws, what only enlarges, what guides.
+LoadedModel = StableDiffusion15 | Upscaler | ControlNet
 LOADERS: Mapping[Architecture, type[StableDiffusion15]] = MappingProxyType(
     {Architecture.SD15: StableDiffusion15}
 )
+CONTROL_NAME = "diffusion_pytorch_model.safetensors"
 _TILE_SIDE = 512
 _HEADER_MAX_BYTES = 100_000_000
 
@@ -47,6 +49,8 @@ def load_model(
     Raises:
         Exception: whatever the loaders raise on files that are not such a model.
     """
+    if ref.kind is AssetKind.CONTROLNET:
+        return ControlNet(folder, engine, is_half=is_half)
     if ref.architecture is Architecture.ESRGAN:
         return Upscaler(folder, engine)
     return LOADERS[ref.architecture](folder, engine, notes=notes, is_half=is_half)
@@ -61,6 +65,8 @@ def measure_parts(folder: Path, engine: Engine) -> Parts:
     size = engine.bytes_per_parameter
     if (folder / WEIGHTS_NAME).exists():
         return Parts(encoders=0, denoiser=_parameters(folder / WEIGHTS_NAME) * size, vae=0)
+    if (folder / CONTROL_NAME).exists():
+        return Parts(encoders=0, denoiser=_parameters_in(folder) * size, vae=0)
     return Parts(
         encoders=_parameters_in(folder / "text_encoder") * size,
         denoiser=_parameters_in(folder / "unet") * size,

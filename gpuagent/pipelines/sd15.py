@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 
 from gpuagent.cache.writing import write_atomically
 from gpuagent.pipelines.adapters import Laying, Stack
+from gpuagent.pipelines.control import Guide, Steering
 from gpuagent.pipelines.encode import Pixels
 from gpuagent.pipelines.engine import Engine
 from gpuagent.pipelines.inpaint import INPAINTING_CHANNELS, LatentMask, latent_values, mask_pixels
@@ -75,6 +76,7 @@ class StableDiffusion15:
             AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=vae_dtype, **local)
         )
         self._guidance = SplitGuidance(self._unet)
+        self._steering = Steering(self._unet, self._guidance)
         self._laying = Laying(engine.device, unet=self._unet, text_encoder=self._text_encoder)
         self._parts = {
             "text_encoder": Placed(self._text_encoder, engine.device),
@@ -166,6 +168,16 @@ class StableDiffusion15:
         with self._laying.laid(stack):
             yield
 
+    @contextmanager
+    def guided(self, guides: Sequence[Guide]) -> Iterator[None]:
+        """ControlNets guide what is drawn while this lasts.
+
+        Raises:
+            AttemptFailedError: one does not fit the model.
+        """
+        with self._steering.on(guides):
+            yield
+
     def encode_prompts(self, recipe: Recipe) -> Embeddings:
         """The embeddings shared by all pictures of a recipe."""
         import torch
@@ -232,6 +244,7 @@ class StableDiffusion15:
             size = self._size_arguments(recipe, start, generator)
             mode = "txt2img" if start is None else "img2img" if mask is None else "inpaint"
             pipeline = self._pipeline(mode, scheduler)
+            self._steering.begin(pipeline)
             latents: torch.Tensor = pipeline(
                 prompt_embeds=embeddings.prompt,
                 negative_prompt_embeds=embeddings.negative,
