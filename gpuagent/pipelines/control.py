@@ -106,9 +106,7 @@ class Guide:
     @classmethod
     def of(cls, use: ControlUse, by: ControlNet, drawn: Image.Image) -> Guide:
         """As a recipe asks for it."""
-        return cls(
-            by=by, map=by.take_in(drawn), weight=use.weight, start=use.start, end=use.end
-        )
+        return cls(by=by, map=by.take_in(drawn), weight=use.weight, start=use.start, end=use.end)
 
     def is_on(self, call: int, calls: int) -> bool:
         """In this call of the U-Net, counted from zero, of so many."""
@@ -191,7 +189,7 @@ class Steering:
                 latents,
                 timestep,
                 encoder_hidden_states=encoder_hidden_states,
-                controlnet_cond=_sized(guide.map, latents),
+                controlnet_cond=_sized(guide, latents),
                 conditioning_scale=guide.weight,
                 added_cond_kwargs=more.get("added_cond_kwargs"),
                 return_dict=False,
@@ -216,11 +214,12 @@ def draw_map(use: ControlUse, picture: Image.Image) -> Image.Image:
     return make_map(use.kind.value, picture, **thresholds)
 
 
-def _sized(drawn: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
+def _sized(guide: Guide, latents: torch.Tensor) -> torch.Tensor:
     """The map for latents of any size (a draft has smaller ones), once for each of the batch."""
     from torch.nn import functional
 
-    scale = 8
+    drawn, widths = guide.map, guide.by.net.config.conditioning_embedding_out_channels
+    scale = 2 ** (len(widths) - 1)
     height, width = latents.shape[-2] * scale, latents.shape[-1] * scale
     if drawn.shape[-2:] != (height, width):
         size = (height, width)

@@ -186,9 +186,7 @@ class _Reading:
             return usual
         return value
 
-    def _problem(
-        self, code: str, message: str, value: object = None, limit: object = None
-    ) -> None:
+    def _problem(self, code: str, message: str, value: object = None, limit: object = None) -> None:
         shown = value if isinstance(value, int | float | list | None) else short(value)
         self.reader.problem("controls", code, f"Control {self.number}: {message}", shown, limit)
 
