@@ -11,7 +11,7 @@ import json
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import Protocol
 
 from gpuagent.protocol.taxonomy import AssetKind
 
@@ -72,7 +72,14 @@ def write_header(header: Header) -> bytes:
     return struct.pack("<Q", len(text)) + text
 
 
-def read_header(file: BinaryIO) -> Header:
+class Readable(Protocol):
+    """What a header can be read from: any open file of bytes."""
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes, fewer at the end."""
+
+
+def read_header(file: Readable) -> Header:
     """The header of a safetensors file.
 
     Raises:

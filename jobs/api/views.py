@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from accounts.authentication import TokenAuthentication
 from accounts.roles import Permission
-from gpuagent.protocol.taxonomy import SAMPLERS, AssetKind
+from gpuagent.protocol.taxonomy import MODELS, SAMPLERS
 from jobs import access
 from jobs.api import serializers as shapes
 from jobs.api.answering import KEY, PREFER, answer
@@ -309,7 +309,7 @@ class ModelsView(OrganizationView):
                 "is_warm": version.digest in warm,
                 "presets": usable_presets(version.asset.presets),
             }
-            for kind in AssetKind
+            for kind in sorted(MODELS)
             for version in usable_versions(kind)
         ]
         return Response(models)
