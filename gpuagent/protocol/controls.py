@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from gpuagent.protocol.recipe_reader import Reader, as_float, as_integer, is_digest, short
+from gpuagent.protocol.recipe_reader import (
+    Reader,
+    RecipeInvalidError,
+    as_float,
+    as_integer,
+    is_digest,
+    short,
+)
 from gpuagent.protocol.taxonomy import ControlKind
 
 CONTROLS_MAX = 3
@@ -17,6 +24,7 @@ WEIGHT_MIN, WEIGHT_MAX = 0.0, 2.0
 # Hundredths of the step from black to white: where a line of Canny's begins, and how far it goes.
 THRESHOLD_MIN, THRESHOLD_MAX = 1, 100
 CANNY_LOW, CANNY_HIGH = 6, 16
+MAP_SIDE_MIN = 64
 _SETTINGS = frozenset({"kind", "model", "image", "map", "weight", "start", "end", "low", "high"})
 
 
@@ -192,3 +200,51 @@ class _Reading:
 
 
 _NOUNS = {"image": "picture", "map": "map"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapRequest:
+    """A map to be seen before it is used: of a picture, by its SHA-256, at a size."""
+
+    kind: ControlKind
+    image: str
+    width: int
+    height: int
+    low: int = CANNY_LOW
+    high: int = CANNY_HIGH
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """As `gpuagent.maps` takes them as a program."""
+        numbers = (self.width, self.height, self.low, self.high)
+        return (self.kind.value, *(str(number) for number in numbers))
+
+
+def read_map_request(raw: Mapping[str, object], *, side_max: int) -> MapRequest:
+    """What is asked for, checked.
+
+    Raises:
+        RecipeInvalidError: with one `FieldProblem` per thing that is wrong.
+    """
+    reader = Reader(raw)
+    drawn = [kind.value for kind in ControlKind if kind in DRAWN_HERE]
+    kind = reader.one_of("kind", drawn, ControlKind.CANNY, "unknown_kind", "map made here called")
+    image = reader.picture("image", "picture")
+    if image is None and not reader.problems:
+        reader.problem("image", "needs_image", "There is no picture to draw a map of. Add one.")
+    width, height = (
+        reader.integer(name, 512, MAP_SIDE_MIN, side_max, name.capitalize())
+        for name in ("width", "height")
+    )
+    low, high = (
+        reader.integer(name, usual, THRESHOLD_MIN, THRESHOLD_MAX, f"The {name} threshold")
+        for name, usual in (("low", CANNY_LOW), ("high", CANNY_HIGH))
+    )
+    if low > high:
+        message = f"The low threshold is {low}, above the high one, {high}. Swap them."
+        reader.problem("low", "low_above_high", message, low, high)
+    if reader.problems:
+        raise RecipeInvalidError(tuple(reader.problems))
+    return MapRequest(
+        kind=ControlKind(kind), image=image or "", width=width, height=height, low=low, high=high
+    )
