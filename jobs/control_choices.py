@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db.models import prefetch_related_objects
 
-from gpuagent.protocol.controls import DRAWN_HERE, LABELS
+from gpuagent.protocol.controls import DRAWN_HERE, LABELS, ControlUse
+from gpuagent.protocol.recipe import Recipe
 from library.fitting import why_unfit
 from library.models import ModelVersion
 from library.selectors import usable_controls
@@ -28,6 +29,26 @@ def control_choices(models: Sequence[ModelVersion]) -> list[dict[str, Any]]:
         }
         for version in usable_controls()
     ]
+
+
+def control_facts(recipe: Recipe, manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What guided a picture, by the names it had then."""
+    names = {each["digest"]: each["name"] for each in manifest.get("adapters", [])}
+    return [
+        {
+            "label": LABELS[use.kind],
+            "name": names.get(use.model, ""),
+            "weight": f"{use.weight:g}",
+            "share": "" if (use.start, use.end) == (0, 1) else _percent(use),
+            "picture": use.picture,
+            "is_map": use.map is not None,
+        }
+        for use in recipe.controls
+    ]
+
+
+def _percent(use: ControlUse) -> str:
+    return f"{use.start * 100:g} to {use.end * 100:g} %"
 
 
 def kind_choices() -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from gpuagent.protocol.loras import LORAS_MAX
 from gpuagent.protocol.recipe import Recipe
 from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER, SAMPLERS, AssetKind
 from jobs.adapter_choices import adapter_choices
-from jobs.control_choices import control_choices, kind_choices
+from jobs.control_choices import control_choices, control_facts, kind_choices
 from jobs.drawer import queue_context
 from jobs.forecast import TIERS
 from jobs.lifecycle import JOB_OPEN, JobStatus
@@ -333,6 +333,7 @@ def output_context(output: Output, actor: Actor) -> dict[str, Any]:
         "is_outpaint": recipe.is_outpaint,
         "recipe": {**recipe.to_wire(), "sampler_label": SAMPLERS[recipe.sampler].label},
         "is_upscale": recipe.is_upscale,
+        "controls": control_facts(recipe, manifest),
         "scales": upscale_choices(output, actor),
         "manifest": manifest,
         "manifest_json": json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False),
