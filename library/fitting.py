@@ -17,7 +17,7 @@ from gpuagent.protocol.control_files import check_control, is_control
 from library.models import ModelFile, ModelVersion
 from studio.core import storage
 
-_PARTS = ("unet", "text_encoder")
+_PARTS = ("unet", "transformer", "text_encoder", "text_encoder_2")
 _HEADERS_KEPT = 256
 _PAIRS_KEPT = 4_096
 _UNREADABLE = "its files cannot be read"
@@ -70,11 +70,11 @@ def _check(header: Header, bases: Bases) -> None:
 
 
 def _bases(files: tuple[tuple[str, str], ...]) -> dict[str, dict[str, tuple[int, ...]]]:
-    bases: dict[str, dict[str, tuple[int, ...]]] = {part: {} for part in _PARTS}
+    bases: dict[str, dict[str, tuple[int, ...]]] = {}
     for path, sha256 in files:
         part = path.split("/", 1)[0]
-        if part in bases:
-            bases[part] |= layers_of(_header(sha256))
+        if part in _PARTS:
+            bases.setdefault(part, {}).update(layers_of(_header(sha256)))
     return bases
 
 

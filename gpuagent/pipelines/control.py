@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from typing_extensions import override
 
 from gpuagent.cache.errors import AttemptFailedError
 from gpuagent.maps import make_map
 from gpuagent.pipelines.engine import Engine
-from gpuagent.pipelines.placing import Placed, SplitGuidance
-from gpuagent.planning.plan import Measure
+from gpuagent.pipelines.loaded import LoadedModel
+from gpuagent.pipelines.placing import Placed, SplitGuidance, half_of
+from gpuagent.pipelines.steps import Watch
 from gpuagent.protocol.controls import ControlUse
 from gpuagent.protocol.failures import FailureCode
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 _SHARED = ("block_out_channels", "cross_attention_dim", "layers_per_block", "down_block_types")
 
 
-class ControlNet:
+class ControlNet(LoadedModel):
     """One network: loaded into host memory, then brought to the device."""
 
     def __init__(self, folder: Path, engine: Engine, *, is_half: bool = False) -> None:
@@ -46,43 +48,15 @@ class ControlNet:
         self.net: Any = net.eval().requires_grad_(False)
         self.is_half = is_half
         self._device = engine.device
-        self._placed = Placed(self.net, engine.device)
+        super().__init__({"controlnet": Placed(self.net, engine.device)})
 
-    @property
-    def weights_bytes(self) -> int:
-        """Memory of the weights as they are loaded."""
-        return self._placed.size_bytes
+    @override
+    def _comes_and_goes(self, name: str) -> bool:
+        return False  # the measures are the guided model's
 
-    @property
-    def part_bytes(self) -> dict[str, int]:
-        """The same, part by part."""
-        return {"controlnet": self.weights_bytes}
-
-    @property
-    def device_bytes(self) -> int:
-        """All of them are on the device all the time."""
-        return self._placed.size_bytes
-
-    def bring(self, measures: frozenset[Measure] = frozenset()) -> None:
-        """Have the weights on the device; the measures are the guided model's."""
-        del measures
-        self._placed.bring()
-
-    def put_aside(self) -> None:
-        """Leave the device; the weights stay in host memory."""
-        self._placed.put_aside()
-
-    def keep_host_copy(self) -> bool:
-        """Keep the weights in pinned host memory too; False if the host does not give it."""
-        return self._placed.keep_host_copy()
-
-    def drop_host_copy(self) -> None:
-        """Give the pinned memory back; what is on the device stays there."""
-        self._placed.drop_host_copy()
-
-    def warm_up(self, watch: object = None) -> None:
-        """Nothing: what its first call costs depends on the model that it guides."""
-        del watch
+    @override
+    def warm_up(self, watch: Watch | None = None) -> None:
+        del watch  # what its first call costs depends on the model that it guides
 
     def take_in(self, drawn: Image.Image) -> torch.Tensor:
         """A map as the network reads it."""
@@ -114,13 +88,13 @@ class Guide:
 
 
 class Steering:
-    """Lets ControlNets guide one U-Net, for as long as they are on; without them it does nothing.
+    """Lets ControlNets guide one denoiser while they are on; else it does nothing.
 
     To be made after `SplitGuidance`, whose halves it takes over: each is guided by itself.
     """
 
     def __init__(self, unet: Any, halves: SplitGuidance) -> None:  # noqa: ANN401 - torch's, which is imported late
-        self._unet = unet
+        self._unet = unet  # a transformer is none: no guide fits it, so it is called as ever
         self._halves = halves
         self._guides: tuple[Guide, ...] = ()
         self._pipeline: Any = None
@@ -153,9 +127,18 @@ class Steering:
             if _plain(own.get(name)) != _plain(its.get(name)):
                 raise AttemptFailedError(FailureCode.ADAPTER_UNFIT, reason=name)
 
-    def _call(self, sample: Any, timestep: Any, encoder_hidden_states: Any, **more: Any) -> Any:  # noqa: ANN401 - as above
+    def _call(self, *given: Any, **named: Any) -> Any:  # noqa: ANN401 - as above
         if not self._guides:
-            return self._forward(sample, timestep, encoder_hidden_states, **more)
+            return self._forward(*given, **named)
+        return self._steered(*given, **named)
+
+    def _steered(
+        self,
+        sample: Any,  # noqa: ANN401 - as above
+        timestep: Any,  # noqa: ANN401 - as above
+        encoder_hidden_states: Any,  # noqa: ANN401 - as above
+        **more: Any,  # noqa: ANN401 - as above
+    ) -> Any:  # noqa: ANN401 - as above
         calls = max(1, int(self._pipeline.num_timesteps))
         active = [guide for guide in self._guides if guide.is_on(self._calls, calls)]
         self._calls += 1
@@ -167,7 +150,7 @@ class Steering:
             return self._guided(active, timestep, **given)
         import torch
 
-        halves = [self._guided(active, timestep, **_half(given, i))[0] for i in range(2)]
+        halves = [self._guided(active, timestep, **half_of(given, i))[0] for i in range(2)]
         return (torch.cat(halves),)
 
     def _guided(
@@ -225,17 +208,6 @@ def _sized(guide: Guide, latents: torch.Tensor) -> torch.Tensor:
         size = (height, width)
         drawn = functional.interpolate(drawn, size=size, mode="bilinear", antialias=True)
     return drawn.expand(latents.shape[0], -1, -1, -1)
-
-
-def _half(value: Any, index: int) -> Any:  # noqa: ANN401 - whatever a U-Net is given
-    """The half of what is there for both halves of guidance; the rest as it is."""
-    if isinstance(value, dict):
-        return {name: _half(each, index) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_half(each, index) for each in value)
-    if getattr(value, "ndim", 0) and value.shape[0] == 2:
-        return value[index : index + 1]
-    return value
 
 
 def _plain(value: object) -> object:

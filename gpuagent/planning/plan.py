@@ -12,10 +12,9 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from gpuagent.planning.eviction import Kept, choose_evictions
-from gpuagent.planning.memory import ACTIVATIONS_PER_PIXEL, OVERHEAD_BYTES
+from gpuagent.planning.footprints import PLAIN, Footprint
+from gpuagent.planning.memory import OVERHEAD_BYTES
 
-# Of the U-Net alone, as ACTIVATIONS_PER_PIXEL is of the VAE's decoding: see there.
-DENOISER_ACTIVATIONS_PER_PIXEL = 370
 # What each ControlNet adds to the features of a U-Net, kept from its call to the U-Net's: computed
 # for Stable Diffusion 1.x, both halves of guidance.
 CONTROL_ACTIVATIONS_PER_PIXEL = 64
@@ -51,11 +50,14 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """Bytes of a model's parts, as loaded on this device without any measure."""
+    """Bytes of a model's parts, as loaded on this device without any measure, and what they take
+    beside themselves when they work.
+    """
 
     encoders: int
     denoiser: int
     vae: int
+    footprint: Footprint = PLAIN
 
     @property
     def total(self) -> int:
@@ -122,14 +124,15 @@ class Plan:
 
 def needed_bytes(parts: Parts, work: Work, room: Room, measures: frozenset[Measure]) -> int:
     """Memory at the worst moment: while prompts are read, while denoising, or while decoding."""
-    a_pixel = DENOISER_ACTIVATIONS_PER_PIXEL + work.beside_count * CONTROL_ACTIVATIONS_PER_PIXEL
+    footprint = parts.footprint
+    a_pixel = footprint.denoising + work.beside_count * CONTROL_ACTIVATIONS_PER_PIXEL
     denoising = int(work.pixels * a_pixel * room.denoiser_float_bytes)
-    if Measure.SPLIT_GUIDANCE in measures:
+    if Measure.SPLIT_GUIDANCE in measures and footprint.can_split:
         denoising = -(-denoising // 2)
-    decoding = work.pixels * ACTIVATIONS_PER_PIXEL * 4
+    decoding = work.pixels * footprint.decoding * 4
     tile = min(work.width, room.tile_side) * min(work.height, room.tile_side)
     if Measure.VAE_TILES in measures and tile < work.pixels:
-        decoding = tile * ACTIVATIONS_PER_PIXEL * 4 + work.pixels * TILED_OUTPUT_PER_PIXEL * 4
+        decoding = tile * footprint.decoding * 4 + work.pixels * TILED_OUTPUT_PER_PIXEL * 4
     encoders, denoiser, vae = parts.encoders, parts.denoiser + work.adapters_bytes, parts.vae
     beside = work.beside_bytes
     if Measure.HALF_PRECISION in measures:

@@ -100,9 +100,9 @@ def infotext(
     if recipe.is_masked_area:
         settings["Inpaint area"] = "Only masked"
         settings["Masked area padding"] = recipe.mask_padding
-    named = {ref.digest: ref.name for ref in laid}
+    names = {ref.digest: ref.name for ref in laid}
     for number, use in enumerate(recipe.controls):
-        settings[f"ControlNet {number}"] = _control_text(use, named.get(use.model, ""))
+        settings[f"ControlNet {number}"] = _control_text(use, names.get(use.model, ""))
     for kind, label in ((AssetKind.LORA, "Lora hashes"), (AssetKind.EMBEDDING, "TI hashes")):
         hashes = [f"{ref.name}: {ref.digest[:10]}" for ref in laid if ref.kind is kind]
         if hashes:

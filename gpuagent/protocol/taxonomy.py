@@ -12,6 +12,9 @@ class Architecture(StrEnum):
     """Families of models an agent can load."""
 
     SD15 = "sd15"
+    SDXL = "sdxl"
+    SD3 = "sd3"
+    FLUX = "flux"
     ESRGAN = "esrgan"
 
 

@@ -21,6 +21,7 @@ from gpuagent.cache.files import FileCache
 from gpuagent.cache.residency import Residency
 from gpuagent.pipelines.engine import Engine
 from gpuagent.pipelines.registry import LoadedModel, load_model, measure_parts, tile_side
+from gpuagent.planning.footprints import footprint_of
 from gpuagent.planning.memory import OVERHEAD_BYTES, held_bytes, opened_bytes
 from gpuagent.planning.plan import (
     LADDER,
@@ -300,6 +301,8 @@ class Models:
             facts = self._cache.read(
                 ref, lambda folder: (measure_parts(folder, self._engine), tile_side(folder))
             )
+            footprint = footprint_of(ref.architecture)
+            facts = replace(facts[0], footprint=footprint), facts[1]
             self._facts[ref.digest] = facts
         return facts
 

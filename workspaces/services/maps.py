@@ -21,6 +21,9 @@ from workspaces.models import Artifact, Workspace
 from workspaces.services.artifacts import read_all
 from workspaces.services.uploads import keep_pictures, run_confined
 
+# Each thread would reserve memory of its own.
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
+
 
 def add_map(*, actor: Actor, workspace: Workspace, asked: MapRequest) -> Artifact:
     """Store the map of a picture as a picture that jobs can use; the same again is the same.
@@ -35,7 +38,7 @@ def add_map(*, actor: Actor, workspace: Workspace, asked: MapRequest) -> Artifac
     if source is None:
         message = "That picture is not in this workspace; add it again."
         raise invalid("image", "unknown_image", message)
-    drawn = run_confined(_program(), asked.arguments, read_all(source))
+    drawn = run_confined(_program(), asked.arguments, read_all(source), environment=_ONE_THREAD)
     with transaction.atomic():
         (kept,) = keep_pictures(workspace, [drawn], (asked.width, asked.height))
         record_event(actor, "upload.mapped", kept.pk, {"workspace": workspace.pk})

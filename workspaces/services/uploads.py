@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,7 +126,13 @@ def as_png(content: bytes) -> Decoded:
     )
 
 
-def run_confined(program: Path, arguments: Sequence[str], content: bytes) -> bytes:
+def run_confined(
+    program: Path,
+    arguments: Sequence[str],
+    content: bytes,
+    *,
+    environment: Mapping[str, str] = {},
+) -> bytes:
     """What a program of ours makes of a picture, in a process of its own, one at a time.
 
     Raises:
@@ -136,12 +142,14 @@ def run_confined(program: Path, arguments: Sequence[str], content: bytes) -> byt
     if not _decoding.acquire(timeout=DECODE_SECONDS):
         raise BusyError(what="Too many pictures are being added right now.")
     try:
-        return _run(program, arguments, content)
+        return _run(program, arguments, content, environment)
     finally:
         _decoding.release()
 
 
-def _run(program: Path, arguments: Sequence[str], content: bytes) -> bytes:
+def _run(
+    program: Path, arguments: Sequence[str], content: bytes, environment: Mapping[str, str]
+) -> bytes:
     try:
         ended = subprocess.run(  # noqa: S603  # our own program; the picture is its input
             [sys.executable, "-I", "-B", str(program), *arguments],
@@ -149,7 +157,7 @@ def _run(program: Path, arguments: Sequence[str], content: bytes) -> bytes:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             cwd="/",
-            env={"OPENBLAS_NUM_THREADS": "1"},  # each thread would reserve memory of its own
+            env=dict(environment),
             timeout=DECODE_SECONDS,
             check=True,
         )
