@@ -6,12 +6,14 @@ from functools import lru_cache
 
 from gpuagent.protocol.adapter_files import (
     AdapterUnfitError,
+    Bases,
     Header,
     check_fit,
     layers_of,
     read_header,
     write_header,
 )
+from gpuagent.protocol.control_files import check_control, is_control
 from library.models import ModelFile, ModelVersion
 from studio.core import storage
 
@@ -32,7 +34,7 @@ def why_unfit(adapter: ModelVersion, model: ModelVersion) -> str:
 def why_header_unfit(header: Header, model: ModelVersion) -> str:
     """The same of a file that is not in the library yet."""
     try:
-        check_fit(header, _bases(_weights(model)))
+        _check(header, _bases(_weights(model)))
     except AdapterUnfitError as error:
         return str(error)
     return ""
@@ -54,10 +56,17 @@ def _why(adapter: str, model: tuple[tuple[str, str], ...]) -> str:
 @lru_cache(maxsize=_PAIRS_KEPT)
 def _compared(adapter: str, model: tuple[tuple[str, str], ...]) -> str:
     try:
-        check_fit(_header(adapter), _bases(model))
+        _check(_header(adapter), _bases(model))
     except AdapterUnfitError as error:
         return str(error)
     return ""
+
+
+def _check(header: Header, bases: Bases) -> None:
+    if is_control(header):
+        check_control(header, bases)
+    else:
+        check_fit(header, bases)
 
 
 def _bases(files: tuple[tuple[str, str], ...]) -> dict[str, dict[str, tuple[int, ...]]]:

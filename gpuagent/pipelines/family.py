@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from gpuagent.cache.writing import write_atomically
 from gpuagent.pipelines.adapters import Laying, Stack
+from gpuagent.pipelines.control import Guide, Steering
 from gpuagent.pipelines.encode import Pixels
 from gpuagent.pipelines.engine import Engine
 from gpuagent.pipelines.inpaint import INPAINTING_CHANNELS, LatentMask, latent_values, mask_pixels
@@ -73,6 +74,7 @@ class Family(LoadedModel):
         modules = {name: ready(module) for name, module in self._load(folder).items()}
         self._denoiser, self._vae = modules[self.DENOISER], modules[VAE]
         self._guidance = SplitGuidance(self._denoiser)
+        self._steering = Steering(self._denoiser, self._guidance)
         self._laying = Laying(
             engine.device, {name: each for name, each in modules.items() if name != VAE}
         )
@@ -142,6 +144,16 @@ class Family(LoadedModel):
         with self._laying.laid(stack):
             yield
 
+    @contextmanager
+    def guided(self, guides: Sequence[Guide]) -> Iterator[None]:
+        """ControlNets guide what is drawn while this lasts.
+
+        Raises:
+            AttemptFailedError: one does not fit the model.
+        """
+        with self._steering.on(guides):
+            yield
+
     def take_in(self, picture: Image.Image, mask: Floats | None = None) -> StartingPicture:
         """Take a starting picture (and a mask, 0 to 1) of the right size into latent space."""
         import torch
@@ -207,6 +219,7 @@ class Family(LoadedModel):
             size = self._size_arguments(recipe, start, generator)
             mode = "txt2img" if start is None else "img2img" if mask is None else "inpaint"
             pipeline = self._pipeline(mode, scheduler)
+            self._steering.begin(pipeline)
             latents: torch.Tensor = pipeline(
                 **self._prompt_arguments(embeddings),
                 num_inference_steps=recipe.num_inference_steps,

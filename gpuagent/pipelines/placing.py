@@ -107,16 +107,16 @@ class SplitGuidance:
         import torch
 
         named["return_dict"] = False
-        halves = [self._forward(*_half(given, i), **_half(named, i))[0] for i in range(2)]
+        halves = [self._forward(*half_of(given, i), **half_of(named, i))[0] for i in range(2)]
         return (torch.cat(halves),)
 
 
-def _half(value: Any, index: int) -> Any:  # noqa: ANN401 - as above
+def half_of(value: Any, index: int) -> Any:  # noqa: ANN401 - as above
     """What belongs to one of the two; what belongs to both, like a timestep, as it is."""
     if isinstance(value, dict):
-        return {name: _half(each, index) for name, each in value.items()}
+        return {name: half_of(each, index) for name, each in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_half(each, index) for each in value)
+        return type(value)(half_of(each, index) for each in value)
     if getattr(value, "ndim", 0) and value.shape[0] == 2:
         return value[index : index + 1]
     return value

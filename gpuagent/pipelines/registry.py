@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from gpuagent.cache.errors import AttemptFailedError
+from gpuagent.pipelines.control import ControlNet
 from gpuagent.pipelines.engine import Engine
 from gpuagent.pipelines.family import Family
 from gpuagent.pipelines.flux import Flux
@@ -20,7 +21,7 @@ from gpuagent.pipelines.upscale import WEIGHTS_NAME, Upscaler
 from gpuagent.planning.plan import Parts
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.messages import ModelRef
-from gpuagent.protocol.taxonomy import Architecture
+from gpuagent.protocol.taxonomy import Architecture, AssetKind
 
 LOADERS: Mapping[Architecture, type[Family]] = MappingProxyType(
     {
@@ -30,6 +31,7 @@ LOADERS: Mapping[Architecture, type[Family]] = MappingProxyType(
         Architecture.FLUX: Flux,
     }
 )
+CONTROL_NAME = "diffusion_pytorch_model.safetensors"
 _TILE_SIDE = 512
 _HEADER_MAX_BYTES = 100_000_000
 
@@ -55,6 +57,8 @@ def load_model(
     Raises:
         Exception: whatever the loaders raise on files that are not such a model.
     """
+    if ref.kind is AssetKind.CONTROLNET:
+        return ControlNet(folder, engine, is_half=is_half)
     if ref.architecture is Architecture.ESRGAN:
         return Upscaler(folder, engine)
     return LOADERS[ref.architecture](folder, engine, notes=notes, is_half=is_half)
@@ -69,6 +73,8 @@ def measure_parts(folder: Path, engine: Engine) -> Parts:
     size = engine.bytes_per_parameter
     if (folder / WEIGHTS_NAME).exists():
         return Parts(encoders=0, denoiser=_parameters(folder / WEIGHTS_NAME) * size, vae=0)
+    if (folder / CONTROL_NAME).exists():
+        return Parts(encoders=0, denoiser=_parameters_in(folder) * size, vae=0)
     encoders = sum(_parameters_in(each) for each in folder.glob("text_encoder*"))
     denoiser = _parameters_in(folder / "unet") + _parameters_in(folder / "transformer")
     return Parts(

@@ -31,7 +31,7 @@ class Estimate:
 def estimate(recipe: Recipe, *, weights_bytes: int, picture_pixels: int = 0) -> Estimate:
     """Memory for one picture at batch 1; `weights_bytes` as loaded (after dtype conversion).
 
-    `picture_pixels` are those of the starting picture. Taking it and a mask into latent space
+    `picture_pixels` are those of the largest picture given. Taking it and a mask into latent space
     needs no more than decoding does: the encoder is the smaller half.
     """
     activations = recipe.width * recipe.height * ACTIVATIONS_PER_PIXEL * BYTES_PER_ACTIVATION
@@ -41,8 +41,8 @@ def estimate(recipe: Recipe, *, weights_bytes: int, picture_pixels: int = 0) -> 
 
 
 def opened_bytes(recipe: Recipe, picture_pixels: int) -> int:
-    """While a starting picture of so many pixels is opened, before the model runs."""
-    return picture_pixels * OPENED_BYTES_PER_PIXEL if recipe.image is not None else 0
+    """While a picture of so many pixels is opened, before the model runs; they are one by one."""
+    return picture_pixels * OPENED_BYTES_PER_PIXEL if recipe.inputs else 0
 
 
 def held_bytes(recipe: Recipe, picture_pixels: int) -> int:

@@ -25,10 +25,24 @@ class AssetKind(StrEnum):
     LORA = "lora"
     EMBEDDING = "embedding"
     UPSCALER = "upscaler"
+    CONTROLNET = "controlnet"
 
 
 MODELS = frozenset({AssetKind.CHECKPOINT, AssetKind.UPSCALER})
 ADAPTERS = frozenset({AssetKind.LORA, AssetKind.EMBEDDING})
+# What a recipe names beside its model.
+BESIDE_MODELS = ADAPTERS | {AssetKind.CONTROLNET}
+
+
+class ControlKind(StrEnum):
+    """What the map shows that a ControlNet reads."""
+
+    CANNY = "canny"
+    LINEART = "lineart"
+    SCRIBBLE = "scribble"
+    TILE = "tile"
+    DEPTH = "depth"
+    OPENPOSE = "openpose"
 
 
 class FileKind(StrEnum):
