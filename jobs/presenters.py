@@ -21,6 +21,7 @@ from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER, SAMPLERS, AssetKind
 from jobs.adapter_choices import adapter_choices
 from jobs.control_choices import control_choices, control_facts, kind_choices
 from jobs.drawer import queue_context
+from jobs.finishing_choices import finishing_choices
 from jobs.forecast import TIERS
 from jobs.lifecycle import JOB_OPEN, JobStatus
 from jobs.messages import failure_sentence
@@ -174,6 +175,14 @@ def _preset(preset: Preset) -> dict[str, str]:
     }
 
 
+def _with_settings(choices: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Adapters with what the form needs to use the settings that they were made for."""
+    return [
+        {**choice, "settings": _preset(choice["presets"][0]) if choice["presets"] else None}
+        for choice in choices
+    ]
+
+
 def _model(version: ModelVersion, warm: set[str]) -> dict[str, Any]:
     return {
         "digest": version.digest,
@@ -250,6 +259,7 @@ def base_context(workspace: Workspace, actor: Actor, email: str) -> dict[str, An
 def room_context(workspace: Workspace, actor: Actor, email: str) -> dict[str, Any]:
     """The whole room."""
     versions, warm = usable_versions(), warm_digests()
+    adapters = adapter_choices(versions)
     side = versions[0].default_width if versions else 128
     prompts = [prompt for version in versions for prompt in version.asset.example_prompts]
     return {
@@ -257,7 +267,8 @@ def room_context(workspace: Workspace, actor: Actor, email: str) -> dict[str, An
         "urls": room_urls(workspace),
         "form": _form(versions),
         "models": [_model(version, warm) for version in versions],
-        "adapters": adapter_choices(versions),
+        "adapters": _with_settings(adapters),
+        **finishing_choices(versions, adapters),
         "controls": control_choices(versions),
         "control_kinds": kind_choices(),
         "samplers": [{"id": s.id, "label": s.label} for s in SAMPLERS.values()],

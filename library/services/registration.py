@@ -20,6 +20,7 @@ from gpuagent.protocol.adapter_files import AdapterUnfitError, read_header, writ
 from gpuagent.protocol.families import FAMILIES
 from gpuagent.protocol.recipe import FieldProblem
 from gpuagent.protocol.taxonomy import Architecture, AssetKind
+from library.few_steps import presets_of_model
 from library.models import ModelAsset, ModelFile, ModelVersion
 from library.presets import Preset, check_presets
 from studio.core import storage
@@ -218,12 +219,31 @@ def register_model(
     architecture, facts, side = recognise(folder), inspect_folder(folder), _native_side(folder)
     put_files(folder, facts)
     with transaction.atomic():
+        if presets is None and is_new(description, organization_id):
+            presets = _suggested(folder, description, architecture)
         asset = put_asset(description, KINDS[architecture], presets, organization_id)
         digest = version_digest(facts)
         existing = ModelVersion.objects.filter(asset=asset, digest=digest).first()
         if existing is not None:
             return existing
         return create_version(asset, digest, architecture, facts, side=side)
+
+
+def _suggested(
+    folder: Path, description: Description, architecture: Architecture
+) -> list[Preset] | None:
+    if architecture not in FAMILIES:
+        return None
+    file = folder / "transformer" / "config.json"
+    is_guided = bool(_read_json(file).get("guidance_embeds")) if file.is_file() else True
+    text = f"{description.name} {folder.name}"
+    return presets_of_model(architecture, text, is_guided=is_guided)
+
+
+def is_new(description: Description, organization_id: str | None) -> bool:
+    """Whether nothing is called so yet."""
+    known = ModelAsset.objects.filter(organization_id=organization_id, name=description.name)
+    return not known.exists()
 
 
 def restore_public(folder: Path) -> ModelVersion | None:

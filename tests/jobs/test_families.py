@@ -6,6 +6,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from django.test import Client
 
 from accounts.actors import Actor
 from gpuagent.cache.files import FileCache
@@ -127,3 +128,23 @@ def test_a_registered_model_makes_the_picture_of_its_job(
     assert isinstance(loaded, Family)
     pixels = loaded.decode(loaded.denoise(recipe, 0, loaded.encode_prompts(recipe)))
     assert pixels.shape == (64, 64, 3)
+
+
+def test_the_form_offers_what_finishes_a_picture_where_there_is_such_a_thing(
+    workspace: Workspace, bobs: Client, tmp_path: Path
+) -> None:
+    def page() -> str:
+        return bobs.get(f"/w/{workspace.pk}/").content.decode()
+
+    register("sdxl", tmp_path / "sdxl")
+    assert 'name="vae"' not in page()
+    assert 'name="refiner"' not in page()
+    save_sdxl(tmp_path / "refiner", is_refiner=True)
+    save_vae(tmp_path / "vae", channels=4, scaling_factor=0.13025)
+    with system_scope():
+        refiner = register_model(
+            tmp_path / "refiner", Description(name="Refiner"), organization_id=None
+        )
+        vae = register_vae(tmp_path / "vae", Description(name="Sharp"), organization_id=None)
+    assert f'<option value="{vae.digest}"' in page()
+    assert f'<option value="{refiner.digest}">Refiner' in page()

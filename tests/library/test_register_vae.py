@@ -22,7 +22,7 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
 @pytest.fixture
-def models(tmp_path: Path) -> dict[str, ModelVersion]:
+def models(system: None, tmp_path: Path) -> dict[str, ModelVersion]:
     made = {}
     for name in ("sdxl", "sd3"):
         FAMILIES[name][1](tmp_path / name)
