@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from gpuagent.cache.writing import write_atomically
 from gpuagent.pipelines.adapters import Laying, Stack
+from gpuagent.pipelines.control import Guide, Steering
 from gpuagent.pipelines.encode import Pixels
 from gpuagent.pipelines.engine import Engine
 from gpuagent.pipelines.inpaint import INPAINTING_CHANNELS, LatentMask, latent_values, mask_pixels
@@ -52,11 +53,12 @@ class Family(LoadedModel):
     """A model version that draws.
 
     `DENOISER` names the part that the steps go through, `SAMPLER` one that every model of the
-    family can use.
+    family can use; a family is wide if its numbers do not fit into float16.
     """
 
     DENOISER: ClassVar[str] = "unet"
     SAMPLER: ClassVar[str] = DEFAULT_SAMPLER
+    IS_WIDE: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -68,9 +70,11 @@ class Family(LoadedModel):
     ) -> None:
         self._engine = engine
         self.is_half = is_half
+        self._dtype = engine.dtype(is_half=is_half, is_wide=self.IS_WIDE)
         modules = {name: ready(module) for name, module in self._load(folder).items()}
         self._denoiser, self._vae = modules[self.DENOISER], modules[VAE]
         self._guidance = SplitGuidance(self._denoiser)
+        self._steering = Steering(self._denoiser, self._guidance)
         self._laying = Laying(
             engine.device, {name: each for name, each in modules.items() if name != VAE}
         )
@@ -84,6 +88,17 @@ class Family(LoadedModel):
     def _load(self, folder: Path) -> Mapping[str, Any]:
         """The parts by their names, as loaded by classes that are named in the family's file."""
 
+    def _load_part(self, loader: Any, folder: Path) -> Any:  # noqa: ANN401 - as above
+        """A part by a class of diffusers or transformers, in the model's precision."""
+        dtype = self._dtype
+        if folder.name == VAE:
+            dtype = self._engine.vae_dtype(is_half=self.is_half)
+        # transformers has another name for it.
+        word = "torch_dtype" if loader.__module__.startswith("diffusers") else "dtype"
+        return loader.from_pretrained(
+            folder, **{word: dtype}, local_files_only=True, use_safetensors=True
+        )
+
     @abstractmethod
     def encode_prompts(self, recipe: Recipe) -> Embeddings:
         """The embeddings shared by all pictures of a recipe."""
@@ -93,7 +108,7 @@ class Family(LoadedModel):
         """Of diffusers, for `txt2img`, `img2img` or `inpaint`."""
 
     @abstractmethod
-    def _components(self) -> Mapping[str, Any]:
+    def _components(self, mode: str) -> Mapping[str, Any]:
         """What such a pipeline is built of, but VAE, denoiser and scheduler."""
 
     def _prompt_arguments(self, embeddings: Embeddings) -> dict[str, object]:
@@ -103,7 +118,9 @@ class Family(LoadedModel):
             "negative_prompt_embeds": embeddings.negative,
         }
 
-    def _make_scheduler(self, sampler_id: str) -> Any:  # noqa: ANN401 - as above
+    def _make_scheduler(self, sampler_id: str, generator: torch.Generator) -> Any:  # noqa: ANN401 - as above
+        """A fresh one; what it draws itself, it draws by the generator."""
+        del generator  # these pipelines hand it over with every step
         return make_scheduler(sampler_id, self._scheduler_config)
 
     @property
@@ -125,6 +142,16 @@ class Family(LoadedModel):
     @contextmanager
     def laid(self, stack: Stack) -> Iterator[None]:
         with self._laying.laid(stack):
+            yield
+
+    @contextmanager
+    def guided(self, guides: Sequence[Guide]) -> Iterator[None]:
+        """ControlNets guide what is drawn while this lasts.
+
+        Raises:
+            AttemptFailedError: one does not fit the model.
+        """
+        with self._steering.on(guides):
             yield
 
     def take_in(self, picture: Image.Image, mask: Floats | None = None) -> StartingPicture:
@@ -176,7 +203,7 @@ class Family(LoadedModel):
 
         # A CPU generator draws the same noise on every device.
         generator = torch.Generator("cpu").manual_seed(recipe.seed_of(index))
-        scheduler = self._make_scheduler(recipe.sampler)
+        scheduler = self._make_scheduler(recipe.sampler, generator)
         if start is None and self._is_for_inpainting:
             start = self._nothing(recipe)
         mask = start.mask if start is not None else None
@@ -184,14 +211,15 @@ class Family(LoadedModel):
             recipe,
             Foreseer(scheduler),
             watch or Watch(),
-            mask,
-            is_told_the_mask=self._is_for_inpainting,
+            None if self._is_for_inpainting else mask,
             unpack=lambda latents: self._unpacked(latents, recipe),
+            pack_mask=self._packed_mask,
         )
         with self._here(self.DENOISER), torch.inference_mode():
             size = self._size_arguments(recipe, start, generator)
             mode = "txt2img" if start is None else "img2img" if mask is None else "inpaint"
             pipeline = self._pipeline(mode, scheduler)
+            self._steering.begin(pipeline)
             latents: torch.Tensor = pipeline(
                 **self._prompt_arguments(embeddings),
                 num_inference_steps=recipe.num_inference_steps,
@@ -238,6 +266,10 @@ class Family(LoadedModel):
         """Latents as the VAE has them (1, channels, height, width), of what a pipeline has."""
         del recipe
         return latents
+
+    def _packed_mask(self, mask: torch.Tensor, pipeline: Any) -> torch.Tensor:  # noqa: ANN401 - as above
+        """A mask of latents (1, 1, height, width) as the pipeline has it."""
+        return mask.repeat(1 + pipeline.do_classifier_free_guidance, 1, 1, 1)
 
     def _scaled(self, latents: torch.Tensor) -> torch.Tensor:
         """What the VAE gives, as the denoiser knows it."""
@@ -292,8 +324,8 @@ class Family(LoadedModel):
         if pipeline is None:
             pipeline = self._pipeline_class(mode)(
                 **{VAE: self._vae, self.DENOISER: self._denoiser},
-                scheduler=self._make_scheduler(self.SAMPLER),
-                **self._components(),
+                scheduler=make_scheduler(DEFAULT_SAMPLER, self._scheduler_config),
+                **self._components(mode),
             )
             pipeline.set_progress_bar_config(disable=True)
             self._pipelines[mode] = pipeline

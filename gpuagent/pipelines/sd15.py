@@ -22,17 +22,10 @@ class StableDiffusion15(Family):
         from transformers import CLIPTextModel, CLIPTokenizer
 
         # The classes are named here and never read from the model's own files.
-        local = {"local_files_only": True, "use_safetensors": True}
-        dtype = self._engine.dtype(is_half=self.is_half)
-        vae_dtype = self._engine.vae_dtype(is_half=self.is_half)
         self._tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-        self._text_encoder = CLIPTextModel.from_pretrained(
-            folder / "text_encoder", dtype=dtype, **local
-        )
-        self._unet = UNet2DConditionModel.from_pretrained(
-            folder / "unet", torch_dtype=dtype, **local
-        )
-        vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=vae_dtype, **local)
+        self._text_encoder = self._load_part(CLIPTextModel, folder / "text_encoder")
+        self._unet = self._load_part(UNet2DConditionModel, folder / "unet")
+        vae = self._load_part(AutoencoderKL, folder / "vae")
         return {"text_encoder": self._text_encoder, "unet": self._unet, "vae": vae}
 
     @override
@@ -54,7 +47,8 @@ class StableDiffusion15(Family):
         }[mode]
 
     @override
-    def _components(self) -> Mapping[str, Any]:
+    def _components(self, mode: str) -> Mapping[str, Any]:
+        del mode
         return {
             "text_encoder": self._text_encoder,
             "tokenizer": self._tokenizer,

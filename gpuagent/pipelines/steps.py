@@ -28,7 +28,11 @@ class Watch:
 
 
 class StepCallback:
-    """Turns the pipeline's callbacks into whole steps: second-order samplers call back twice."""
+    """Turns the pipeline's callbacks into whole steps: second-order samplers call back twice.
+
+    `unpack` makes latents of what the pipeline has, `pack_mask(mask, pipeline)` the reverse of a
+    mask, which is there only if the denoiser itself is not told of it.
+    """
 
     def __init__(
         self,
@@ -37,11 +41,12 @@ class StepCallback:
         watch: Watch,
         mask: LatentMask | None,
         *,
-        is_told_the_mask: bool,
         unpack: Callable[[Any], Any],
+        pack_mask: Callable[[Any, Any], Any],
     ) -> None:
-        self._mask = None if is_told_the_mask else mask
+        self._mask = mask
         self._unpack = unpack
+        self._pack_mask = pack_mask
         self._steps = recipe.denoising_steps
         self._order = 2 if SAMPLERS[recipe.sampler].is_second_order else 1
         self._foreseer = foreseer
@@ -66,4 +71,4 @@ class StepCallback:
             return {}
         # This call ends step `number`; the mask is for the end of the next.
         mask = self._mask.at(min(1.0, (number + 2) / pipeline.num_timesteps))
-        return {"mask": mask.repeat(1 + pipeline.do_classifier_free_guidance, 1, 1, 1)}
+        return {"mask": self._pack_mask(mask, pipeline)}

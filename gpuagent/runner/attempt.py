@@ -13,6 +13,7 @@ from gpuagent.cache.errors import AttemptFailedError
 from gpuagent.cache.sources import Sources
 from gpuagent.pipelines.adapters import Stack
 from gpuagent.pipelines.canvas import Canvas, CanvasColors, make_canvas
+from gpuagent.pipelines.control import Guide
 from gpuagent.pipelines.encode import Pixels, count_pixels, open_input
 from gpuagent.pipelines.family import Family, StartingPicture
 from gpuagent.pipelines.prompts import EmbeddingCache, Embeddings
@@ -33,6 +34,7 @@ from gpuagent.runner.client import (
     persist,
 )
 from gpuagent.runner.compute import Compute
+from gpuagent.runner.controls import find_beside, make_guides
 from gpuagent.runner.ending import log_end, status_of
 from gpuagent.runner.failures import attempt_error, is_device_failure, is_out_of_memory
 from gpuagent.runner.finishing import Finisher
@@ -131,8 +133,9 @@ class AttemptRunner:
         try:
             recipe = parse_recipe(assignment.recipe)
             work = Work(held=held, assignment=assignment, recipe=recipe, timings=timings)
+            work.beside = find_beside(recipe, assignment)
             adapters = self._models.adapters.hold(assignment.adapters)
-            with self._models.hold(assignment.model), adapters:
+            with self._models.hold(assignment.model, *work.beside), adapters:
                 self._fetch(work)
                 self._make_pictures(work)
             work.wait(raising=True)
@@ -164,7 +167,8 @@ class AttemptRunner:
         if work.recipe.model != work.assignment.model.digest:
             raise AttemptFailedError(FailureCode.RECIPE_INVALID, reason="another model")
         assignment, recipe, check = work.assignment, work.recipe, work.held.check
-        patiently(lambda: self._models.fetch(assignment.model), check=check)
+        for ref in (assignment.model, *work.beside):
+            patiently(partial(self._models.fetch, ref), check=check)
         work.stack = self._models.adapters.stack(
             recipe,
             assignment.adapters,
@@ -172,8 +176,9 @@ class AttemptRunner:
         )
         for name, sha256 in recipe.inputs.items():
             work.sources[name] = self._fetch_input(work, sha256)
-        if "image" in work.sources:
-            work.picture_pixels = count_pixels(work.sources["image"])
+        # A mask is as large as its picture at most, or made so.
+        opened = [data for name, data in work.sources.items() if name != "mask"]
+        work.picture_pixels = max(map(count_pixels, opened), default=0)
         work.plan = self._plan(work)
         work.timings.measure("fetch", began)
 
@@ -183,6 +188,7 @@ class AttemptRunner:
             work.recipe,
             picture_pixels=work.picture_pixels,
             adapters=work.stack.parameters,
+            beside=work.beside,
             after=after,
         )
 
@@ -209,6 +215,7 @@ class AttemptRunner:
                             work.plan,
                             picture_pixels=work.picture_pixels,
                             adapters=work.stack.parameters,
+                            beside=work.beside,
                         )
             finally:
                 work.timings.facts["peak_memory_bytes"] = self._peak.read()
@@ -239,7 +246,7 @@ class AttemptRunner:
     def _laid(self, work: Work, model: LoadedModel) -> Iterator[None]:
         """The recipe's adapters lie over the model, for this attempt alone."""
         began = time.monotonic()
-        if work.stack == Stack() or isinstance(model, Upscaler):
+        if work.stack == Stack():
             yield
             return
         with ExitStack() as laid:
@@ -269,7 +276,10 @@ class AttemptRunner:
             raise AttemptFailedError(FailureCode.RECIPE_INVALID, reason="another kind of model")
         embeddings = self._embed(work, model)
         start, canvas = self._start(work, model)
-        return _Maker(work, self._compute, model, embeddings, start, canvas, reporter, self._health)
+        guides = make_guides(work, self._models, self._compute, canvas)
+        return _Maker(
+            work, self._compute, model, embeddings, start, canvas, guides, reporter, self._health
+        )
 
     def _embed(self, work: Work, model: Family) -> Embeddings:
         began = time.monotonic()
@@ -334,6 +344,7 @@ class _Maker:
     embeddings: Embeddings
     start: StartingPicture | None
     canvas: Canvas | None
+    guides: tuple[Guide, ...]
     reporter: ProgressReporter
     health: Health
 
@@ -345,9 +356,10 @@ class _Maker:
         began = time.monotonic()
         self.health.begin(self.work.kind, recipe.denoising_steps)
         try:
-            latents = self.model.denoise(
-                recipe, index, self.embeddings, start=self.start, watch=self._watch(index)
-            )
+            with self.model.guided(self.guides):
+                latents = self.model.denoise(
+                    recipe, index, self.embeddings, start=self.start, watch=self._watch(index)
+                )
             denoised = timings.measure("denoise", began)
             # Still watched: on a GPU, steps that were only queued are waited for here.
             pixels = self.model.decode(latents)
