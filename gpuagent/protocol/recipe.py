@@ -14,6 +14,7 @@ from typing import Any
 
 from gpuagent.protocol.controls import ControlUse, pictures_of, read_controls
 from gpuagent.protocol.loras import LoraUse, read_embeddings, read_loras
+from gpuagent.protocol.parts import REFINER_START, read_parts
 from gpuagent.protocol.recipe_reader import FieldProblem as FieldProblem
 from gpuagent.protocol.recipe_reader import Reader, as_float, is_digest, short
 from gpuagent.protocol.recipe_reader import RecipeInvalidError as RecipeInvalidError
@@ -55,6 +56,9 @@ class Recipe:
     `embeddings` are the digests of those that the prompts call by their trigger words; `controls`
     what guides the picture.
 
+    `vae` is the digest of one that is used in place of the model's; `refiner` of a model that makes
+    the steps from the share `refiner_start` of them on.
+
     With `scale` (2 or 4) the picture is only enlarged, by an upscaler: the prompt is then a note
     that finds it again, and `width` and `height` are the result's, 0 while they are not known yet.
     """
@@ -83,6 +87,9 @@ class Recipe:
     loras: tuple[LoraUse, ...] = ()
     embeddings: tuple[str, ...] = ()
     controls: tuple[ControlUse, ...] = ()
+    vae: str | None = None
+    refiner: str | None = None
+    refiner_start: float = REFINER_START
     scale: int = 0
 
     def seed_of(self, index: int) -> int:
@@ -133,14 +140,17 @@ class Recipe:
     def adapters(self) -> tuple[str, ...]:
         """Digests of all that is laid over the model or works beside it, each once."""
         loras, nets = (use.digest for use in self.loras), (use.model for use in self.controls)
-        return tuple(dict.fromkeys((*loras, *self.embeddings, *nets)))
+        parts = (digest for digest in (self.vae, self.refiner) if digest is not None)
+        return tuple(dict.fromkeys((*loras, *self.embeddings, *nets, *parts)))
 
     def _unsaid(self) -> set[str]:
         """Settings that mean nothing here; recipes without a mask are written as ever."""
         if self.is_upscale:
             return set(self.__dataclass_fields__) - _SAID_OF_UPSCALE
-        lists = ("loras", "embeddings", "controls")
-        unsaid = {"scale", *(name for name in lists if not getattr(self, name))}
+        named = ("loras", "embeddings", "controls", "vae", "refiner")
+        unsaid = {"scale", *(name for name in named if not getattr(self, name))}
+        if self.refiner is None:
+            unsaid.add("refiner_start")
         if self.mask is None:
             unsaid |= {"mask", "inpaint_area", "mask_padding"}
         if not self.is_outpaint:
@@ -304,6 +314,7 @@ def _with_more(reader: Reader, recipe: Recipe) -> Recipe:
         loras=read_loras(reader),
         embeddings=read_embeddings(reader),
         controls=read_controls(reader),
+        **read_parts(reader),
         **sides,
     )
     _check_together(reader, asked)
