@@ -9,16 +9,17 @@ from pathlib import Path
 from types import MappingProxyType
 
 from gpuagent.cache.errors import AttemptFailedError
+from gpuagent.pipelines.cutout import CUTTER_NAME, Cutter
 from gpuagent.pipelines.engine import Engine
 from gpuagent.pipelines.sd15 import StableDiffusion15
 from gpuagent.pipelines.upscale import WEIGHTS_NAME, Upscaler
 from gpuagent.planning.plan import Parts
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.messages import ModelRef
-from gpuagent.protocol.taxonomy import Architecture
+from gpuagent.protocol.taxonomy import Architecture, AssetKind
 
-# What draws, and what only enlarges.
-LoadedModel = StableDiffusion15 | Upscaler
+# What draws, what only enlarges, and what takes backgrounds away.
+LoadedModel = StableDiffusion15 | Upscaler | Cutter
 LOADERS: Mapping[Architecture, type[StableDiffusion15]] = MappingProxyType(
     {Architecture.SD15: StableDiffusion15}
 )
@@ -49,7 +50,16 @@ def load_model(
     """
     if ref.architecture is Architecture.ESRGAN:
         return Upscaler(folder, engine)
+    if ref.architecture is Architecture.U2NET:
+        return Cutter(folder, engine)
     return LOADERS[ref.architecture](folder, engine, notes=notes, is_half=is_half)
+
+
+def kind_of(model: LoadedModel) -> AssetKind:
+    """What a loaded model is for."""
+    if isinstance(model, Upscaler):
+        return AssetKind.UPSCALER
+    return AssetKind.CUTTER if isinstance(model, Cutter) else AssetKind.CHECKPOINT
 
 
 def measure_parts(folder: Path, engine: Engine) -> Parts:
@@ -59,8 +69,9 @@ def measure_parts(folder: Path, engine: Engine) -> Parts:
         AttemptFailedError: a header cannot be read.
     """
     size = engine.bytes_per_parameter
-    if (folder / WEIGHTS_NAME).exists():
-        return Parts(encoders=0, denoiser=_parameters(folder / WEIGHTS_NAME) * size, vae=0)
+    for name in (WEIGHTS_NAME, CUTTER_NAME):
+        if (folder / name).exists():
+            return Parts(encoders=0, denoiser=_parameters(folder / name) * size, vae=0)
     return Parts(
         encoders=_parameters_in(folder / "text_encoder") * size,
         denoiser=_parameters_in(folder / "unet") * size,

@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from gpuagent.protocol.cutouts import CUTOUT_FIELDS, CutoutResult, asks_to_cut, read_cutout
 from gpuagent.protocol.loras import LoraUse, read_embeddings, read_loras
 from gpuagent.protocol.recipe_reader import FieldProblem as FieldProblem
 from gpuagent.protocol.recipe_reader import Reader, as_float, is_digest, short
 from gpuagent.protocol.recipe_reader import RecipeInvalidError as RecipeInvalidError
-from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER, SAMPLERS, InpaintArea
+from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER, SAMPLERS, AssetKind, InpaintArea
 
 RECIPE_VERSION = 1
 PROMPT_MAX_CHARACTERS = 4_000
@@ -35,7 +36,7 @@ KEPT_MIN = 32  # of a side of a picture that is extended
 SCALES = (2, 4)
 # Of what is made by upscaling: no more than can be added as a starting picture.
 UPSCALED_SIDE_MAX, UPSCALED_PIXELS_MAX = 8_192, 64_000_000
-_SAID_OF_UPSCALE = {"model", "prompt", "image", "scale", "width", "height"}
+_SAID_UNDRAWN = {"model", "prompt", "image", "width", "height"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +56,7 @@ class Recipe:
 
     With `scale` (2 or 4) the picture is only enlarged, by an upscaler: the prompt is then a note
     that finds it again, and `width` and `height` are the result's, 0 while they are not known yet.
+    The same goes for `cutout`: the background is taken away, with a soft edge of so many pixels.
     """
 
     model: str
@@ -81,6 +83,9 @@ class Recipe:
     loras: tuple[LoraUse, ...] = ()
     embeddings: tuple[str, ...] = ()
     scale: int = 0
+    cutout: bool = False
+    cutout_edge: int = 0
+    cutout_result: CutoutResult = CutoutResult.PICTURE
 
     def seed_of(self, index: int) -> int:
         """The seed of picture `index`."""
@@ -93,7 +98,7 @@ class Recipe:
     @property
     def denoising_steps(self) -> int:
         """Steps the sampler really takes: img2img starts part of the way."""
-        if self.is_upscale:
+        if not self.is_drawn:
             return 1
         if self.image is None:
             return self.num_inference_steps
@@ -103,6 +108,18 @@ class Recipe:
     def is_upscale(self) -> bool:
         """Whether the picture is enlarged, and nothing is drawn."""
         return self.scale > 0
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether a model draws it; otherwise a picture is only enlarged, or cut out."""
+        return self.model_kind is AssetKind.CHECKPOINT
+
+    @property
+    def model_kind(self) -> AssetKind:
+        """What kind of model makes it."""
+        if self.is_upscale:
+            return AssetKind.UPSCALER
+        return AssetKind.CUTTER if self.cutout else AssetKind.CHECKPOINT
 
     @property
     def is_outpaint(self) -> bool:
@@ -133,9 +150,16 @@ class Recipe:
 
     def _unsaid(self) -> set[str]:
         """Settings that mean nothing here; recipes without a mask are written as ever."""
-        if self.is_upscale:
-            return set(self.__dataclass_fields__) - _SAID_OF_UPSCALE
-        unsaid = {"scale", *(name for name in ("loras", "embeddings") if not getattr(self, name))}
+        if not self.is_drawn:
+            own = {"scale"} if self.is_upscale else {n for n in CUTOUT_FIELDS if getattr(self, n)}
+            if self.cutout_result is CutoutResult.PICTURE:
+                own.discard("cutout_result")
+            return set(self.__dataclass_fields__) - _SAID_UNDRAWN - own
+        unsaid = {
+            "scale",
+            *CUTOUT_FIELDS,
+            *(name for name in ("loras", "embeddings") if not getattr(self, name)),
+        }
         if self.mask is None:
             unsaid |= {"mask", "inpaint_area", "mask_padding"}
         if not self.is_outpaint:
@@ -177,6 +201,13 @@ def asks_to_upscale(raw: Mapping[str, object]) -> bool:
     return raw.get("scale") not in (None, "", 0, "0")
 
 
+def kind_asked(raw: Mapping[str, object]) -> AssetKind:
+    """The kind of model that a request, right or wrong, is for."""
+    if asks_to_upscale(raw):
+        return AssetKind.UPSCALER
+    return AssetKind.CUTTER if asks_to_cut(raw) else AssetKind.CHECKPOINT
+
+
 def parse_recipe(raw: Mapping[str, object]) -> Recipe:
     """Check everything that can be checked without knowing the library or the fleet.
 
@@ -190,7 +221,9 @@ def parse_recipe(raw: Mapping[str, object]) -> Recipe:
         reader.problem("version", "unknown_version", f"This side reads version {RECIPE_VERSION}.")
     for key in sorted(set(raw) - set(Recipe.__dataclass_fields__) - {"version"}, key=str):
         reader.problem(short(key), "unknown_field", f"There is no setting called {short(key)!r}.")
-    recipe = _upscale(reader) if asks_to_upscale(raw) else _with_more(reader, _plain(reader))
+    makers = {AssetKind.UPSCALER: _upscale, AssetKind.CUTTER: _cutout}
+    make = makers.get(kind_asked(raw))
+    recipe = make(reader) if make is not None else _with_more(reader, _plain(reader))
     if reader.problems:
         raise RecipeInvalidError(tuple(reader.problems))
     return recipe
@@ -199,20 +232,33 @@ def parse_recipe(raw: Mapping[str, object]) -> Recipe:
 def _upscale(reader: Reader) -> Recipe:
     """What an upscale needs; settings of drawing are dropped, a mask or an extension is told."""
     scale = reader.integer("scale", 0, SCALES[0], SCALES[-1], "The scale", multiple=SCALES[0])
-    for field in ("mask", *(f"outpaint_{side}" for side in SIDES)):
-        if reader.raw.get(field) not in (None, "", 0, "0"):
+    for field in ("mask", *(f"outpaint_{side}" for side in SIDES), "cutout"):
+        if reader.raw.get(field) not in (None, "", 0, "0", False):
             message = "A picture is enlarged as it is. Repaint or extend it before or after that."
             reader.problem(field, "not_with_scale", message)
             break
     if reader.raw.get("image") in (None, ""):
         reader.problem("image", "needs_image", "There is no picture to enlarge. Add one.")
+    missing = "Choose an upscaler; if there is none, an admin can register one."
+    return _undrawn(reader, missing, {"scale": scale})
+
+
+def _cutout(reader: Reader) -> Recipe:
+    """What taking the background away needs; settings of drawing are dropped."""
+    others = ("mask", *(f"outpaint_{side}" for side in SIDES))
+    missing = "Choose a background remover; if there is none, an admin can register one."
+    return _undrawn(reader, missing, read_cutout(reader, others))
+
+
+def _undrawn(reader: Reader, missing: str, more: dict[str, Any]) -> Recipe:
+    """What is made of a picture without drawing; `missing` says so if no model is named."""
     return Recipe(
-        model=_model(reader, "Choose an upscaler; if there is none, an admin can register one."),
+        model=_model(reader, missing),
         prompt=reader.text("prompt", default="", maximum=PROMPT_MAX_CHARACTERS, label="The prompt"),
         image=reader.picture("image", "starting picture"),
-        scale=scale,
         width=reader.integer("width", 0, 0, UPSCALED_SIDE_MAX, "Width"),
         height=reader.integer("height", 0, 0, UPSCALED_SIDE_MAX, "Height"),
+        **more,
     )
 
 

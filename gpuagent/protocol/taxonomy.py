@@ -13,6 +13,7 @@ class Architecture(StrEnum):
 
     SD15 = "sd15"
     ESRGAN = "esrgan"
+    U2NET = "u2net"
 
 
 class AssetKind(StrEnum):
@@ -22,9 +23,10 @@ class AssetKind(StrEnum):
     LORA = "lora"
     EMBEDDING = "embedding"
     UPSCALER = "upscaler"
+    CUTTER = "cutter"
 
 
-MODELS = frozenset({AssetKind.CHECKPOINT, AssetKind.UPSCALER})
+MODELS = frozenset({AssetKind.CHECKPOINT, AssetKind.UPSCALER, AssetKind.CUTTER})
 ADAPTERS = frozenset({AssetKind.LORA, AssetKind.EMBEDDING})
 
 

@@ -15,9 +15,8 @@ from gpuagent.pipelines.adapters import Stack
 from gpuagent.pipelines.canvas import Canvas, CanvasColors, make_canvas
 from gpuagent.pipelines.encode import Pixels, count_pixels, open_input
 from gpuagent.pipelines.prompts import EmbeddingCache, Embeddings
-from gpuagent.pipelines.registry import LoadedModel
+from gpuagent.pipelines.registry import LoadedModel, kind_of
 from gpuagent.pipelines.sd15 import Peek, StableDiffusion15, StartingPicture, Watch
-from gpuagent.pipelines.upscale import Upscaler
 from gpuagent.planning.plan import Plan
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.messages import Assignment, AttemptError, AttemptFinish, Claim
@@ -43,7 +42,7 @@ from gpuagent.runner.models import Models
 from gpuagent.runner.patience import patiently
 from gpuagent.runner.progress import ProgressReporter
 from gpuagent.runner.telemetry import PeakMemory
-from gpuagent.runner.upscaling import UpscaleMaker
+from gpuagent.runner.undrawn import UNDRAWING, UndrawnMaker
 from gpuagent.runner.work import Timings, Work
 
 _FINISHING_THREADS = 2
@@ -238,7 +237,7 @@ class AttemptRunner:
     def _laid(self, work: Work, model: LoadedModel) -> Iterator[None]:
         """The recipe's adapters lie over the model, for this attempt alone."""
         began = time.monotonic()
-        if work.stack == Stack() or isinstance(model, Upscaler):
+        if work.stack == Stack() or isinstance(model, UNDRAWING):
             yield
             return
         with ExitStack() as laid:
@@ -262,10 +261,10 @@ class AttemptRunner:
     def _maker(
         self, work: Work, model: LoadedModel, reporter: ProgressReporter
     ) -> Callable[[int], Pixels]:
-        if work.recipe.is_upscale is not isinstance(model, Upscaler):
+        if work.recipe.model_kind is not kind_of(model):
             raise AttemptFailedError(FailureCode.RECIPE_INVALID, reason="another kind of model")
-        if isinstance(model, Upscaler):
-            return UpscaleMaker(work, self._compute, model, reporter, self._health)
+        if isinstance(model, UNDRAWING):
+            return UndrawnMaker(work, self._compute, model, reporter, self._health)
         embeddings = self._embed(work, model)
         start, canvas = self._start(work, model)
         return _Maker(work, self._compute, model, embeddings, start, canvas, reporter, self._health)

@@ -6,6 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from gpuagent.protocol.cutouts import EDGE_MAX, CutoutResult
 from gpuagent.protocol.recipe import SCALES
 from gpuagent.protocol.taxonomy import SAMPLERS, InpaintArea
 from jobs.scheduling import Tier
@@ -87,6 +88,22 @@ class JobRequestSerializer(serializers.Serializer[Any]):
         required=False,
         child=serializers.CharField(),
         help_text="Digests; those that the prompts call by their trigger words if left out.",
+    )
+    cutout = serializers.BooleanField(
+        required=False,
+        help_text="Take the background of `image` away and draw nothing: only `model` (one that "
+        "does this, the first if left out), `prompt` (a note) and the next two count.",
+    )
+    cutout_edge = serializers.IntegerField(
+        required=False,
+        min_value=0,
+        max_value=EDGE_MAX,
+        help_text="Pixels inside the object over which it fades.",
+    )
+    cutout_result = serializers.ChoiceField(
+        required=False,
+        choices=[result.value for result in CutoutResult],
+        help_text="`mask`: where the objects are, white, instead of the objects themselves.",
     )
     scale = serializers.ChoiceField(
         required=False,
