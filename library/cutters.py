@@ -33,8 +33,8 @@ def check_cutter(folder: Path) -> None:
         known = ", ".join(CUTTER_NETWORKS)
         message = f"{network[:40]} is no known background remover; known are: {known}."
         raise invalid("folder", "unknown_network", message)
-    is_number = isinstance(side, int) and not isinstance(side, bool)
-    if not is_number or not READ_SIDE_MIN <= side <= READ_SIDE_MAX:
+    number = side if isinstance(side, int) and not isinstance(side, bool) else 0
+    if not READ_SIDE_MIN <= number <= READ_SIDE_MAX:
         message = (
             f"{CUTTER_CONFIG} must say side, at which pictures are read: "
             f"a whole number from {READ_SIDE_MIN} to {READ_SIDE_MAX}."

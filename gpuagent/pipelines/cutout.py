@@ -108,7 +108,7 @@ class Cutter:
         found = self.find(picture)
         watch.step(done, steps, peek)
         small, guide = self._guide(picture, found)
-        alpha = np.empty((height, width), dtype=np.uint8)
+        alpha: Pixels = np.empty((height, width), dtype=np.uint8)
         for rows in bands(height):
             watch.check()
             alpha[rows] = guide.follow(colors[rows], rows, height)

@@ -46,8 +46,8 @@ class Guide:
 
         mean_color, mean_mask = _mean(small, reach), _mean(mask, reach)
         with_mask = _mean(small * mask, reach) - mean_color * mean_mask
-        pairs = small[:, :, None] * small[:, None]
-        spread = _mean(pairs.flatten(1, 2), reach).unflatten(1, (3, 3))
+        pairs = _mean((small[:, :, None] * small[:, None]).flatten(1, 2), reach)
+        spread = pairs.reshape(1, 3, 3, *small.shape[2:])
         spread = (spread - mean_color[:, :, None] * mean_color[:, None]).permute(0, 3, 4, 1, 2)
         eye = torch.eye(3, dtype=small.dtype, device=small.device) * GUIDED_EPSILON
         factors = torch.linalg.solve(spread + eye, with_mask.permute(0, 2, 3, 1)[..., None])

@@ -52,8 +52,9 @@ def train_cutter(work: Work) -> None:
 
 def build(within: int, width: int) -> nn.Module:
     """A U²-Net whose stages are all of one width, in the order of memory that is quick here."""
-    network = make_network(plain_shapes(within, width))
-    return network.to(memory_format=torch.channels_last)
+    network: Any = make_network(plain_shapes(within, width))
+    made: nn.Module = network.to(memory_format=torch.channels_last)
+    return made
 
 
 def softened(vae: AutoencoderKL, pictures: torch.Tensor, seed: int, step: int) -> torch.Tensor:
