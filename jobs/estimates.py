@@ -22,7 +22,7 @@ STEPS_BESIDE = 2
 # most. Measured: the small Real-ESRGAN on one core takes 35 s a megapixel, overlaps included.
 UPSCALE_PASSES = 370
 # What takes a background away reads one small size, then goes over every pixel of the picture.
-CUTOUT_PASSES, CUTOUT_PASSES_PER_MEGAPIXEL = 4.0, 8.0
+CUTOUT_PASSES, CUTOUT_PASSES_PER_MEGAPIXEL = 4.0, 3.0
 # Prior, seconds of a pass per stored byte of weights. CPU: the house model (16 MB) on two cores
 # takes 0.04 s a step at 128 × 128 with guidance. GPU: about 1,000 FLOP a byte and megapixel at
 # 10 TFLOP/s, which any card of the last years exceeds.
