@@ -364,19 +364,18 @@ def make_output(
     return run_attempt(make_attempt(job, agent), agent, color=color, engine=engine)[0]
 
 
-def make_input(workspace: Workspace, content: bytes | None = None) -> Artifact:
+def make_input(
+    workspace: Workspace, content: bytes | None = None, *, size: tuple[int, int] = (64, 64)
+) -> Artifact:
     """A stored starting picture."""
-    content = content or make_png()
-    with Image.open(io.BytesIO(content)) as picture:
-        width, height = picture.size
     with organization_scope(workspace.organization_id):
         return store_bytes(
             workspace,
-            content,
+            content or make_png(),
             kind=ArtifactKind.INPUT,
             media_type="image/png",
-            width=width,
-            height=height,
+            width=size[0],
+            height=size[1],
         )
 
 

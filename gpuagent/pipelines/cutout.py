@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
+from typing_extensions import override
 
 from gpuagent.pipelines.encode import Pixels
 from gpuagent.pipelines.engine import Engine
+from gpuagent.pipelines.loaded import LoadedModel
 from gpuagent.pipelines.matte import GUIDED_REACH, Guide, Nearby, bands, softened
 from gpuagent.pipelines.placing import Placed
 from gpuagent.pipelines.preview import Floats
@@ -19,7 +21,6 @@ from gpuagent.pipelines.steps import Watch
 from gpuagent.pipelines.u2net import make_network, normalized, run_network
 from gpuagent.pipelines.upscale import peek_at
 from gpuagent.planning.cutting import REFINE_SIDE, steps_of
-from gpuagent.planning.plan import Measure
 from gpuagent.protocol.cutouts import CutoutResult
 
 if TYPE_CHECKING:
@@ -32,10 +33,8 @@ _SIDE_MIN = 32
 _LONGEST = 4
 
 
-class Cutter:
+class Cutter(LoadedModel):
     """One network: loaded into host memory, then brought to the device. It is never halved."""
-
-    is_half = False
 
     def __init__(self, folder: Path, engine: Engine) -> None:
         from safetensors.torch import load_file
@@ -48,42 +47,11 @@ class Cutter:
         self._dtype = engine.dtype()
         self._network = network.to(self._dtype).eval().requires_grad_(False)
         self._engine = engine
-        self._placed = Placed(self._network, engine.device)
+        # No measure is needed for so small a picture.
+        super().__init__({"cutter": Placed(self._network, engine.device)})
 
-    @property
-    def weights_bytes(self) -> int:
-        """Memory of the weights as they are loaded."""
-        return self._placed.size_bytes
-
-    @property
-    def part_bytes(self) -> dict[str, int]:
-        """The same, part by part."""
-        return {"cutter": self.weights_bytes}
-
-    @property
-    def device_bytes(self) -> int:
-        """All of them are on the device all the time."""
-        return self._placed.size_bytes
-
-    def bring(self, measures: frozenset[Measure] = frozenset()) -> None:
-        """Have the weights on the device; no measure is needed for so small a picture."""
-        del measures
-        self._placed.bring()
-
-    def put_aside(self) -> None:
-        """Leave the device; the weights stay in host memory."""
-        self._placed.put_aside()
-
-    def keep_host_copy(self) -> bool:
-        """Keep the weights in pinned host memory too; False if the host does not give it."""
-        return self._placed.keep_host_copy()
-
-    def drop_host_copy(self) -> None:
-        """Give the pinned memory back; what is on the device stays there."""
-        self._placed.drop_host_copy()
-
+    @override
     def warm_up(self, watch: Watch | None = None) -> None:
-        """Cut out of a tiny picture, so that the first real one does not pay for first calls."""
         self.cut(Image.new("RGB", (_SIDE_MIN, _SIDE_MIN), "gray"), watch=watch)
 
     def cut(

@@ -28,9 +28,14 @@ _PAIRS = (
 _PARTS = (
     ("unet.", "unet"),
     ("lora_unet_", "unet"),
+    ("transformer.", "transformer"),
+    ("lora_transformer_", "transformer"),
     ("text_encoder.", "text_encoder"),
     ("lora_te_", "text_encoder"),
-    ("base_model.model.", "unet"),
+    ("lora_te1_", "text_encoder"),
+    ("text_encoder_2.", "text_encoder_2"),
+    ("lora_te2_", "text_encoder_2"),
+    ("base_model.model.", ""),
 )
 # Tables of a text encoder: what they are given are numbers of tokens, not values.
 _WORDS = "embeddings."
@@ -165,9 +170,11 @@ def lora_layers(header: Header, bases: Bases) -> list[Layer]:
 
 
 def _module(stem: str, flat: Mapping[str, Mapping[str, str]]) -> tuple[str, str]:
-    prefix, part = next((pair for pair in _PARTS if stem.startswith(pair[0])), ("", "unet"))
+    prefix, part = next((pair for pair in _PARTS if stem.startswith(pair[0])), ("", ""))
+    # Those that name no part are of the one that draws.
+    part = part or ("transformer" if "transformer" in flat else "unet")
     name = stem.removeprefix(prefix).replace(".processor.", ".").replace(".", "_")
-    if part == "text_encoder":
+    if part.startswith("text_encoder"):
         name = name.removeprefix("text_model_")
     known = flat.get(part, {})
     module = known.get(name) or known.get(f"{name}_0")

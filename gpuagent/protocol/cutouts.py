@@ -11,7 +11,7 @@ from gpuagent.protocol.recipe_reader import Reader, short
 EDGE_MAX = 64
 # The fields of such a recipe besides `model`, `prompt`, `image`, `width` and `height`.
 CUTOUT_FIELDS = ("cutout", "cutout_edge", "cutout_result")
-_NO = (None, "", False, 0, "0", "false")
+NOT_ASKED = (None, "", False, 0, "0", "false")
 _YES = (True, 1, "1", "true", "on")
 
 
@@ -24,7 +24,7 @@ class CutoutResult(StrEnum):
 
 def asks_to_cut(raw: Mapping[str, object]) -> bool:
     """Whether a request, right or wrong, is one for a picture without its background."""
-    return raw.get("cutout") not in _NO
+    return raw.get("cutout") not in NOT_ASKED
 
 
 def read_cutout(reader: Reader, others: tuple[str, ...]) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def read_cutout(reader: Reader, others: tuple[str, ...]) -> dict[str, Any]:
         message = "Say true to take the background away, or leave it out."
         reader.problem("cutout", "not_true_or_false", message, short(reader.raw.get("cutout")))
     for field in others:
-        if reader.raw.get(field) not in _NO:
+        if reader.raw.get(field) not in NOT_ASKED:
             message = "The background is taken away from a picture as it is. Do the other before."
             reader.problem(field, "not_with_cutout", message)
             break

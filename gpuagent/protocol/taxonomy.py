@@ -12,6 +12,9 @@ class Architecture(StrEnum):
     """Families of models an agent can load."""
 
     SD15 = "sd15"
+    SDXL = "sdxl"
+    SD3 = "sd3"
+    FLUX = "flux"
     ESRGAN = "esrgan"
     U2NET = "u2net"
 
@@ -24,10 +27,24 @@ class AssetKind(StrEnum):
     EMBEDDING = "embedding"
     UPSCALER = "upscaler"
     CUTTER = "cutter"
+    CONTROLNET = "controlnet"
 
 
 MODELS = frozenset({AssetKind.CHECKPOINT, AssetKind.UPSCALER, AssetKind.CUTTER})
 ADAPTERS = frozenset({AssetKind.LORA, AssetKind.EMBEDDING})
+# What a recipe names beside its model.
+BESIDE_MODELS = ADAPTERS | {AssetKind.CONTROLNET}
+
+
+class ControlKind(StrEnum):
+    """What the map shows that a ControlNet reads."""
+
+    CANNY = "canny"
+    LINEART = "lineart"
+    SCRIBBLE = "scribble"
+    TILE = "tile"
+    DEPTH = "depth"
+    OPENPOSE = "openpose"
 
 
 class FileKind(StrEnum):

@@ -13,10 +13,12 @@ from gpuagent.cache.errors import AttemptFailedError
 from gpuagent.cache.sources import Sources
 from gpuagent.pipelines.adapters import Stack
 from gpuagent.pipelines.canvas import Canvas, CanvasColors, make_canvas
+from gpuagent.pipelines.control import Guide
 from gpuagent.pipelines.encode import Pixels, count_pixels, open_input
+from gpuagent.pipelines.family import Family, StartingPicture
 from gpuagent.pipelines.prompts import EmbeddingCache, Embeddings
-from gpuagent.pipelines.registry import LoadedModel, kind_of
-from gpuagent.pipelines.sd15 import Peek, StableDiffusion15, StartingPicture, Watch
+from gpuagent.pipelines.registry import LoadedModel
+from gpuagent.pipelines.steps import Peek, Watch
 from gpuagent.planning.plan import Plan
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.messages import Assignment, AttemptError, AttemptFinish, Claim
@@ -31,6 +33,7 @@ from gpuagent.runner.client import (
     persist,
 )
 from gpuagent.runner.compute import Compute
+from gpuagent.runner.controls import find_beside, make_guides
 from gpuagent.runner.ending import log_end, status_of
 from gpuagent.runner.failures import attempt_error, is_device_failure, is_out_of_memory
 from gpuagent.runner.finishing import Finisher
@@ -42,7 +45,7 @@ from gpuagent.runner.models import Models
 from gpuagent.runner.patience import patiently
 from gpuagent.runner.progress import ProgressReporter
 from gpuagent.runner.telemetry import PeakMemory
-from gpuagent.runner.undrawn import UNDRAWING, UndrawnMaker
+from gpuagent.runner.undrawn import UndrawnMaker, can_make
 from gpuagent.runner.work import Timings, Work
 
 _FINISHING_THREADS = 2
@@ -129,8 +132,9 @@ class AttemptRunner:
         try:
             recipe = parse_recipe(assignment.recipe)
             work = Work(held=held, assignment=assignment, recipe=recipe, timings=timings)
+            work.beside = find_beside(recipe, assignment)
             adapters = self._models.adapters.hold(assignment.adapters)
-            with self._models.hold(assignment.model), adapters:
+            with self._models.hold(assignment.model, *work.beside), adapters:
                 self._fetch(work)
                 self._make_pictures(work)
             work.wait(raising=True)
@@ -162,7 +166,8 @@ class AttemptRunner:
         if work.recipe.model != work.assignment.model.digest:
             raise AttemptFailedError(FailureCode.RECIPE_INVALID, reason="another model")
         assignment, recipe, check = work.assignment, work.recipe, work.held.check
-        patiently(lambda: self._models.fetch(assignment.model), check=check)
+        for ref in (assignment.model, *work.beside):
+            patiently(partial(self._models.fetch, ref), check=check)
         work.stack = self._models.adapters.stack(
             recipe,
             assignment.adapters,
@@ -170,8 +175,9 @@ class AttemptRunner:
         )
         for name, sha256 in recipe.inputs.items():
             work.sources[name] = self._fetch_input(work, sha256)
-        if "image" in work.sources:
-            work.picture_pixels = count_pixels(work.sources["image"])
+        # A mask is as large as its picture at most, or made so.
+        opened = [data for name, data in work.sources.items() if name != "mask"]
+        work.picture_pixels = max(map(count_pixels, opened), default=0)
         work.plan = self._plan(work)
         work.timings.measure("fetch", began)
 
@@ -181,6 +187,7 @@ class AttemptRunner:
             work.recipe,
             picture_pixels=work.picture_pixels,
             adapters=work.stack.parameters,
+            beside=work.beside,
             after=after,
         )
 
@@ -207,6 +214,7 @@ class AttemptRunner:
                             work.plan,
                             picture_pixels=work.picture_pixels,
                             adapters=work.stack.parameters,
+                            beside=work.beside,
                         )
             finally:
                 work.timings.facts["peak_memory_bytes"] = self._peak.read()
@@ -237,7 +245,7 @@ class AttemptRunner:
     def _laid(self, work: Work, model: LoadedModel) -> Iterator[None]:
         """The recipe's adapters lie over the model, for this attempt alone."""
         began = time.monotonic()
-        if work.stack == Stack() or isinstance(model, UNDRAWING):
+        if work.stack == Stack():
             yield
             return
         with ExitStack() as laid:
@@ -261,15 +269,18 @@ class AttemptRunner:
     def _maker(
         self, work: Work, model: LoadedModel, reporter: ProgressReporter
     ) -> Callable[[int], Pixels]:
-        if work.recipe.model_kind is not kind_of(model):
-            raise AttemptFailedError(FailureCode.RECIPE_INVALID, reason="another kind of model")
-        if isinstance(model, UNDRAWING):
+        if can_make(work.recipe, model):
             return UndrawnMaker(work, self._compute, model, reporter, self._health)
+        if not work.recipe.is_drawn or not isinstance(model, Family):
+            raise AttemptFailedError(FailureCode.RECIPE_INVALID, reason="another kind of model")
         embeddings = self._embed(work, model)
         start, canvas = self._start(work, model)
-        return _Maker(work, self._compute, model, embeddings, start, canvas, reporter, self._health)
+        guides = make_guides(work, self._models, self._compute, canvas)
+        return _Maker(
+            work, self._compute, model, embeddings, start, canvas, guides, reporter, self._health
+        )
 
-    def _embed(self, work: Work, model: StableDiffusion15) -> Embeddings:
+    def _embed(self, work: Work, model: Family) -> Embeddings:
         began = time.monotonic()
         digest = work.assignment.model.digest + (" half" if model.is_half else "")
         key = EmbeddingCache.key(work.assignment.organization, digest, work.recipe)
@@ -280,9 +291,7 @@ class AttemptRunner:
         work.timings.measure("encode_prompt", began)
         return embeddings
 
-    def _start(
-        self, work: Work, model: StableDiffusion15
-    ) -> tuple[StartingPicture | None, Canvas | None]:
+    def _start(self, work: Work, model: Family) -> tuple[StartingPicture | None, Canvas | None]:
         recipe, source = work.recipe, work.sources.get("image")
         if source is None:
             return None, None
@@ -330,10 +339,11 @@ class _Maker:
 
     work: Work
     compute: Compute
-    model: StableDiffusion15
+    model: Family
     embeddings: Embeddings
     start: StartingPicture | None
     canvas: Canvas | None
+    guides: tuple[Guide, ...]
     reporter: ProgressReporter
     health: Health
 
@@ -345,9 +355,10 @@ class _Maker:
         began = time.monotonic()
         self.health.begin(self.work.kind, recipe.denoising_steps)
         try:
-            latents = self.model.denoise(
-                recipe, index, self.embeddings, start=self.start, watch=self._watch(index)
-            )
+            with self.model.guided(self.guides):
+                latents = self.model.denoise(
+                    recipe, index, self.embeddings, start=self.start, watch=self._watch(index)
+                )
             denoised = timings.measure("denoise", began)
             # Still watched: on a GPU, steps that were only queued are waited for here.
             pixels = self.model.decode(latents)

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from PIL import Image
 
 from gpuagent.cache.errors import AttemptFailedError
 from gpuagent.pipelines.cutout import Cutter
 from gpuagent.pipelines.encode import Pixels, open_picture
-from gpuagent.pipelines.sd15 import Watch
-from gpuagent.pipelines.steps import Peek
+from gpuagent.pipelines.loaded import LoadedModel
+from gpuagent.pipelines.steps import Peek, Watch
 from gpuagent.pipelines.upscale import Upscaler, picture_colors
 from gpuagent.planning.cutting import steps_of
 from gpuagent.planning.upscaling import tiles_of
 from gpuagent.protocol.failures import FailureCode
+from gpuagent.protocol.recipe import Recipe
 from gpuagent.runner.compute import Compute
 from gpuagent.runner.health import Health
 from gpuagent.runner.progress import ProgressReporter
 from gpuagent.runner.work import Work
 
-UNDRAWING = (Upscaler, Cutter)
+
+def can_make(recipe: Recipe, model: LoadedModel) -> TypeGuard[Upscaler | Cutter]:
+    """Whether the recipe draws nothing and the model is of the kind that it needs."""
+    if recipe.is_upscale:
+        return isinstance(model, Upscaler)
+    return recipe.cutout and isinstance(model, Cutter)
 
 
 @dataclass(frozen=True, slots=True)

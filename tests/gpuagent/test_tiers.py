@@ -18,7 +18,8 @@ from gpuagent.cache.places import Places
 from gpuagent.cache.sources import Sources
 from gpuagent.pipelines.encode import Pixels
 from gpuagent.pipelines.engine import Engine
-from gpuagent.pipelines.registry import LoadedModel
+from gpuagent.pipelines.family import Family
+from gpuagent.pipelines.loaded import LoadedModel
 from gpuagent.pipelines.sd15 import StableDiffusion15
 from gpuagent.planning.memory import OVERHEAD_BYTES
 from gpuagent.planning.plan import Measure
@@ -112,7 +113,7 @@ def test_model_that_was_aside_makes_the_same_picture(
 
 
 def make(model: LoadedModel, recipe: Recipe) -> Pixels:
-    assert isinstance(model, StableDiffusion15)
+    assert isinstance(model, Family)
     return model.decode(model.denoise(recipe, 0, model.encode_prompts(recipe)))
 
 

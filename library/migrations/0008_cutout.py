@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from django.db import migrations, models
 
-KINDS = ("checkpoint", "lora", "embedding", "upscaler", "cutter")
-ARCHITECTURES = ("sd15", "esrgan", "u2net")
+KINDS = ("checkpoint", "lora", "embedding", "upscaler", "cutter", "controlnet")
+ARCHITECTURES = ("sd15", "sdxl", "sd3", "flux", "esrgan", "u2net")
 
 
 class Migration(migrations.Migration):
-    dependencies = [("library", "0005_upscale_kinds")]
+    dependencies = [("library", "0007_control")]
     operations = [
         migrations.AlterField(
             "modelasset",
