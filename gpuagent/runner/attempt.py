@@ -19,7 +19,6 @@ from gpuagent.pipelines.family import Family, StartingPicture
 from gpuagent.pipelines.prompts import EmbeddingCache, Embeddings
 from gpuagent.pipelines.registry import LoadedModel
 from gpuagent.pipelines.steps import Peek, Watch
-from gpuagent.pipelines.upscale import Upscaler
 from gpuagent.planning.plan import Plan
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.messages import Assignment, AttemptError, AttemptFinish, Claim
@@ -47,7 +46,7 @@ from gpuagent.runner.models import Models
 from gpuagent.runner.patience import patiently
 from gpuagent.runner.progress import ProgressReporter
 from gpuagent.runner.telemetry import PeakMemory
-from gpuagent.runner.upscaling import UpscaleMaker
+from gpuagent.runner.undrawn import UndrawnMaker, can_make
 from gpuagent.runner.work import Timings, Work
 
 _FINISHING_THREADS = 2
@@ -271,9 +270,9 @@ class AttemptRunner:
     def _maker(
         self, work: Work, model: LoadedModel, reporter: ProgressReporter
     ) -> Callable[[int], Pixels]:
-        if work.recipe.is_upscale and isinstance(model, Upscaler):
-            return UpscaleMaker(work, self._compute, model, reporter, self._health)
-        if work.recipe.is_upscale or not isinstance(model, Family):
+        if can_make(work.recipe, model):
+            return UndrawnMaker(work, self._compute, model, reporter, self._health)
+        if not work.recipe.is_drawn or not isinstance(model, Family):
             raise AttemptFailedError(FailureCode.RECIPE_INVALID, reason="another kind of model")
         embeddings = self._embed(work, model, work.assignment.model.digest)
         refine = find_refine(work, self._models, partial(self._embed, work))

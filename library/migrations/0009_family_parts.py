@@ -6,13 +6,13 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('library', '0007_control'),
+        ('library', '0008_cutout'),
     ]
 
     operations = [
         migrations.AlterField(
             model_name='modelasset',
             name='kind',
-            field=models.CharField(choices=[('checkpoint', 'checkpoint'), ('lora', 'lora'), ('embedding', 'embedding'), ('upscaler', 'upscaler'), ('controlnet', 'controlnet'), ('vae', 'vae')], max_length=24),
+            field=models.CharField(choices=[('checkpoint', 'checkpoint'), ('lora', 'lora'), ('embedding', 'embedding'), ('upscaler', 'upscaler'), ('cutter', 'cutter'), ('controlnet', 'controlnet'), ('vae', 'vae')], max_length=24),
         ),
     ]
