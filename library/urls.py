@@ -18,6 +18,7 @@ urlpatterns = [
     path(UPLOAD + "/retry", views.upload_retry, name="model-upload-retry"),
     path(UPLOAD + "/cancel", views.upload_cancel, name="model-upload-cancel"),
     path(ASSET, views.model, name="model"),
+    path(ASSET + "/change", views.model_change, name="model-change"),
     path(ASSET + "/remove", views.model_remove, name="model-remove"),
     path(ASSET + "/restore", views.model_restore, name="model-restore"),
 ]

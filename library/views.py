@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from django.contrib import messages
@@ -70,22 +72,36 @@ def _listed(*, with_removed: bool) -> dict[str, Any]:
     return {"models": shown, "removed": len(removed), "with_removed": with_removed}
 
 
-@require_http_methods(["GET", "POST"])
+@require_GET
 @organization_page(Permission.MODEL_VIEW)
 def model(request: OrganizationRequest, asset_id: str) -> HttpResponse:
-    """What is known about a model; who may, changes what is said about it."""
-    errors: dict[str, str] = {}
-    said: dict[str, str] = {}
-    if request.method == "POST":
-        fields = ("licence", "description", "example_prompts", "presets")
-        said = {field: request.POST.get(field, "") for field in fields}
-        try:
-            change_asset(actor=request.actor, asset_id=asset_id, said=_said(said))
-        except InvalidInputError as error:
-            errors = {problem.field: problem.message for problem in error.problems}
-        else:
-            messages.success(request, "Saved.")
-            return redirect("model", request.organization.pk, asset_id)
+    """What is known about a model."""
+    return _model(request, asset_id)
+
+
+@require_POST
+@organization_page(Permission.MODEL_MANAGE)
+def model_change(request: OrganizationRequest, asset_id: str) -> HttpResponse:
+    """Change what is said about it."""
+    fields = ("licence", "description", "example_prompts", "presets")
+    said = {field: request.POST.get(field, "") for field in fields}
+    try:
+        get_asset(request.actor, asset_id, permission=Permission.MODEL_MANAGE)
+        change_asset(actor=request.actor, asset_id=asset_id, said=_said(said))
+    except InvalidInputError as error:
+        errors = {problem.field: problem.message for problem in error.problems}
+        return _model(request, asset_id, said=said, errors=errors)
+    messages.success(request, "Saved.")
+    return redirect("model", request.organization.pk, asset_id)
+
+
+def _model(
+    request: OrganizationRequest,
+    asset_id: str,
+    *,
+    said: Mapping[str, str] = MappingProxyType({}),
+    errors: Mapping[str, str] = MappingProxyType({}),
+) -> HttpResponse:
     asset = get_asset(request.actor, asset_id, permission=Permission.MODEL_VIEW)
     kept = {
         "licence": asset.licence,

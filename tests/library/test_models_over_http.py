@@ -247,12 +247,12 @@ def test_pages(
     assert "model-upload" not in artist.get(base).content.decode(), "an artist only looks"
     address = f"{base}/{own.asset_id}"
     said = {"licence": "MIT", "description": "Quiet", "example_prompts": "a mug\n", "presets": "["}
-    refused = owner.post(address, said)
+    refused = owner.post(f"{address}/change", said)
     assert refused.status_code == 422
     assert "Presets must be a list in JSON" in refused.content.decode()
     assert "Quiet" in refused.content.decode(), "what was typed is still there"
-    assert owner.post(address, {**said, "presets": "[]"}).status_code == 302
-    assert artist.post(address, said).status_code == 403
+    assert owner.post(f"{address}/change", {**said, "presets": "[]"}).status_code == 302
+    assert artist.post(f"{address}/change", said).status_code == 403
     assert owner.post(f"{address}/remove").status_code == 302
     assert "Own" not in owner.get(base).content.decode()
     assert "Own" in owner.get(f"{base}?removed=1").content.decode()
