@@ -380,7 +380,9 @@ def make_output(
     return run_attempt(make_attempt(job, agent), agent, color=color, engine=engine)[0]
 
 
-def make_input(workspace: Workspace, content: bytes | None = None) -> Artifact:
+def make_input(
+    workspace: Workspace, content: bytes | None = None, *, size: tuple[int, int] = (64, 64)
+) -> Artifact:
     """A stored starting picture."""
     with organization_scope(workspace.organization_id):
         return store_bytes(
@@ -388,8 +390,8 @@ def make_input(workspace: Workspace, content: bytes | None = None) -> Artifact:
             content or make_png(),
             kind=ArtifactKind.INPUT,
             media_type="image/png",
-            width=64,
-            height=64,
+            width=size[0],
+            height=size[1],
         )
 
 

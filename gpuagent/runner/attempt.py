@@ -13,10 +13,12 @@ from gpuagent.cache.errors import AttemptFailedError
 from gpuagent.cache.sources import Sources
 from gpuagent.pipelines.adapters import Stack
 from gpuagent.pipelines.canvas import Canvas, CanvasColors, make_canvas
+from gpuagent.pipelines.control import Guide
 from gpuagent.pipelines.encode import Pixels, count_pixels, open_input
+from gpuagent.pipelines.family import Family, StartingPicture
 from gpuagent.pipelines.prompts import EmbeddingCache, Embeddings
 from gpuagent.pipelines.registry import LoadedModel
-from gpuagent.pipelines.sd15 import Peek, StableDiffusion15, StartingPicture, Watch
+from gpuagent.pipelines.steps import Peek, Watch
 from gpuagent.pipelines.upscale import Upscaler
 from gpuagent.planning.plan import Plan
 from gpuagent.protocol.failures import FailureCode
@@ -32,6 +34,7 @@ from gpuagent.runner.client import (
     persist,
 )
 from gpuagent.runner.compute import Compute
+from gpuagent.runner.controls import find_beside, make_guides
 from gpuagent.runner.ending import log_end, status_of
 from gpuagent.runner.failures import attempt_error, is_device_failure, is_out_of_memory
 from gpuagent.runner.finishing import Finisher
@@ -130,8 +133,9 @@ class AttemptRunner:
         try:
             recipe = parse_recipe(assignment.recipe)
             work = Work(held=held, assignment=assignment, recipe=recipe, timings=timings)
+            work.beside = find_beside(recipe, assignment)
             adapters = self._models.adapters.hold(assignment.adapters)
-            with self._models.hold(assignment.model), adapters:
+            with self._models.hold(assignment.model, *work.beside), adapters:
                 self._fetch(work)
                 self._make_pictures(work)
             work.wait(raising=True)
@@ -163,7 +167,8 @@ class AttemptRunner:
         if work.recipe.model != work.assignment.model.digest:
             raise AttemptFailedError(FailureCode.RECIPE_INVALID, reason="another model")
         assignment, recipe, check = work.assignment, work.recipe, work.held.check
-        patiently(lambda: self._models.fetch(assignment.model), check=check)
+        for ref in (assignment.model, *work.beside):
+            patiently(partial(self._models.fetch, ref), check=check)
         work.stack = self._models.adapters.stack(
             recipe,
             assignment.adapters,
@@ -171,8 +176,9 @@ class AttemptRunner:
         )
         for name, sha256 in recipe.inputs.items():
             work.sources[name] = self._fetch_input(work, sha256)
-        if "image" in work.sources:
-            work.picture_pixels = count_pixels(work.sources["image"])
+        # A mask is as large as its picture at most, or made so.
+        opened = [data for name, data in work.sources.items() if name != "mask"]
+        work.picture_pixels = max(map(count_pixels, opened), default=0)
         work.plan = self._plan(work)
         work.timings.measure("fetch", began)
 
@@ -182,6 +188,7 @@ class AttemptRunner:
             work.recipe,
             picture_pixels=work.picture_pixels,
             adapters=work.stack.parameters,
+            beside=work.beside,
             after=after,
         )
 
@@ -208,6 +215,7 @@ class AttemptRunner:
                             work.plan,
                             picture_pixels=work.picture_pixels,
                             adapters=work.stack.parameters,
+                            beside=work.beside,
                         )
             finally:
                 work.timings.facts["peak_memory_bytes"] = self._peak.read()
@@ -262,15 +270,18 @@ class AttemptRunner:
     def _maker(
         self, work: Work, model: LoadedModel, reporter: ProgressReporter
     ) -> Callable[[int], Pixels]:
-        if work.recipe.is_upscale is not isinstance(model, Upscaler):
-            raise AttemptFailedError(FailureCode.RECIPE_INVALID, reason="another kind of model")
-        if isinstance(model, Upscaler):
+        if work.recipe.is_upscale and isinstance(model, Upscaler):
             return UpscaleMaker(work, self._compute, model, reporter, self._health)
+        if work.recipe.is_upscale or not isinstance(model, Family):
+            raise AttemptFailedError(FailureCode.RECIPE_INVALID, reason="another kind of model")
         embeddings = self._embed(work, model)
         start, canvas = self._start(work, model)
-        return _Maker(work, self._compute, model, embeddings, start, canvas, reporter, self._health)
+        guides = make_guides(work, self._models, self._compute, canvas)
+        return _Maker(
+            work, self._compute, model, embeddings, start, canvas, guides, reporter, self._health
+        )
 
-    def _embed(self, work: Work, model: StableDiffusion15) -> Embeddings:
+    def _embed(self, work: Work, model: Family) -> Embeddings:
         began = time.monotonic()
         digest = work.assignment.model.digest + (" half" if model.is_half else "")
         key = EmbeddingCache.key(work.assignment.organization, digest, work.recipe)
@@ -281,9 +292,7 @@ class AttemptRunner:
         work.timings.measure("encode_prompt", began)
         return embeddings
 
-    def _start(
-        self, work: Work, model: StableDiffusion15
-    ) -> tuple[StartingPicture | None, Canvas | None]:
+    def _start(self, work: Work, model: Family) -> tuple[StartingPicture | None, Canvas | None]:
         recipe, source = work.recipe, work.sources.get("image")
         if source is None:
             return None, None
@@ -331,10 +340,11 @@ class _Maker:
 
     work: Work
     compute: Compute
-    model: StableDiffusion15
+    model: Family
     embeddings: Embeddings
     start: StartingPicture | None
     canvas: Canvas | None
+    guides: tuple[Guide, ...]
     reporter: ProgressReporter
     health: Health
 
@@ -346,9 +356,10 @@ class _Maker:
         began = time.monotonic()
         self.health.begin(self.work.kind, recipe.denoising_steps)
         try:
-            latents = self.model.denoise(
-                recipe, index, self.embeddings, start=self.start, watch=self._watch(index)
-            )
+            with self.model.guided(self.guides):
+                latents = self.model.denoise(
+                    recipe, index, self.embeddings, start=self.start, watch=self._watch(index)
+                )
             denoised = timings.measure("denoise", began)
             # Still watched: on a GPU, steps that were only queued are waited for here.
             pixels = self.model.decode(latents)

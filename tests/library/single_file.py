@@ -76,9 +76,9 @@ def make_tiny_model(*, in_channels: int = 4) -> TinyModel:
     decoder_plan = vae.VaePlan(channels=(32, 32, 64, 64), layers=2, latent_channels=4)
     encoder_plan = text.TextPlan(words=49_408, width=64, positions=77, inner=128, layers=3)
     tensors = {
-        **_renamed(denoiser, unet.PREFIX, unet.unet_pieces(denoiser_plan)),
-        **_renamed(decoder, vae.PREFIX, vae.vae_pieces(decoder_plan)),
-        **_renamed(encoder, CLIP, text.clip_pieces(encoder_plan)),
+        **renamed(denoiser, unet.PREFIX, unet.unet_pieces(denoiser_plan)),
+        **renamed(decoder, vae.PREFIX, vae.vae_pieces(decoder_plan)),
+        **renamed(encoder, CLIP, text.clip_pieces(encoder_plan)),
         # What such files hold besides, and nobody needs.
         "alphas_cumprod": torch.linspace(1, 0, 1_000),
         f"{CLIP}embeddings.position_ids": torch.arange(77)[None],
@@ -86,7 +86,7 @@ def make_tiny_model(*, in_channels: int = 4) -> TinyModel:
     return TinyModel(unet=denoiser, vae=decoder, text_encoder=encoder, tensors=tensors)
 
 
-def _renamed(
+def renamed(
     module: Any,  # noqa: ANN401  # a torch module, which has no types here
     prefix: str,
     pieces: Iterable[Piece],

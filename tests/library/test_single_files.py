@@ -11,13 +11,14 @@ import pytest
 
 from gpuagent.pipelines.engine import detect_engine
 from gpuagent.pipelines.sd15 import StableDiffusion15
+from gpuagent.pipelines.sdxl import StableDiffusionXL
 from gpuagent.protocol.recipe import Recipe
 from library.recognition import recognise_file
 from library.single_files import folder as folders
 from library.single_files import text, unet
 from library.single_files.pieces import UnfitFileError
 from library.tensor_files import TensorFile, read_tensor_file
-from tests.library.single_file import CLIP, TinyModel, make_tiny_model, save_folder
+from tests.library.single_file import CLIP, TinyModel, make_tiny_model, renamed, save_folder
 
 PARTS = (
     ("unet", "unet/diffusion_pytorch_model.safetensors"),
@@ -103,7 +104,7 @@ def test_the_picture_from_the_single_file_is_that_from_the_folder(
     assert len(set(pictures[0])) > 50, "a picture, not one color"
 
 
-def _picture(model: StableDiffusion15, recipe: Recipe) -> bytes:
+def _picture(model: StableDiffusion15 | StableDiffusionXL, recipe: Recipe) -> bytes:
     model.bring()
     return model.decode(model.denoise(recipe, 0, model.encode_prompts(recipe))).tobytes()
 
@@ -233,3 +234,61 @@ def test_open_clip_becomes_what_transformers_loads(tmp_path: Path) -> None:
     theirs = {k: v for k, v in theirs.items() if not k.endswith("position_ids")}
     assert set(theirs) == set(ours)
     assert all(ours[key].equal(theirs[key]) for key in ours)
+
+
+def test_sdxl_has_two_encoders_and_draws(tmp_path: Path) -> None:
+    import torch
+    from diffusers import UNet2DConditionModel
+    from safetensors.torch import load_file, save_file
+
+    added = 64 + 6 * 256
+    torch.manual_seed(2)
+    denoiser = UNet2DConditionModel(
+        sample_size=128,
+        block_out_channels=(64, 64, 128),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=2,
+        cross_attention_dim=128,
+        attention_head_dim=(1, 1, 2),
+        transformer_layers_per_block=(1, 2, 3),
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=256,
+        projection_class_embeddings_input_dim=added,
+    )
+    levels = ((64, 0), (64, 2), (128, 3))
+    plan = unet.UNetPlan(
+        in_channels=4,
+        out_channels=4,
+        context=128,
+        levels=tuple(unet.Level(channels=width, layers=2, depth=depth) for width, depth in levels),
+        middle_depth=3,
+        added=added,
+    )
+    tensors = renamed(denoiser, unet.PREFIX, unet.unet_pieces(plan))
+    first, second = "conditioner.embedders.0.transformer.text_model.", folders._SDXL_OPEN_CLIP[0]
+    sd15 = make_tiny_model().tensors
+    tensors |= {name: tensor for name, tensor in sd15.items() if name.startswith("first_stage")}
+    tensors |= {
+        first + name.removeprefix(CLIP): tensor
+        for name, tensor in sd15.items()
+        if name.startswith(CLIP)
+    }
+    clip = text.TextPlan(words=49_408, width=64, positions=77, inner=96, layers=2, projection=64)
+    for piece in text.open_clip_pieces(clip):
+        rows = (3 * 64, *piece.shape[1:]) if piece.rows else piece.shape
+        tensors.setdefault(second + piece.old, torch.randn(rows) / 8)
+    path = tmp_path / "xl.safetensors"
+    save_file(tensors, path)
+
+    folder = unpack(path, tmp_path / "folder")
+
+    loaded = load_file(folder / "unet" / "diffusion_pytorch_model.safetensors")
+    wanted = denoiser.state_dict()
+    assert set(loaded) == set(wanted)
+    assert all(loaded[name].equal(wanted[name]) for name in wanted)
+    recipe = Recipe(
+        model="a" * 64, prompt="a mug", num_inference_steps=2, width=64, height=64, seed=7
+    )
+    assert len(set(_picture(StableDiffusionXL(folder, detect_engine(threads=1)), recipe))) > 50

@@ -12,7 +12,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('accounts', '0007_sign_on'),
-        ('library', '0005_upscale_kinds'),
+        ('library', '0007_control'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
