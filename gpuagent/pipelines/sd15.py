@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 
 from gpuagent.cache.writing import write_atomically
 from gpuagent.pipelines.adapters import Laying, Stack
+from gpuagent.pipelines.batching import Member, denoise_batch
 from gpuagent.pipelines.encode import Pixels
 from gpuagent.pipelines.engine import Engine
 from gpuagent.pipelines.inpaint import INPAINTING_CHANNELS, LatentMask, latent_values, mask_pixels
@@ -244,6 +245,22 @@ class StableDiffusion15:
                 **size,
             ).images
         return latents
+
+    @property
+    def can_batch(self) -> bool:
+        """Whether pictures of several jobs can be made together."""
+        return not self._is_for_inpainting and not self._guidance.is_split
+
+    def denoise_together(
+        self, members: Sequence[Member], on_step: Callable[[], None] = lambda: None
+    ) -> list[torch.Tensor | None]:
+        """The finished latents of each, in one batch; None for those that left."""
+        import torch
+
+        scheduler = make_scheduler(members[0].recipe.sampler, self._scheduler_config)
+        with self._here("unet"), torch.inference_mode():
+            pipeline = self._pipeline("txt2img", scheduler)
+            return denoise_batch(pipeline, scheduler, members, on_step)
 
     def decode(self, latents: torch.Tensor) -> Pixels:
         """Latents of one picture to pixels (height, width, 3)."""
