@@ -116,7 +116,9 @@ class _Rows:
         # A U-Net that is told the guidance as a tensor has one row for each to the end.
         if len(staying) == len(self.members) or pipeline.unet.config.time_cond_proj_dim is not None:
             return {}
-        return self._without_others(staying, tensors, is_guided=pipeline.do_classifier_free_guidance)
+        return self._without_others(
+            staying, tensors, is_guided=pipeline.do_classifier_free_guidance
+        )
 
     def _tell(self, staying: Sequence[int], foreseen: torch.Tensor) -> None:
         for row in staying:

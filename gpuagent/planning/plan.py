@@ -63,7 +63,8 @@ class Parts:
 class Work:
     """What is to be made: the size of a picture, and adapters laid over the denoiser.
 
-    In the same memory a starting picture is opened before, and parts of it held meanwhile.
+    Pictures of a batch are denoised together and decoded one by one. In the same memory a starting
+    picture is opened before, and parts of it held meanwhile.
     """
 
     width: int
@@ -71,6 +72,7 @@ class Work:
     adapters_bytes: int = 0
     opened_bytes: int = 0
     held_bytes: int = 0
+    batch: int = 1
 
     @property
     def pixels(self) -> int:
@@ -113,7 +115,8 @@ class Plan:
 
 def needed_bytes(parts: Parts, work: Work, room: Room, measures: frozenset[Measure]) -> int:
     """Memory at the worst moment: while prompts are read, while denoising, or while decoding."""
-    denoising = int(work.pixels * DENOISER_ACTIVATIONS_PER_PIXEL * room.denoiser_float_bytes)
+    each = work.pixels * DENOISER_ACTIVATIONS_PER_PIXEL * room.denoiser_float_bytes
+    denoising = each * work.batch
     if Measure.SPLIT_GUIDANCE in measures:
         denoising = -(-denoising // 2)
     decoding = work.pixels * ACTIVATIONS_PER_PIXEL * 4

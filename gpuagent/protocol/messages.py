@@ -85,6 +85,7 @@ class Assignment(Message):
     already stored. `preview_key` seals previews (context kind `preview`, object = attempt id).
     `adapters` are those that the recipe names, as far as the library still has them.
     `lease_seconds` is how long the attempt is the agent's after each heartbeat that names it.
+    `may_batch`: it may be made in one batch with others (see `gpuagent.protocol.batching`).
     """
 
     type: ClassVar[str] = "assignment"
@@ -100,6 +101,7 @@ class Assignment(Message):
     adapters: tuple[ModelRef, ...] = ()
     done: tuple[int, ...] = ()
     lease_seconds: float = LEASE_SECONDS
+    may_batch: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -118,6 +118,7 @@ class Agent:
             reporter=self._make_reporter,
             health=self._health,
             peak=PeakMemory(has_gpu=self._engine.has_own_memory),
+            batch_limit=settings.batch,
             on_end=self._after_attempt,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,21 +21,13 @@ from gpuagent.pipelines.sd15 import Peek, StableDiffusion15, StartingPicture, Wa
 from gpuagent.pipelines.upscale import Upscaler
 from gpuagent.planning.plan import Plan
 from gpuagent.protocol.failures import FailureCode
-from gpuagent.protocol.messages import Assignment, AttemptError, AttemptFinish, Claim
+from gpuagent.protocol.messages import Assignment, AttemptError
 from gpuagent.protocol.recipe import parse_recipe
-from gpuagent.protocol.wire import MessageInvalidError
-from gpuagent.runner import clock
-from gpuagent.runner.client import (
-    WHILE_LEASED,
-    StaleError,
-    StudioClient,
-    StudioUnreachableError,
-    persist,
-)
+from gpuagent.runner.client import StudioClient
 from gpuagent.runner.compute import Compute
 from gpuagent.runner.ending import log_end, status_of
 from gpuagent.runner.failures import attempt_error, is_device_failure, is_out_of_memory
-from gpuagent.runner.finishing import Finisher
+from gpuagent.runner.finishing import Finisher, MadeBy
 from gpuagent.runner.health import Health, SickCode
 from gpuagent.runner.held import AttemptStoppedError, Held, HeldAttempts, Stop
 from gpuagent.runner.inputs import read_input
@@ -43,6 +36,8 @@ from gpuagent.runner.models import Models
 from gpuagent.runner.patience import patiently
 from gpuagent.runner.progress import ProgressReporter
 from gpuagent.runner.telemetry import PeakMemory
+from gpuagent.runner.telling import Teller
+from gpuagent.runner.together import Hands, Seat, Seats, Together
 from gpuagent.runner.upscaling import UpscaleMaker
 from gpuagent.runner.work import Timings, Work
 
@@ -65,10 +60,10 @@ class AttemptRunner:
         reporter: Callable[[Assignment, Held], ProgressReporter],
         health: Health,
         peak: PeakMemory,
+        batch_limit: int = 1,
         on_end: Callable[[], None] = lambda: None,
     ) -> None:
-        self._boot_id = boot_id
-        self._client = client
+        self._teller = Teller(client, boot_id)
         self._held = held
         self._models = models
         self._compute = compute
@@ -77,9 +72,23 @@ class AttemptRunner:
         self._reporter = reporter
         self._health = health
         self._peak = peak
+        self._batch_limit = batch_limit
         self._on_end = on_end
         self._embeddings = EmbeddingCache()
         self._pool = ThreadPoolExecutor(_FINISHING_THREADS, thread_name_prefix="finishing")
+        self._seats = Seats()
+        self._batches = Together(
+            hands=Hands(
+                laid=self._laid,
+                embed=self._embed,
+                reporter=reporter,
+                finish=self._finish_picture,
+            ),
+            models=models,
+            compute=compute,
+            health=health,
+            peak=peak,
+        )
 
     def run(self, attempt_id: str, fence: int) -> None:
         """Do an attempt. Never raises: how it ended is told to the studio."""
@@ -91,7 +100,7 @@ class AttemptRunner:
         timings = Timings()
         assignment = None
         try:
-            assignment = self._claim(held, timings)
+            assignment = self._teller.claim(held, timings)
             if assignment is not None:
                 self._run_claimed(held, assignment, timings)
         finally:
@@ -101,28 +110,12 @@ class AttemptRunner:
     def hand_back(self, held: Held, reason: str) -> None:
         """Give an attempt to somebody else now, without waiting for its lease to run out."""
         error = AttemptError(code=FailureCode.AGENT_LOST, data={"reason": reason})
-        self._tell_finish(held, "failed", error, Timings())
+        self._teller.finish(held, "failed", error, Timings())
         held.stop(Stop.LOST)
 
     def close(self) -> None:
         """Release the threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-
-    def _claim(self, held: Held, timings: Timings) -> Assignment | None:
-        began, sent_at = time.monotonic(), clock.now()
-        message = Claim(fence=held.fence, boot_id=self._boot_id)
-        try:
-            assignment = persist(
-                lambda: self._client.claim(held.attempt_id, message), check=held.check
-            )
-        except (StaleError, StudioUnreachableError, AttemptStoppedError):
-            return None  # stale, or it will be sent again
-        except MessageInvalidError as error:
-            self._tell_finish(held, "failed", attempt_error(error), timings)
-            return None
-        held.lease(sent_at, assignment.lease_seconds)
-        timings.measure("claim", began)
-        return assignment
 
     def _run_claimed(self, held: Held, assignment: Assignment, timings: Timings) -> None:
         status, error = "succeeded", None
@@ -144,7 +137,7 @@ class AttemptRunner:
             work.wait(raising=False)
             timings.measure("finishing", began)
         if held.reason() is not Stop.LOST:
-            self._tell_finish(held, status, error, timings)
+            self._teller.finish(held, status, error, timings)
         log_end(assignment, work, "lost" if held.reason() is Stop.LOST else status, error, timings)
 
     def _error_of(self, raised: Exception, work: Work | None) -> AttemptError:
@@ -176,12 +169,13 @@ class AttemptRunner:
         work.plan = self._plan(work)
         work.timings.measure("fetch", began)
 
-    def _plan(self, work: Work, *, after: Plan | None = None) -> Plan:
+    def _plan(self, work: Work, *, after: Plan | None = None, batch: int = 1) -> Plan:
         return self._models.plan(
             work.assignment.model,
             work.recipe,
             picture_pixels=work.picture_pixels,
             adapters=work.stack.parameters,
+            batch=batch,
             after=after,
         )
 
@@ -190,27 +184,70 @@ class AttemptRunner:
         return patiently(read, check=work.held.check)
 
     def _make_pictures(self, work: Work) -> None:
-        """All pictures in one turn; if memory runs out, the rest once more by a cheaper plan."""
-        waited = time.monotonic()
-        with self._compute.turn(work.held.check_next_picture):
-            work.timings.measure("wait", waited)
-            self._compute.run(self._peak.reset)
+        """All pictures in one turn; or the one in a batch with others that wait for a turn."""
+        with self._seats.seat(work) as seat:
+            while not work.made:
+                if not self._compute.take_turn(work.held.check_next_picture, lambda: seat.is_taken):
+                    seat.wait()
+                    continue
+                batch = None if work.made else self._batch_of(seat)
+                if batch is not None:  # it has the turn now
+                    threading.Thread(target=batch, name="batch", daemon=True).start()
+                    seat.wait()
+                    continue
+                try:
+                    if not work.made:
+                        self._make_alone(work, seat)
+                    return
+                finally:
+                    self._compute.end_turn()
+
+    def _batch_of(self, seat: Seat) -> Callable[[], None] | None:
+        """What makes its picture with those of others; None if there are none. In the turn."""
+        plans = dict[int, Plan]()
+
+        def fits(count: int) -> bool:
+            """Without any measure that one picture alone would not need."""
+            if count > self._batch_limit:
+                return False
             try:
+                plans[count] = self._plan(seat.work, batch=count)
+            except AttemptFailedError:
+                return False
+            return seat.work.plan is None or plans[count].measures == seat.work.plan.measures
+
+        seats = self._seats.take_with(seat, fits)
+        if len(seats) < 2:
+            return None
+
+        def make() -> None:
+            try:
+                self._batches.make(seats, plans[len(seats)])
+            finally:
+                self._compute.end_turn()
+
+        return make
+
+    def _make_alone(self, work: Work, seat: Seat) -> None:
+        """If memory runs out, what is not made yet once more by a cheaper plan."""
+        work.timings.measure("wait", seat.since)
+        self._compute.run(self._peak.reset)
+        try:
+            if not self._did_make_all(work):
+                self._models.release()
+                work.plan = self._plan(work, after=work.plan)
+                log_event("attempt.cheaper", attempt=work.held.attempt_id, by=work.plan.label)
                 if not self._did_make_all(work):
                     self._models.release()
-                    work.plan = self._plan(work, after=work.plan)
-                    log_event("attempt.cheaper", attempt=work.held.attempt_id, by=work.plan.label)
-                    if not self._did_make_all(work):
-                        self._models.release()
-                        self._models.plan_after_last(
-                            work.assignment.model,
-                            work.recipe,
-                            work.plan,
-                            picture_pixels=work.picture_pixels,
-                            adapters=work.stack.parameters,
-                        )
-            finally:
-                work.timings.facts["peak_memory_bytes"] = self._peak.read()
+                    self._models.plan_after_last(
+                        work.assignment.model,
+                        work.recipe,
+                        work.plan,
+                        picture_pixels=work.picture_pixels,
+                        adapters=work.stack.parameters,
+                    )
+        finally:
+            work.timings.facts["peak_memory_bytes"] = self._peak.read()
         self._health.picture_made()
 
     def _did_make_all(self, work: Work) -> bool:
@@ -294,35 +331,15 @@ class AttemptRunner:
         picture = open_input(source, width=recipe.width, height=recipe.height)
         return self._compute.run(lambda: model.take_in(picture)), None
 
-    def _finish_picture(self, work: Work, index: int, pixels: Pixels) -> None:
+    def _finish_picture(self, work: Work, index: int, pixels: Pixels, batch: int = 1) -> None:
         """Begin to store a picture; the next one is made meanwhile."""
-        memory = work.plan.label if work.plan is not None else ""
+        made_by = MadeBy(memory=work.plan.label if work.plan is not None else "", batch=batch)
         finish = self._finisher.finish
         work.finishing.append(
             self._pool.submit(
-                finish, work.held, work.assignment, work.recipe, index, pixels, memory
+                finish, work.held, work.assignment, work.recipe, index, pixels, made_by
             )
         )
-
-    def _tell_finish(
-        self, held: Held, status: str, error: AttemptError | None, timings: Timings
-    ) -> None:
-        message = AttemptFinish(
-            fence=held.fence, status=status, error=error, timings=timings.to_wire()
-        )
-
-        def check() -> None:
-            if held.reason() is Stop.LOST:
-                held.check()
-
-        try:
-            persist(
-                lambda: self._client.finish(held.attempt_id, message),
-                check=check,
-                tries=WHILE_LEASED,
-            )
-        except (StaleError, StudioUnreachableError, AttemptStoppedError):
-            held.stop(Stop.LOST)
 
 
 @dataclass(frozen=True, slots=True)

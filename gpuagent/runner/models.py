@@ -103,10 +103,11 @@ class Models:
         *,
         picture_pixels: int = 0,
         adapters: int = 0,
+        batch: int = 1,
         after: Plan | None = None,
     ) -> Plan:
         """How a picture can be made here, from one of so many pixels, with adapters of so many
-        parameters.
+        parameters; or a batch of them.
 
         `after` is a plan that ran out of memory.
 
@@ -116,7 +117,7 @@ class Models:
         if recipe.is_upscale:
             plan = self._plan_upscale(ref, recipe, after=after)
         else:
-            work = self._work(recipe, picture_pixels, adapters)
+            work = replace(self._work(recipe, picture_pixels, adapters), batch=batch)
             plan = make_plan(self._parts(ref), work, self._room(ref), after=after)
         if plan.verdict is Verdict.HERE:
             return plan

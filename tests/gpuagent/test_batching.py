@@ -70,9 +70,7 @@ def test_each_is_what_it_would_be_alone_but_for_the_last_bits(
 
 @pytest.mark.parametrize("sampler", sorted(SAMPLERS))
 @pytest.mark.parametrize("after", [0, 2])
-def test_one_that_leaves_harms_no_other(
-    house: StableDiffusion15, sampler: str, after: int
-) -> None:
+def test_one_that_leaves_harms_no_other(house: StableDiffusion15, sampler: str, after: int) -> None:
     first, second, third = (replace(recipe, sampler=sampler) for recipe in (BASE, *OTHERS))
     gone = member(house, second, check=leaving_after(after))
     made = house.denoise_together([member(house, first), gone, member(house, third)])
