@@ -267,7 +267,8 @@ class Heartbeat(Message):
 
     `ready` is true once the first warm-up has finished; `leaving` once nothing more is taken.
     `sick_code` says why the agent took itself out, and is empty while it is well. `telemetry`:
-    `temperature_c`, `power_w`, `utilization` (0 to 1), `memory_used_bytes`, `throttled` (reasons);
+    `temperature_c`, `power_w`, `utilization` (0 to 1), `memory_used_bytes`, `throttled` (reasons),
+    `batch_limit` (pictures of different jobs that it makes at once);
     `residents`: `digest`, `component`, `bytes`, `place` (`gpu`, `host`, `disk`), and `name`.
     """
 

@@ -197,7 +197,11 @@ class Agent:
             warm=self._models.warm,
             is_leaving=self._is_leaving,
             sick_code=self._health.code,
-            telemetry={**self._telemetry.latest, **self._models.ledger.to_wire()},
+            telemetry={
+                **self._telemetry.latest,
+                **self._models.ledger.to_wire(),
+                "batch_limit": self._settings.batch,
+            },
             residents=self._models.residents(),
         )
 

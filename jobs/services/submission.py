@@ -13,6 +13,7 @@ from django.utils import timezone
 from accounts.actors import Actor
 from accounts.roles import Permission
 from accounts.services.audit import record_event
+from gpuagent.protocol.batching import batch_key
 from gpuagent.protocol.recipe import (
     SEED_MAX,
     Recipe,
@@ -41,6 +42,7 @@ from workspaces.access import require_in
 from workspaces.models import Project, Workspace
 
 IDEMPOTENCY_KEY_MAX = 255
+BATCH_KEY_CHARACTERS = 16
 _KEY_ELSEWHERE = "This idempotency key was used in another workspace. Send a new one."
 
 
@@ -262,6 +264,8 @@ def _create(actor: Actor, workspace: Workspace, checked: _Checked, origin: _Orig
         count=recipe.num_images_per_prompt,
         cost_seconds=checked.cost.seconds,
         memory_bytes=checked.cost.memory_bytes,
+        # What is made again is to be the same again, so it is made alone.
+        batch_key="" if origin.rerun_of is not None else batch_key(recipe)[:BATCH_KEY_CHARACTERS],
         position=place_at(now),
         submitted_at=now,
     )
