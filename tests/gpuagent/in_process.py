@@ -23,8 +23,10 @@ from gpuagent.cache.files import FileCache
 from gpuagent.cache.places import Places
 from gpuagent.cache.sources import SourceError, Sources
 from gpuagent.pipelines.engine import Engine
+from gpuagent.pipelines.preview import LatentColors
 from gpuagent.pipelines.registry import import_libraries
-from gpuagent.protocol.messages import Assignment, Message
+from gpuagent.pipelines.steps import Peek
+from gpuagent.protocol.messages import Assignment, AttemptProgress, Message
 from gpuagent.runner.attempt import AttemptRunner
 from gpuagent.runner.client import StaleError, StudioClient
 from gpuagent.runner.compute import Compute
@@ -86,6 +88,25 @@ class _Listener:
         self.told.append(message)
 
 
+class _NoReporter(ProgressReporter):
+    """Nobody watches: no latent is looked at."""
+
+    @override
+    def step(
+        self, index: int, count: int, done: int, of: int, peek: Peek, colors: LatentColors
+    ) -> None:
+        progress = AttemptProgress(
+            attempt_id=self._held.attempt_id,
+            fence=self._held.fence,
+            seq=self._held.next_seq(),
+            index=index,
+            count=count,
+            step=done,
+            steps=of,
+        )
+        self._link.send(progress)
+
+
 class AgentInside:
     """One agent. `run` gives it attempts as its queue does, and waits for their ends."""
 
@@ -106,6 +127,7 @@ class AgentInside:
         self.held = HeldAttempts()
         self.listener = _Listener()
         self.previews = 0
+        self._lock = threading.Lock()
         self._http = httpx.Client(trust_env=False)
         places = Places(
             studio_url=studio.url, token=TOKEN, store_root=studio.store, models_root=models_root
@@ -117,8 +139,8 @@ class AgentInside:
         self.models = Models(
             FileCache(folder / "cache", sources), engine, self._compute, host_bytes=host_bytes
         )
-        self._previews = PreviewThread(self._count if has_previews else lambda _frame: None)
-        self._has_previews = has_previews
+        self._previews = PreviewThread(self._count)
+        self._reporter_class = ProgressReporter if has_previews else _NoReporter
         self.runner = AttemptRunner(
             boot_id="boot",
             client=client,
@@ -133,7 +155,6 @@ class AgentInside:
             batch_limit=batch,
         )
         self._threads = ThreadPoolExecutor(IN_HAND * batch)
-        self._lock = threading.Lock()
 
     def run(self, attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
         """Run attempts, so many at once as an agent has in hand; how each ended."""
@@ -166,7 +187,7 @@ class AgentInside:
 
     def _reporter(self, assignment: Assignment, held: Held) -> ProgressReporter:
         listener: Any = self.listener
-        return ProgressReporter(assignment, held, listener, self._previews)
+        return self._reporter_class(assignment, held, listener, self._previews)
 
     def _count(self, _frame: object) -> None:
         with self._lock:
