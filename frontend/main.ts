@@ -8,6 +8,7 @@ import "htmx.org";
 
 import "./elements/adapter-stack";
 import "./elements/agent-state";
+import "./elements/control-stack";
 import "./elements/copy-button";
 import "./elements/drop-menu";
 import "./elements/gallery-panel";

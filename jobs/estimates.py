@@ -17,6 +17,8 @@ from gpuagent.protocol.taxonomy import SAMPLERS
 PIXELS_PER_PASS = 1_000_000
 # Encoding the prompt and decoding the picture cost about two steps.
 STEPS_BESIDE = 2
+# A ControlNet is the first half of a U-Net, which is the smaller one.
+CONTROL_SHARE = 0.4
 # An upscaler applies its weights at every pixel of the starting picture, a denoiser at one of 64 at
 # most. Measured: the small Real-ESRGAN on one core takes 35 s a megapixel, overlaps included.
 UPSCALE_PASSES = 370
@@ -59,9 +61,10 @@ def passes_of(recipe: Recipe, *, pictures: int | None = None) -> float:
         source = recipe.width * recipe.height / recipe.scale**2
         return UPSCALE_PASSES * (1 if pictures is None else pictures) * source / PIXELS_PER_PASS
     calls = 2 if SAMPLERS[recipe.sampler].is_second_order else 1
-    guided = 2 if recipe.guidance_scale > 1 else 1
+    guided: float = 2 if recipe.guidance_scale > 1 else 1
     steps = recipe.denoising_steps * calls + STEPS_BESIDE
     count = recipe.num_images_per_prompt if pictures is None else pictures
+    guided *= 1 + CONTROL_SHARE * sum(use.end - use.start for use in recipe.controls)
     return steps * guided * count * recipe.width * recipe.height / PIXELS_PER_PASS
 
 

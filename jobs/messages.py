@@ -11,9 +11,13 @@ _SENTENCES: Mapping[str, str] = {
     FailureCode.DOES_NOT_FIT: "The picture does not fit into the agent's memory. Make it smaller.",
     FailureCode.MODEL_CORRUPT: "The model's files are damaged. Tell an admin; try another model.",
     FailureCode.MODEL_UNREADABLE: "The model does not load. Tell an admin; try another model.",
-    FailureCode.ADAPTER_MISSING: "A LoRA or embedding is not in the library any more. Remove it.",
-    FailureCode.ADAPTER_UNFIT: "A LoRA or embedding does not fit the model. Remove it.",
-    FailureCode.INPUT_UNREADABLE: "The starting picture could not be read. Add it again.",
+    FailureCode.ADAPTER_MISSING: (
+        "A LoRA, embedding or ControlNet is not in the library any more. Remove it."
+    ),
+    FailureCode.ADAPTER_UNFIT: (
+        "A LoRA, embedding or ControlNet does not fit the model. Remove it."
+    ),
+    FailureCode.INPUT_UNREADABLE: "A picture that it starts from could not be read. Add it again.",
     FailureCode.MASK_EMPTY: "The mask is black all over. Paint white what is to change.",
     FailureCode.RECIPE_INVALID: "The agent does not understand this recipe. It may need an update.",
     FailureCode.STORE_FAILED: "The picture could not be stored. Is the disk full? Tell an admin.",

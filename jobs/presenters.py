@@ -14,10 +14,12 @@ from django.urls import reverse
 from accounts.actors import Actor
 from accounts.roles import Permission
 from gpuagent.protocol import recipe as limits
+from gpuagent.protocol.controls import CONTROLS_MAX
 from gpuagent.protocol.loras import LORAS_MAX
 from gpuagent.protocol.recipe import Recipe
 from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER, SAMPLERS, AssetKind
 from jobs.adapter_choices import adapter_choices
+from jobs.control_choices import control_choices, control_facts, kind_choices
 from jobs.drawer import queue_context
 from jobs.forecast import TIERS
 from jobs.lifecycle import JOB_OPEN, JobStatus
@@ -61,6 +63,7 @@ LIMITS = {
     "mask_blur_max": limits.MASK_BLUR_MAX,
     "mask_padding_max": limits.MASK_PADDING_MAX,
     "loras_max": LORAS_MAX,
+    "controls_max": CONTROLS_MAX,
 }
 
 
@@ -219,6 +222,7 @@ def room_urls(workspace: Workspace) -> dict[str, str]:
         "gallery": gallery,
         "trash": f"{gallery}?trash=1",
         "forecast": reverse("forecast", args=[workspace.pk]),
+        "draw_map": reverse("draw-map", args=[workspace.pk]),
         "upload": reverse("upload", args=[workspace.pk]),
         "projects": reverse("projects", args=[workspace.pk]),
         "shares": reverse("shares", args=[workspace.pk]),
@@ -254,6 +258,8 @@ def room_context(workspace: Workspace, actor: Actor, email: str) -> dict[str, An
         "form": _form(versions),
         "models": [_model(version, warm) for version in versions],
         "adapters": adapter_choices(versions),
+        "controls": control_choices(versions),
+        "control_kinds": kind_choices(),
         "samplers": [{"id": s.id, "label": s.label} for s in SAMPLERS.values()],
         "sizes": _sizes(side),
         "tiers": [{"id": t.value, "name": tier_name(t), "means": MEANINGS[t]} for t in TIERS],
@@ -327,6 +333,7 @@ def output_context(output: Output, actor: Actor) -> dict[str, Any]:
         "is_outpaint": recipe.is_outpaint,
         "recipe": {**recipe.to_wire(), "sampler_label": SAMPLERS[recipe.sampler].label},
         "is_upscale": recipe.is_upscale,
+        "controls": control_facts(recipe, manifest),
         "scales": upscale_choices(output, actor),
         "manifest": manifest,
         "manifest_json": json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False),

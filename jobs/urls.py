@@ -45,6 +45,7 @@ urlpatterns = [
     path(WORKSPACE + "gallery", room.gallery, name="gallery"),
     path(WORKSPACE + "uploads", room.upload, name="upload"),
     path(WORKSPACE + "uploads/from-address", room.upload_from_address, name="upload-from-address"),
+    path(WORKSPACE + "maps", room.draw_map, name="draw-map"),
     path(WORKSPACE + "access", access.access, name="access"),
     path(WORKSPACE + "access/settings", access.workspace_change, name="workspace-change"),
     path(WORKSPACE + "access/grants", access.access_grant, name="access-grant"),

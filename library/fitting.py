@@ -6,16 +6,18 @@ from functools import lru_cache
 
 from gpuagent.protocol.adapter_files import (
     AdapterUnfitError,
+    Bases,
     Header,
     check_fit,
     layers_of,
     read_header,
     write_header,
 )
+from gpuagent.protocol.control_files import check_control, is_control
 from library.models import ModelFile, ModelVersion
 from studio.core import storage
 
-_PARTS = ("unet", "text_encoder")
+_PARTS = ("unet", "transformer", "text_encoder", "text_encoder_2")
 _HEADERS_KEPT = 256
 _PAIRS_KEPT = 4_096
 _UNREADABLE = "its files cannot be read"
@@ -32,7 +34,7 @@ def why_unfit(adapter: ModelVersion, model: ModelVersion) -> str:
 def why_header_unfit(header: Header, model: ModelVersion) -> str:
     """The same of a file that is not in the library yet."""
     try:
-        check_fit(header, _bases(_weights(model)))
+        _check(header, _bases(_weights(model)))
     except AdapterUnfitError as error:
         return str(error)
     return ""
@@ -54,18 +56,25 @@ def _why(adapter: str, model: tuple[tuple[str, str], ...]) -> str:
 @lru_cache(maxsize=_PAIRS_KEPT)
 def _compared(adapter: str, model: tuple[tuple[str, str], ...]) -> str:
     try:
-        check_fit(_header(adapter), _bases(model))
+        _check(_header(adapter), _bases(model))
     except AdapterUnfitError as error:
         return str(error)
     return ""
 
 
+def _check(header: Header, bases: Bases) -> None:
+    if is_control(header):
+        check_control(header, bases)
+    else:
+        check_fit(header, bases)
+
+
 def _bases(files: tuple[tuple[str, str], ...]) -> dict[str, dict[str, tuple[int, ...]]]:
-    bases: dict[str, dict[str, tuple[int, ...]]] = {part: {} for part in _PARTS}
+    bases: dict[str, dict[str, tuple[int, ...]]] = {}
     for path, sha256 in files:
         part = path.split("/", 1)[0]
-        if part in bases:
-            bases[part] |= layers_of(_header(sha256))
+        if part in _PARTS:
+            bases.setdefault(part, {}).update(layers_of(_header(sha256)))
     return bases
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from django.db.models import Q, QuerySet
 
-from gpuagent.protocol.taxonomy import ADAPTERS, MODELS, AssetKind
+from gpuagent.protocol.taxonomy import ADAPTERS, BESIDE_MODELS, MODELS, AssetKind
 from library.models import ModelVersion
 
 
@@ -20,6 +20,11 @@ def usable_adapters() -> list[ModelVersion]:
     return _newest(_of_kinds(ADAPTERS).prefetch_related("files"))
 
 
+def usable_controls() -> list[ModelVersion]:
+    """The newest version of every ControlNet that the scope sees, by name."""
+    return _newest(_of_kinds({AssetKind.CONTROLNET}).prefetch_related("files"))
+
+
 def find_version(digest: str) -> ModelVersion | None:
     """A model the scope sees, by digest; old versions stay usable, so manifests never break."""
     found = _of_kinds(MODELS).filter(digest=digest)
@@ -27,15 +32,15 @@ def find_version(digest: str) -> ModelVersion | None:
 
 
 def find_adapters(digests: Collection[str]) -> dict[str, ModelVersion]:
-    """Adapters the scope sees, by digest; the organization's own before public ones."""
-    found = _of_kinds(ADAPTERS).filter(digest__in=digests).prefetch_related("files")
+    """Adapters and ControlNets the scope sees, by digest; the organization's own come first."""
+    found = _of_kinds(BESIDE_MODELS).filter(digest__in=digests).prefetch_related("files")
     return _own_first(found)
 
 
 def adapters_of(organization_id: str, digests: Collection[str]) -> dict[str, ModelVersion]:
-    """Adapters an organization sees, by digest; for work in the system scope."""
+    """Adapters and ControlNets an organization sees, by digest; for work in the system scope."""
     owners = Q(asset__organization_id=organization_id) | Q(asset__organization=None)
-    return _own_first(_of_kinds(ADAPTERS).filter(owners, digest__in=digests))
+    return _own_first(_of_kinds(BESIDE_MODELS).filter(owners, digest__in=digests))
 
 
 def _own_first(versions: QuerySet[ModelVersion]) -> dict[str, ModelVersion]:

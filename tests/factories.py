@@ -366,14 +366,17 @@ def make_output(
 
 def make_input(workspace: Workspace, content: bytes | None = None) -> Artifact:
     """A stored starting picture."""
+    content = content or make_png()
+    with Image.open(io.BytesIO(content)) as picture:
+        width, height = picture.size
     with organization_scope(workspace.organization_id):
         return store_bytes(
             workspace,
-            content or make_png(),
+            content,
             kind=ArtifactKind.INPUT,
             media_type="image/png",
-            width=64,
-            height=64,
+            width=width,
+            height=height,
         )
 
 

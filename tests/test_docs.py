@@ -15,6 +15,7 @@ from accounts.permissions import ANY_TOKEN
 from accounts.render_permissions import render_page
 from gpuagent.protocol import recipe as limits
 from gpuagent.protocol.failures import RETRYABLE, FailureCode
+from gpuagent.protocol.loras import EMBEDDINGS_MAX, LORAS_MAX
 from gpuagent.protocol.recipe import FieldProblem, Recipe, RecipeInvalidError, parse_recipe
 from gpuagent.protocol.taxonomy import SAMPLERS, InpaintArea
 from studio.core import errors
@@ -116,6 +117,8 @@ LIMITS: dict[str, tuple[float | str, ...]] = {
     "inpaint_area": tuple(InpaintArea),
     "mask_padding": (0, limits.MASK_PADDING_MAX),
     **{f"outpaint_{side}": (0, limits.SIDE_MAX, limits.SIDE_MULTIPLE) for side in limits.SIDES},
+    "loras": (LORAS_MAX,),
+    "embeddings": (EMBEDDINGS_MAX,),
     "scale": limits.SCALES,
 }
 

@@ -19,8 +19,8 @@ const PARTS: Record<Exclude<ParameterPart, "all">, (name: string) => boolean> = 
   remix: (name) => name !== "seed",
 };
 
-/** What a whole recipe does not say, because it has neither mask, extension nor LoRAs. */
-const UNSAID: Parameters = { loras: "", mask: "", outpaint_left: 0, outpaint_top: 0, outpaint_right: 0, outpaint_bottom: 0 };
+/** What a whole recipe does not say, because it has neither mask, extension, LoRAs nor controls. */
+const UNSAID: Parameters = { loras: "", controls: "", mask: "", outpaint_left: 0, outpaint_top: 0, outpaint_right: 0, outpaint_bottom: 0 };
 
 export class RecipeForm extends HTMLElement {
   /** Which models an agent holds right now. */

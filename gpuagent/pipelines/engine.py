@@ -31,12 +31,15 @@ class Engine:
     fingerprint: Mapping[str, object]
     gpu_class: str = "cpu"
 
-    def dtype(self, *, is_half: bool = False) -> torch.dtype:
-        """Of the U-Net and the text encoder; half precision on a CPU is bfloat16."""
+    def dtype(self, *, is_half: bool = False, is_wide: bool = False) -> torch.dtype:
+        """Of the denoiser and the text encoders; half precision on a CPU is bfloat16.
+
+        `is_wide`: for numbers beyond what float16 reaches.
+        """
         import torch
 
         if self.device == "cuda":
-            return torch.float16
+            return torch.bfloat16 if is_wide else torch.float16
         return torch.bfloat16 if is_half else torch.float32
 
     def vae_dtype(self, *, is_half: bool = False) -> torch.dtype:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
+from gpuagent.protocol.controls import ControlUse
 from gpuagent.protocol.messages import ModelRef
 from gpuagent.protocol.recipe import Recipe
 from gpuagent.protocol.taxonomy import SAMPLERS, AssetKind
@@ -54,6 +55,8 @@ def _adapter(recipe: Recipe, ref: ModelRef) -> dict[str, object]:
     weights = {use.digest: use.weight for use in recipe.loras}
     if ref.kind is AssetKind.LORA:
         return {**said, "weight": weights[ref.digest]}
+    if ref.kind is AssetKind.CONTROLNET:
+        return said
     return {**said, "trigger": next(iter(ref.trigger_words), "")}
 
 
@@ -97,12 +100,27 @@ def infotext(
     if recipe.is_masked_area:
         settings["Inpaint area"] = "Only masked"
         settings["Masked area padding"] = recipe.mask_padding
+    names = {ref.digest: ref.name for ref in laid}
+    for number, use in enumerate(recipe.controls):
+        settings[f"ControlNet {number}"] = _control_text(use, names.get(use.model, ""))
     for kind, label in ((AssetKind.LORA, "Lora hashes"), (AssetKind.EMBEDDING, "TI hashes")):
         hashes = [f"{ref.name}: {ref.digest[:10]}" for ref in laid if ref.kind is kind]
         if hashes:
             settings[label] = json.dumps(", ".join(hashes), ensure_ascii=False)
     lines.append(", ".join(f"{name}: {value}" for name, value in settings.items()))
     return "\n".join(lines)
+
+
+def _control_text(use: ControlUse, name: str) -> str:
+    """As the extension writes it that brought ControlNets to those tools."""
+    said = {
+        "Module": use.kind.value if use.map is None else "none",
+        "Model": f"{name} [{use.model[:8]}]",
+        "Weight": f"{use.weight:g}",
+        "Guidance Start": f"{use.start:g}",
+        "Guidance End": f"{use.end:g}",
+    }
+    return json.dumps(", ".join(f"{k}: {v}" for k, v in said.items()), ensure_ascii=False)
 
 
 def _upscale_infotext(recipe: Recipe, *, model_name: str, model_digest: str) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from gpuagent.protocol.controls import ControlUse, pictures_of, read_controls
 from gpuagent.protocol.loras import LoraUse, read_embeddings, read_loras
 from gpuagent.protocol.recipe_reader import FieldProblem as FieldProblem
 from gpuagent.protocol.recipe_reader import Reader, as_float, is_digest, short
@@ -51,7 +52,8 @@ class Recipe:
     mask and `mask_padding` pixels around it, and the result has the size of the starting picture.
     `outpaint_…` are the pixels that are added at each side; `width` and `height` are the result's.
 
-    `embeddings` are the digests of those that the prompts call by their trigger words.
+    `embeddings` are the digests of those that the prompts call by their trigger words; `controls`
+    what guides the picture.
 
     With `scale` (2 or 4) the picture is only enlarged, by an upscaler: the prompt is then a note
     that finds it again, and `width` and `height` are the result's, 0 while they are not known yet.
@@ -80,6 +82,7 @@ class Recipe:
     outpaint_bottom: int = 0
     loras: tuple[LoraUse, ...] = ()
     embeddings: tuple[str, ...] = ()
+    controls: tuple[ControlUse, ...] = ()
     scale: int = 0
 
     def seed_of(self, index: int) -> int:
@@ -123,19 +126,21 @@ class Recipe:
     @property
     def inputs(self) -> dict[str, str]:
         """SHA-256 of the pictures it is made from, by the name of the setting."""
-        named = {"image": self.image, "mask": self.mask}
+        named = {"image": self.image, "mask": self.mask, **pictures_of(self.controls)}
         return {name: sha256 for name, sha256 in named.items() if sha256 is not None}
 
     @property
     def adapters(self) -> tuple[str, ...]:
-        """Digests of all that is laid over the model."""
-        return (*(use.digest for use in self.loras), *self.embeddings)
+        """Digests of all that is laid over the model or works beside it, each once."""
+        loras, nets = (use.digest for use in self.loras), (use.model for use in self.controls)
+        return tuple(dict.fromkeys((*loras, *self.embeddings, *nets)))
 
     def _unsaid(self) -> set[str]:
         """Settings that mean nothing here; recipes without a mask are written as ever."""
         if self.is_upscale:
             return set(self.__dataclass_fields__) - _SAID_OF_UPSCALE
-        unsaid = {"scale", *(name for name in ("loras", "embeddings") if not getattr(self, name))}
+        lists = ("loras", "embeddings", "controls")
+        unsaid = {"scale", *(name for name in lists if not getattr(self, name))}
         if self.mask is None:
             unsaid |= {"mask", "inpaint_area", "mask_padding"}
         if not self.is_outpaint:
@@ -158,6 +163,8 @@ class Recipe:
             for name, value in asdict(self).items()
             if name not in unsaid
         }
+        if self.controls and "controls" not in unsaid:
+            said["controls"] = [use.to_wire() for use in self.controls]
         return {"version": RECIPE_VERSION, **said}
 
     def digest(self) -> str:
@@ -296,6 +303,7 @@ def _with_more(reader: Reader, recipe: Recipe) -> Recipe:
         mask_padding=reader.integer("mask_padding", 32, 0, MASK_PADDING_MAX, "The padding"),
         loras=read_loras(reader),
         embeddings=read_embeddings(reader),
+        controls=read_controls(reader),
         **sides,
     )
     _check_together(reader, asked)

@@ -12,6 +12,9 @@ class Architecture(StrEnum):
     """Families of models an agent can load."""
 
     SD15 = "sd15"
+    SDXL = "sdxl"
+    SD3 = "sd3"
+    FLUX = "flux"
     ESRGAN = "esrgan"
 
 
@@ -22,10 +25,24 @@ class AssetKind(StrEnum):
     LORA = "lora"
     EMBEDDING = "embedding"
     UPSCALER = "upscaler"
+    CONTROLNET = "controlnet"
 
 
 MODELS = frozenset({AssetKind.CHECKPOINT, AssetKind.UPSCALER})
 ADAPTERS = frozenset({AssetKind.LORA, AssetKind.EMBEDDING})
+# What a recipe names beside its model.
+BESIDE_MODELS = ADAPTERS | {AssetKind.CONTROLNET}
+
+
+class ControlKind(StrEnum):
+    """What the map shows that a ControlNet reads."""
+
+    CANNY = "canny"
+    LINEART = "lineart"
+    SCRIBBLE = "scribble"
+    TILE = "tile"
+    DEPTH = "depth"
+    OPENPOSE = "openpose"
 
 
 class FileKind(StrEnum):

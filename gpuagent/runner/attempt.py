@@ -14,10 +14,12 @@ from gpuagent.cache.errors import AttemptFailedError
 from gpuagent.cache.sources import Sources
 from gpuagent.pipelines.adapters import Stack
 from gpuagent.pipelines.canvas import Canvas, CanvasColors, make_canvas
+from gpuagent.pipelines.control import Guide
 from gpuagent.pipelines.encode import Pixels, count_pixels, open_input
+from gpuagent.pipelines.family import Family, StartingPicture
 from gpuagent.pipelines.prompts import EmbeddingCache, Embeddings
 from gpuagent.pipelines.registry import LoadedModel
-from gpuagent.pipelines.sd15 import Peek, StableDiffusion15, StartingPicture, Watch
+from gpuagent.pipelines.steps import Peek, Watch
 from gpuagent.pipelines.upscale import Upscaler
 from gpuagent.planning.plan import Plan
 from gpuagent.protocol.failures import FailureCode
@@ -25,6 +27,7 @@ from gpuagent.protocol.messages import Assignment, AttemptError
 from gpuagent.protocol.recipe import parse_recipe
 from gpuagent.runner.client import StudioClient
 from gpuagent.runner.compute import Compute
+from gpuagent.runner.controls import find_beside, make_guides
 from gpuagent.runner.ending import log_end, status_of
 from gpuagent.runner.failures import attempt_error, is_device_failure, is_out_of_memory
 from gpuagent.runner.finishing import Finisher, MadeBy
@@ -72,11 +75,10 @@ class AttemptRunner:
         self._reporter = reporter
         self._health = health
         self._peak = peak
-        self._batch_limit = batch_limit
         self._on_end = on_end
         self._embeddings = EmbeddingCache()
         self._pool = ThreadPoolExecutor(_FINISHING_THREADS, thread_name_prefix="finishing")
-        self._seats = Seats()
+        self._seats = Seats(batch_limit)
         self._batches = Together(
             hands=Hands(
                 laid=self._laid,
@@ -84,6 +86,7 @@ class AttemptRunner:
                 reporter=reporter,
                 finish=self._finish_picture,
             ),
+            seats=self._seats,
             models=models,
             compute=compute,
             health=health,
@@ -123,8 +126,9 @@ class AttemptRunner:
         try:
             recipe = parse_recipe(assignment.recipe)
             work = Work(held=held, assignment=assignment, recipe=recipe, timings=timings)
+            work.beside = find_beside(recipe, assignment)
             adapters = self._models.adapters.hold(assignment.adapters)
-            with self._models.hold(assignment.model), adapters:
+            with self._models.hold(assignment.model, *work.beside), adapters:
                 self._fetch(work)
                 self._make_pictures(work)
             work.wait(raising=True)
@@ -156,7 +160,8 @@ class AttemptRunner:
         if work.recipe.model != work.assignment.model.digest:
             raise AttemptFailedError(FailureCode.RECIPE_INVALID, reason="another model")
         assignment, recipe, check = work.assignment, work.recipe, work.held.check
-        patiently(lambda: self._models.fetch(assignment.model), check=check)
+        for ref in (assignment.model, *work.beside):
+            patiently(partial(self._models.fetch, ref), check=check)
         work.stack = self._models.adapters.stack(
             recipe,
             assignment.adapters,
@@ -164,8 +169,9 @@ class AttemptRunner:
         )
         for name, sha256 in recipe.inputs.items():
             work.sources[name] = self._fetch_input(work, sha256)
-        if "image" in work.sources:
-            work.picture_pixels = count_pixels(work.sources["image"])
+        # A mask is as large as its picture at most, or made so.
+        opened = [data for name, data in work.sources.items() if name != "mask"]
+        work.picture_pixels = max(map(count_pixels, opened), default=0)
         work.plan = self._plan(work)
         work.timings.measure("fetch", began)
 
@@ -176,6 +182,7 @@ class AttemptRunner:
             picture_pixels=work.picture_pixels,
             adapters=work.stack.parameters,
             batch=batch,
+            beside=work.beside,
             after=after,
         )
 
@@ -190,7 +197,8 @@ class AttemptRunner:
                 if not self._compute.take_turn(work.held.check_next_picture, lambda: seat.is_taken):
                     seat.wait()
                     continue
-                batch = None if work.made else self._batch_of(seat)
+                plan = partial(self._plan, work)
+                batch = None if work.made else self._batches.begin_with(seat, plan)
                 if batch is not None:  # it has the turn now
                     threading.Thread(target=batch, name="batch", daemon=True).start()
                     seat.wait()
@@ -201,32 +209,6 @@ class AttemptRunner:
                     return
                 finally:
                     self._compute.end_turn()
-
-    def _batch_of(self, seat: Seat) -> Callable[[], None] | None:
-        """What makes its picture with those of others; None if there are none. In the turn."""
-        plans = dict[int, Plan]()
-
-        def fits(count: int) -> bool:
-            """Without any measure that one picture alone would not need."""
-            if count > self._batch_limit:
-                return False
-            try:
-                plans[count] = self._plan(seat.work, batch=count)
-            except AttemptFailedError:
-                return False
-            return seat.work.plan is None or plans[count].measures == seat.work.plan.measures
-
-        seats = self._seats.take_with(seat, fits)
-        if len(seats) < 2:
-            return None
-
-        def make() -> None:
-            try:
-                self._batches.make(seats, plans[len(seats)])
-            finally:
-                self._compute.end_turn()
-
-        return make
 
     def _make_alone(self, work: Work, seat: Seat) -> None:
         """If memory runs out, what is not made yet once more by a cheaper plan."""
@@ -245,6 +227,7 @@ class AttemptRunner:
                         work.plan,
                         picture_pixels=work.picture_pixels,
                         adapters=work.stack.parameters,
+                        beside=work.beside,
                     )
         finally:
             work.timings.facts["peak_memory_bytes"] = self._peak.read()
@@ -299,15 +282,18 @@ class AttemptRunner:
     def _maker(
         self, work: Work, model: LoadedModel, reporter: ProgressReporter
     ) -> Callable[[int], Pixels]:
-        if work.recipe.is_upscale is not isinstance(model, Upscaler):
-            raise AttemptFailedError(FailureCode.RECIPE_INVALID, reason="another kind of model")
-        if isinstance(model, Upscaler):
+        if work.recipe.is_upscale and isinstance(model, Upscaler):
             return UpscaleMaker(work, self._compute, model, reporter, self._health)
+        if work.recipe.is_upscale or not isinstance(model, Family):
+            raise AttemptFailedError(FailureCode.RECIPE_INVALID, reason="another kind of model")
         embeddings = self._embed(work, model)
         start, canvas = self._start(work, model)
-        return _Maker(work, self._compute, model, embeddings, start, canvas, reporter, self._health)
+        guides = make_guides(work, self._models, self._compute, canvas)
+        return _Maker(
+            work, self._compute, model, embeddings, start, canvas, guides, reporter, self._health
+        )
 
-    def _embed(self, work: Work, model: StableDiffusion15) -> Embeddings:
+    def _embed(self, work: Work, model: Family) -> Embeddings:
         began = time.monotonic()
         digest = work.assignment.model.digest + (" half" if model.is_half else "")
         key = EmbeddingCache.key(work.assignment.organization, digest, work.recipe)
@@ -318,9 +304,7 @@ class AttemptRunner:
         work.timings.measure("encode_prompt", began)
         return embeddings
 
-    def _start(
-        self, work: Work, model: StableDiffusion15
-    ) -> tuple[StartingPicture | None, Canvas | None]:
+    def _start(self, work: Work, model: Family) -> tuple[StartingPicture | None, Canvas | None]:
         recipe, source = work.recipe, work.sources.get("image")
         if source is None:
             return None, None
@@ -348,10 +332,11 @@ class _Maker:
 
     work: Work
     compute: Compute
-    model: StableDiffusion15
+    model: Family
     embeddings: Embeddings
     start: StartingPicture | None
     canvas: Canvas | None
+    guides: tuple[Guide, ...]
     reporter: ProgressReporter
     health: Health
 
@@ -363,9 +348,10 @@ class _Maker:
         began = time.monotonic()
         self.health.begin(self.work.kind, recipe.denoising_steps)
         try:
-            latents = self.model.denoise(
-                recipe, index, self.embeddings, start=self.start, watch=self._watch(index)
-            )
+            with self.model.guided(self.guides):
+                latents = self.model.denoise(
+                    recipe, index, self.embeddings, start=self.start, watch=self._watch(index)
+                )
             denoised = timings.measure("denoise", began)
             # Still watched: on a GPU, steps that were only queued are waited for here.
             pixels = self.model.decode(latents)

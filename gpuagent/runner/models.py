@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -21,6 +21,7 @@ from gpuagent.cache.files import FileCache
 from gpuagent.cache.residency import Residency
 from gpuagent.pipelines.engine import Engine
 from gpuagent.pipelines.registry import LoadedModel, load_model, measure_parts, tile_side
+from gpuagent.planning.footprints import footprint_of
 from gpuagent.planning.memory import OVERHEAD_BYTES, held_bytes, opened_bytes
 from gpuagent.planning.plan import (
     LADDER,
@@ -86,9 +87,12 @@ class Models:
         return tuple(dict.fromkeys((*self._device.warm, *self._host.warm)))
 
     @contextmanager
-    def hold(self, ref: ModelRef) -> Iterator[None]:
-        """Work waits for this model while this lasts: it and its files are not let go."""
-        with self._pins.hold(ref.digest), self._cache.hold(ref):
+    def hold(self, *refs: ModelRef) -> Iterator[None]:
+        """Work waits for these models while this lasts: they and their files are not let go."""
+        with ExitStack() as held:
+            for ref in refs:
+                held.enter_context(self._pins.hold(ref.digest))
+                held.enter_context(self._cache.hold(ref))
             yield
 
     def fetch(self, ref: ModelRef) -> None:
@@ -103,11 +107,12 @@ class Models:
         *,
         picture_pixels: int = 0,
         adapters: int = 0,
+        beside: Sequence[ModelRef] = (),
         batch: int = 1,
         after: Plan | None = None,
     ) -> Plan:
         """How a picture can be made here, from one of so many pixels, with adapters of so many
-        parameters; or a batch of them.
+        parameters and with these ControlNets; or a batch of them.
 
         `after` is a plan that ran out of memory.
 
@@ -117,8 +122,11 @@ class Models:
         if recipe.is_upscale:
             plan = self._plan_upscale(ref, recipe, after=after)
         else:
-            work = replace(self._work(recipe, picture_pixels, adapters), batch=batch)
-            plan = make_plan(self._parts(ref), work, self._room(ref), after=after)
+            work = self._work(recipe, picture_pixels, adapters, beside)
+            work = replace(work, batch=batch)
+            others = tuple(each.digest for each in beside)
+            plan = make_plan(self._parts(ref), work, self._room(ref, others), after=after)
+            plan = replace(plan, beside=others)
         if plan.verdict is Verdict.HERE:
             return plan
         raise AttemptFailedError(
@@ -140,7 +148,9 @@ class Models:
         )
         return plan if after is None else replace(plan, verdict=Verdict.NOWHERE)
 
-    def _work(self, recipe: Recipe, picture_pixels: int, adapters: int) -> Work:
+    def _work(
+        self, recipe: Recipe, picture_pixels: int, adapters: int, beside: Sequence[ModelRef]
+    ) -> Work:
         """What is to be made. Starting pictures are opened in the host's memory, so they count
         where that is the device's, too.
         """
@@ -150,6 +160,8 @@ class Models:
             width=recipe.width,
             height=recipe.height,
             adapters_bytes=adapters * self._engine.bytes_per_parameter,
+            beside_bytes=sum(self._parts(each).total for each in beside),
+            beside_count=len(recipe.controls),
             opened_bytes=opened_bytes(recipe, picture_pixels),
             held_bytes=held_bytes(recipe, picture_pixels),
         )
@@ -162,6 +174,7 @@ class Models:
         *,
         picture_pixels: int = 0,
         adapters: int = 0,
+        beside: Sequence[ModelRef] = (),
     ) -> NoReturn:
         """There is to be no further try.
 
@@ -169,7 +182,14 @@ class Models:
             AttemptFailedError: out of memory, with the sizes and what is expected to fit.
         """
         last = replace(failed, rung=len(LADDER))
-        self.plan(ref, recipe, picture_pixels=picture_pixels, adapters=adapters, after=last)
+        self.plan(
+            ref,
+            recipe,
+            picture_pixels=picture_pixels,
+            adapters=adapters,
+            beside=beside,
+            after=last,
+        )
         raise AssertionError("a plan beyond the last rung")
 
     def loaded(self, ref: ModelRef, plan: Plan | None = None) -> LoadedModel:
@@ -183,7 +203,7 @@ class Models:
         needed = plan.needed_bytes if plan is not None else self._resting_bytes(ref)
         # In one memory what leaves goes where this comes from: taken first, it is not pushed out.
         aside = None if self._engine.has_own_memory else self._host.take(ref.digest)
-        self._evict(evictions(self._room(ref), needed))
+        self._evict(evictions(self._room(ref, plan.beside if plan is not None else ()), needed))
         is_half = Measure.HALF_PRECISION in measures
         if aside is not None and aside.is_half == is_half:
             model, source = aside, "host"
@@ -202,6 +222,17 @@ class Models:
             )
             self._on_change()
         return model
+
+    def beside(self, ref: ModelRef, plan: Plan) -> LoadedModel:
+        """What works with a model that was loaded by this plan, whose bytes it counts.
+
+        Raises:
+            AttemptFailedError: its files are not what they should be.
+        """
+        size = self._parts(ref).total
+        if Measure.HALF_PRECISION in plan.measures:
+            size //= 2
+        return self.loaded(ref, replace(plan, needed_bytes=size + OVERHEAD_BYTES, beside=()))
 
     def to_host(self, ref: ModelRef) -> bool:
         """Have the model in host memory, if nothing need go for it; False if it would."""
@@ -272,16 +303,20 @@ class Models:
             facts = self._cache.read(
                 ref, lambda folder: (measure_parts(folder, self._engine), tile_side(folder))
             )
+            footprint = footprint_of(ref.architecture)
+            facts = replace(facts[0], footprint=footprint), facts[1]
             self._facts[ref.digest] = facts
         return facts
 
-    def _room(self, ref: ModelRef) -> Room:
+    def _room(self, ref: ModelRef, beside: Sequence[str] = ()) -> Room:
+        """What works beside the model is counted with its work, not among the others."""
+        others = self._device.others(ref.digest)
         return Room(
             memory_bytes=self._engine.memory_bytes,
             measures=self._engine.measures,
             denoiser_float_bytes=self._engine.bytes_per_parameter,
             tile_side=self._facts_of(ref)[1],
-            others=self._device.others(ref.digest),
+            others=tuple(kept for kept in others if kept.key not in beside),
         )
 
     def _resting_bytes(self, ref: ModelRef) -> int:

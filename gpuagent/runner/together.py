@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
+from gpuagent.cache.errors import AttemptFailedError
 from gpuagent.pipelines.batching import Member
 from gpuagent.pipelines.encode import Pixels
+from gpuagent.pipelines.family import Family
 from gpuagent.pipelines.prompts import Embeddings
 from gpuagent.pipelines.registry import LoadedModel
-from gpuagent.pipelines.sd15 import Peek, StableDiffusion15, Watch
+from gpuagent.pipelines.steps import Peek, Watch
 from gpuagent.planning.plan import Plan
 from gpuagent.protocol.batching import batch_key
 from gpuagent.protocol.messages import Assignment
@@ -90,9 +92,10 @@ class Seat:
 
 
 class Seats:
-    """All attempts that wait for a turn."""
+    """All attempts that wait for a turn; at most `limit` of them go into one batch."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._waiting: list[Seat] = []
         self._lock = threading.Lock()
 
@@ -116,7 +119,7 @@ class Seats:
             for other in self._waiting if seat.key else ():
                 if other is seat or other.key != seat.key or not _goes(other):
                     continue
-                if not fits(len(found) + 1):
+                if len(found) == self._limit or not fits(len(found) + 1):
                     break
                 found.append(other)
             for taken in found if len(found) > 1 else ():
@@ -141,7 +144,7 @@ class Hands:
     """What a batch needs of the runner of attempts."""
 
     laid: Callable[[Work, LoadedModel], AbstractContextManager[None]]
-    embed: Callable[[Work, StableDiffusion15], Embeddings]
+    embed: Callable[[Work, Family], Embeddings]
     reporter: Callable[[Assignment, Held], ProgressReporter]
     finish: Callable[[Work, int, Pixels, int], None]
 
@@ -151,10 +154,39 @@ class Together:
     """Makes the pictures of several attempts. In the compute turn."""
 
     hands: Hands
+    seats: Seats
     models: Models
     compute: Compute
     health: Health
     peak: PeakMemory
+
+    def begin_with(self, seat: Seat, plan: Callable[..., Plan]) -> Callable[[], None] | None:
+        """What makes its picture with those of others and ends the turn; None if there are none.
+
+        `plan(batch=…)` says what so many need.
+        """
+        plans = dict[int, Plan]()
+
+        def fits(count: int) -> bool:
+            """Without any measure that one picture alone would not need."""
+            try:
+                plans[count] = plan(batch=count)
+            except AttemptFailedError:
+                return False
+            alone = seat.work.plan
+            return alone is None or plans[count].measures == alone.measures
+
+        seats = self.seats.take_with(seat, fits)
+        if len(seats) < 2:
+            return None
+
+        def make() -> None:
+            try:
+                self.make(seats, plans[len(seats)])
+            finally:
+                self.compute.end_turn()
+
+        return make
 
     def make(self, seats: Sequence[Seat], plan: Plan) -> None:
         """Deliver to each seat; whoever gets nothing makes its picture alone. Never raises."""
@@ -175,7 +207,7 @@ class Together:
             seat.work.timings.parts["wait"] = began - seat.since
         self.compute.run(self.peak.reset)
         model = self.models.loaded(lead.assignment.model, plan)
-        if not isinstance(model, StableDiffusion15) or not model.can_batch:
+        if not isinstance(model, Family) or not model.can_batch:
             return
         lead.timings.measure("load", began)
         lead.timings.facts.setdefault("load_source", self.models.ledger.last_source)
@@ -185,7 +217,7 @@ class Together:
         log_event("batch.made", pictures=len(seats), seconds=time.monotonic() - began)
 
     def _members(
-        self, seats: Sequence[Seat], model: StableDiffusion15
+        self, seats: Sequence[Seat], model: Family
     ) -> list[tuple[Seat, Member, ProgressReporter]]:
         """Those whose prompts are as long as the first one's."""
         joined: list[tuple[Seat, Member, ProgressReporter]] = []
@@ -202,7 +234,7 @@ class Together:
 
     def _make_with(
         self,
-        model: StableDiffusion15,
+        model: Family,
         joined: Sequence[tuple[Seat, Member, ProgressReporter]],
     ) -> None:
         count, began = len(joined), time.monotonic()
@@ -224,7 +256,7 @@ class Together:
         finally:
             self.health.end()
 
-    def _deliver(self, seat: Seat, model: StableDiffusion15, latents: object, count: int) -> None:
+    def _deliver(self, seat: Seat, model: Family, latents: object, count: int) -> None:
         """Decoded one by one: that is the same for each as alone, and needs no more memory."""
         began, work = time.monotonic(), seat.work
         pixels = self.compute.run(lambda: model.decode(latents))  # type: ignore[arg-type]  # a tensor; torch is imported late
@@ -233,7 +265,7 @@ class Together:
         seat.deliver(lambda: self.hands.finish(work, 0, pixels, count))
 
 
-def _watch(seat: Seat, reporter: ProgressReporter, model: StableDiffusion15) -> Watch:
+def _watch(seat: Seat, reporter: ProgressReporter, model: Family) -> Watch:
     def step(done: int, of: int, peek: Peek) -> None:
         reporter.step(0, 1, done, of, peek, model.colors)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from gpuagent.pipelines.adapters import Stack
 from gpuagent.planning.plan import Plan
-from gpuagent.protocol.messages import Assignment
+from gpuagent.protocol.messages import Assignment, ModelRef
 from gpuagent.protocol.recipe import Recipe
 from gpuagent.runner.held import Held
 
@@ -42,6 +42,7 @@ class Work:
     timings: Timings
     plan: Plan | None = None
     stack: Stack = field(default_factory=Stack)
+    beside: tuple[ModelRef, ...] = ()
     sources: dict[str, bytes] = field(default_factory=dict)
     picture_pixels: int = 0
     made: set[int] = field(default_factory=set)

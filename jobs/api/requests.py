@@ -6,8 +6,9 @@ from typing import Any
 
 from rest_framework import serializers
 
+from gpuagent.protocol.controls import THRESHOLD_MAX, THRESHOLD_MIN
 from gpuagent.protocol.recipe import SCALES
-from gpuagent.protocol.taxonomy import SAMPLERS, InpaintArea
+from gpuagent.protocol.taxonomy import SAMPLERS, ControlKind, InpaintArea
 from jobs.scheduling import Tier
 
 _EXTENDS = "Pixels to add at this side, a multiple of 8; width and height are the result's."
@@ -18,6 +19,33 @@ class LoraUseSerializer(serializers.Serializer[Any]):
 
     digest = serializers.CharField(help_text="From `GET adapters`.")
     weight = serializers.FloatField(required=False, min_value=-2, max_value=2)
+
+
+class ControlUseSerializer(serializers.Serializer[Any]):
+    """A ControlNet, and what it follows: one of `image` and `map`."""
+
+    kind = serializers.ChoiceField(choices=list(ControlKind))
+    model = serializers.CharField(help_text="From `GET controls`.")
+    image = serializers.CharField(
+        required=False, help_text="`sha256` from `POST uploads`; its map is made."
+    )
+    map = serializers.CharField(
+        required=False, help_text="`sha256` from `POST uploads` or `POST maps`: a ready map."
+    )
+    weight = serializers.FloatField(required=False, min_value=0, max_value=2)
+    start = serializers.FloatField(
+        required=False, min_value=0, max_value=1, help_text="Share of the steps it begins at."
+    )
+    end = serializers.FloatField(required=False, min_value=0, max_value=1)
+    low = serializers.IntegerField(
+        required=False,
+        min_value=THRESHOLD_MIN,
+        max_value=THRESHOLD_MAX,
+        help_text="Of Canny's maps: hundredths of the step from black to white.",
+    )
+    high = serializers.IntegerField(
+        required=False, min_value=THRESHOLD_MIN, max_value=THRESHOLD_MAX
+    )
 
 
 class JobRequestSerializer(serializers.Serializer[Any]):
@@ -88,6 +116,7 @@ class JobRequestSerializer(serializers.Serializer[Any]):
         child=serializers.CharField(),
         help_text="Digests; those that the prompts call by their trigger words if left out.",
     )
+    controls = ControlUseSerializer(many=True, required=False, help_text="At most 3.")
     scale = serializers.ChoiceField(
         required=False,
         choices=SCALES,

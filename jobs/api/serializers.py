@@ -200,6 +200,9 @@ class SamplerSerializer(serializers.Serializer[Any]):
 
     id = serializers.CharField()
     label = serializers.CharField()  # type: ignore[assignment]  # a field of ours, not DRF's option
+    architectures = serializers.ListField(
+        child=serializers.CharField(), help_text="Families of models that it works with."
+    )
 
 
 class UploadSerializer(serializers.Serializer[Any]):

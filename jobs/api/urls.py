@@ -4,6 +4,7 @@ from django.urls import path
 
 from jobs.api import fleet, people, projects, queue, shares, uploads, views, workspaces
 from jobs.api.adapters import AdaptersView
+from jobs.api.controls import ControlsView, MapsView
 
 WORKSPACE = "workspaces/<str:workspace_id>"
 FLEET_AGENT = "fleet/agents/<str:agent_id>"
@@ -12,6 +13,8 @@ JOIN_TOKENS = "fleet/join-tokens"
 
 urlpatterns = [
     path("adapters", AdaptersView.as_view(), name="api-adapters"),
+    path("controls", ControlsView.as_view(), name="api-controls"),
+    path("maps", MapsView.as_view(), name="api-maps"),
     path("models", views.ModelsView.as_view(), name="api-models"),
     path("samplers", views.SamplersView.as_view(), name="api-samplers"),
     path("workspaces", workspaces.WorkspacesView.as_view(), name="api-workspaces"),

@@ -14,8 +14,16 @@ from library.models import ModelVersion
 from library.selectors import find_adapters, usable_adapters
 from studio.core.errors import InvalidInputError
 
-_FIELDS = {AssetKind.LORA: "loras", AssetKind.EMBEDDING: "embeddings"}
-_NOUNS = {AssetKind.LORA: "LoRA", AssetKind.EMBEDDING: "embedding"}
+_FIELDS = {
+    AssetKind.LORA: "loras",
+    AssetKind.EMBEDDING: "embeddings",
+    AssetKind.CONTROLNET: "controls",
+}
+_NOUNS = {
+    AssetKind.LORA: "LoRA",
+    AssetKind.EMBEDDING: "embedding",
+    AssetKind.CONTROLNET: "ControlNet",
+}
 Found = dict[str, ModelVersion]
 
 
@@ -66,7 +74,8 @@ def bytes_of(found: Found) -> int:
 
 def _named(recipe: Recipe) -> dict[str, AssetKind]:
     loras = dict.fromkeys((use.digest for use in recipe.loras), AssetKind.LORA)
-    return {**loras, **dict.fromkeys(recipe.embeddings, AssetKind.EMBEDDING)}
+    nets = dict.fromkeys((use.model for use in recipe.controls), AssetKind.CONTROLNET)
+    return {**loras, **dict.fromkeys(recipe.embeddings, AssetKind.EMBEDDING), **nets}
 
 
 def _texts(recipe: Recipe) -> tuple[str, str]:

@@ -32,6 +32,7 @@ from jobs.scheduling import Tier
 from jobs.search import index_terms
 from jobs.services.adapters import bytes_of, find_fitting, with_called
 from jobs.services.enlarging import check_kind, with_size
+from jobs.services.families import for_family
 from jobs.services.inputs import Inputs, attach_inputs, find_inputs, hold_inputs, pixels_of
 from jobs.services.ordering import place_at
 from library.models import ModelVersion
@@ -196,6 +197,7 @@ def _check(
         raise InvalidInputError(error.problems) from error
     version = find_model(recipe.model)
     check_kind(recipe, version)
+    recipe = for_family(recipe, raw, version)
     recipe = with_called(recipe, raw, version)
     adapters = find_fitting(recipe, version)
     inputs = find_inputs(workspace, recipe)

@@ -17,6 +17,7 @@ from django.db import transaction
 
 from accounts.services.audit import record_system
 from gpuagent.protocol.adapter_files import AdapterUnfitError, read_header, write_header
+from gpuagent.protocol.families import FAMILIES
 from gpuagent.protocol.recipe import FieldProblem
 from gpuagent.protocol.taxonomy import Architecture, AssetKind
 from library.models import ModelAsset, ModelFile, ModelVersion
@@ -27,16 +28,22 @@ from studio.core.errors import InvalidInputError
 PIPELINES = {
     "StableDiffusionPipeline": Architecture.SD15,
     "StableDiffusionInpaintPipeline": Architecture.SD15,  # told apart by the U-Net's channels
+    "StableDiffusionXLPipeline": Architecture.SDXL,
+    "StableDiffusionXLInpaintPipeline": Architecture.SDXL,
+    "StableDiffusionXLImg2ImgPipeline": Architecture.SDXL,  # as the refiner is published
+    "StableDiffusion3Pipeline": Architecture.SD3,
+    "FluxPipeline": Architecture.FLUX,
 }
 # A folder with these two is an upscaler. Agents know the names, too: gpuagent.pipelines.upscale.
 UPSCALER_CONFIG, UPSCALER_WEIGHTS = "config.json", "upscaler.safetensors"
 UPSCALER_NETWORKS = ("compact",)
 UPSCALER_SIZES = {"features": 256, "blocks": 64}
 KINDS = {
-    Architecture.SD15: AssetKind.CHECKPOINT,
+    **dict.fromkeys(FAMILIES, AssetKind.CHECKPOINT),
     Architecture.ESRGAN: AssetKind.UPSCALER,
 }
 SUFFIXES = frozenset({".json", ".txt", ".safetensors"})
+LATENT_SIDE = 128
 HEADER_MAX_BYTES = 100 * 1024 * 1024
 CHUNK_BYTES = 1 << 20
 # What an untrusted header can raise, deeply nested JSON included.
@@ -187,10 +194,13 @@ def _native_side(folder: Path) -> int:
     """Pixels a side the model was made for: latent size times the VAE's factor. Upscalers: 0."""
     if (folder / UPSCALER_WEIGHTS).is_file():
         return 0
-    sample = _read_json(folder / "unet" / "config.json").get("sample_size")
+    denoiser = "transformer" if (folder / "transformer").is_dir() else "unet"
+    # A transformer that names none was made for what its pipelines make by default.
+    default = LATENT_SIDE if denoiser == "transformer" else None
+    sample = _read_json(folder / denoiser / "config.json").get("sample_size", default)
     blocks = _read_json(folder / "vae" / "config.json").get("block_out_channels")
     if not isinstance(sample, int) or not isinstance(blocks, list):
-        raise _refuse("unreadable", "unet/config.json or vae/config.json lacks its sizes.")
+        raise _refuse("unreadable", f"{denoiser}/config.json or vae/config.json lacks its sizes.")
     return int(sample * 2 ** (len(blocks) - 1))
 
 
