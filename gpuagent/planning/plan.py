@@ -116,6 +116,7 @@ class Plan:
     evict: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
     largest_side: int = 0
+    growth_bytes: int = 0
     rung: int = field(default=0, compare=False)
 
     @property
@@ -169,6 +170,7 @@ def make_plan(parts: Parts, work: Work, room: Room, *, after: Plan | None = None
                 available_bytes=room.memory_bytes,
                 measures=measures,
                 evict=evictions(room, needed),
+                growth_bytes=_growth_bytes(parts, work, needed, measures),
                 rung=number,
             )
     least = min((needed for _number, _measures, needed in rungs), default=0)
@@ -182,6 +184,16 @@ def make_plan(parts: Parts, work: Work, room: Room, *, after: Plan | None = None
         available_bytes=room.memory_bytes,
         largest_side=largest_side(parts, work, room, is_less=after is not None),
     )
+
+
+def _growth_bytes(parts: Parts, work: Work, needed: int, measures: frozenset[Measure]) -> int:
+    """What of the need comes on top of the weights; 0 where those come and go meanwhile."""
+    if measures & {Measure.PARTS_ASIDE, Measure.ENCODERS_ASIDE}:
+        return 0
+    weights = parts.total + work.beside_bytes
+    if Measure.HALF_PRECISION in measures:
+        weights //= 2
+    return max(0, needed - weights - OVERHEAD_BYTES)
 
 
 def largest_side(parts: Parts, work: Work, room: Room, *, is_less: bool = False) -> int:

@@ -42,7 +42,7 @@ from gpuagent.runner.telemetry import PeakMemory
 from gpuagent.runner.telling import Teller
 from gpuagent.runner.together import Hands, Seat, Seats, Together
 from gpuagent.runner.upscaling import UpscaleMaker
-from gpuagent.runner.work import Timings, Work
+from gpuagent.runner.work import Timings, Work, note_memory
 
 _FINISHING_THREADS = 2
 
@@ -230,7 +230,7 @@ class AttemptRunner:
                         beside=work.beside,
                     )
         finally:
-            work.timings.facts["peak_memory_bytes"] = self._peak.read()
+            note_memory(work, work.plan, self._peak)
         self._health.picture_made()
 
     def _did_make_all(self, work: Work) -> bool:
@@ -251,6 +251,7 @@ class AttemptRunner:
         model = self._models.loaded(work.assignment.model, work.plan)
         work.timings.measure("load", began)
         work.timings.facts.setdefault("load_source", self._models.ledger.last_source)
+        self._compute.run(self._peak.mark)
         with self._laid(work, model):
             self._make_with(work, model)
 

@@ -136,6 +136,8 @@ class Models:
             needed_bytes=plan.needed_bytes,
             available_bytes=plan.available_bytes,
             largest_side=plan.largest_side,
+            loras=len(recipe.loras),
+            controls=len(recipe.controls),
         )
 
     def _plan_upscale(self, ref: ModelRef, recipe: Recipe, *, after: Plan | None) -> Plan:

@@ -32,7 +32,7 @@ from gpuagent.runner.logs import log_event, log_trouble
 from gpuagent.runner.models import Models
 from gpuagent.runner.progress import ProgressReporter
 from gpuagent.runner.telemetry import PeakMemory
-from gpuagent.runner.work import Work
+from gpuagent.runner.work import Work, note_memory
 
 _CHECK_SECONDS = 0.05
 
@@ -211,8 +211,9 @@ class Together:
             return
         lead.timings.measure("load", began)
         lead.timings.facts.setdefault("load_source", self.models.ledger.last_source)
+        self.compute.run(self.peak.mark)
         with self.hands.laid(lead, model):
-            self._make_with(model, self._members(seats, model))
+            self._make_with(model, self._members(seats, model), plan)
         self.health.picture_made()
         log_event("batch.made", pictures=len(seats), seconds=time.monotonic() - began)
 
@@ -236,6 +237,7 @@ class Together:
         self,
         model: Family,
         joined: Sequence[tuple[Seat, Member, ProgressReporter]],
+        plan: Plan,
     ) -> None:
         count, began = len(joined), time.monotonic()
         work = joined[0][0].work
@@ -252,6 +254,7 @@ class Together:
                 seat.work.timings.facts["batch"] = count
                 if latents is not None:
                     self._deliver(seat, model, latents, count)
+                note_memory(seat.work, plan, self.peak)
                 reporter.ended()
         finally:
             self.health.end()
@@ -261,7 +264,6 @@ class Together:
         began, work = time.monotonic(), seat.work
         pixels = self.compute.run(lambda: model.decode(latents))  # type: ignore[arg-type]  # a tensor; torch is imported late
         work.timings.measure("decode", began)
-        work.timings.facts["peak_memory_bytes"] = self.peak.read()
         seat.deliver(lambda: self.hands.finish(work, 0, pixels, count))
 
 

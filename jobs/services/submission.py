@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.db import IntegrityError, transaction
 from django.db.models import Max
@@ -24,13 +24,14 @@ from gpuagent.protocol.recipe import (
 from gpuagent.protocol.taxonomy import AssetKind
 from jobs.announcements import announce_job, wake_dispatcher
 from jobs.costs import cost_of
-from jobs.estimates import Cost, largest_square
+from jobs.estimates import Cost, estimate_cost
 from jobs.lifecycle import JobStatus
 from jobs.models import Agent, Job, Output
 from jobs.recipes import seal_recipe
+from jobs.room import Wish, too_large
 from jobs.scheduling import Tier
 from jobs.search import index_terms
-from jobs.services.adapters import bytes_of, find_fitting, with_called
+from jobs.services.adapters import Found, bytes_of, find_fitting, laid_of, with_called
 from jobs.services.enlarging import check_kind, with_size
 from jobs.services.families import for_family
 from jobs.services.inputs import Inputs, attach_inputs, find_inputs, hold_inputs, pixels_of
@@ -208,7 +209,7 @@ def _check(
         picture_pixels=pixels_of(inputs),
         adapters_bytes=bytes_of(adapters),
     )
-    _refuse_what_fits_nowhere(recipe, version, cost)
+    _refuse_what_fits_nowhere(recipe, version, cost, adapters, pixels_of(inputs))
     return _Checked(
         recipe=recipe,
         version=version,
@@ -220,21 +221,30 @@ def _check(
     )
 
 
-def _refuse_what_fits_nowhere(recipe: Recipe, version: ModelVersion, cost: Cost) -> None:
+def _refuse_what_fits_nowhere(
+    recipe: Recipe, version: ModelVersion, cost: Cost, beside: Found, picture_pixels: int
+) -> None:
     """Only if some agent has said how much it has: before that nothing is known."""
     largest = Agent.objects.aggregate(largest=Max("memory_bytes"))["largest"]
     if not largest or cost.memory_bytes <= largest:
         return
     if recipe.is_upscale:
         raise _no_room_for_upscale(recipe, cost, largest)
-    side = largest_square(available_bytes=largest, weights_bytes=version.weights_bytes)
-    hint = f"Try {side} × {side} or smaller." if side else "Choose a smaller model."
-    message = (
-        f"{version.asset.name} at {recipe.width} × {recipe.height} needs about "
-        f"{cost.memory_bytes / 1024**3:.1f} GiB; the largest agent has "
-        f"{largest / 1024**3:.1f} GiB. {hint}"
+    wish = Wish(
+        model=version.asset.name,
+        width=recipe.width,
+        height=recipe.height,
+        laid=laid_of(beside),
+        needs=lambda width, height, laid_bytes, has_picture: (
+            estimate_cost(
+                replace(recipe, width=width, height=height),
+                weights_bytes=version.weights_bytes + laid_bytes,
+                seconds_per_pass=0.0,
+                picture_pixels=picture_pixels if has_picture else 0,
+            ).memory_bytes
+        ),
     )
-    raise invalid("width", "does_not_fit", message, recipe.width * recipe.height, side)
+    raise InvalidInputError([too_large(wish, largest)])
 
 
 def _no_room_for_upscale(recipe: Recipe, cost: Cost, largest: int) -> InvalidInputError:

@@ -109,6 +109,8 @@ def test_jobs_that_wait_are_made_together_and_say_so(
         timings = (other.finish or {})["timings"]
         assert timings["batch"] == 4
         assert timings["denoise"] > 0
+        assert timings["planned_growth_bytes"] > 0
+        assert timings["growth_bytes"] > 0
         # and each was told of on its own, with a preview of its own
         assert studio.progress_of(other)[-1]["step"] == 6
         assert any(frame.subject_id == other.id for _, frame in studio.previews)

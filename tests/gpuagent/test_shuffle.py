@@ -35,7 +35,7 @@ PROMPTS = (
     "a (blue:1.4) cat on a [wooden] table",
     "a <teal> hat",
     "a green tree " * 40,
-    "",
+    "<teal> (sign:0.7), [neon]",
 )
 # So much that a picture of 64 pixels needs no measure, and one of 160 needs tiles.
 ROOM = OVERHEAD_BYTES + 150 * 1024**2
@@ -86,11 +86,11 @@ def special(chance: random.Random) -> list[Job]:
         Job("neon", {**steps, "prompt": "a mug", "loras": loras((NEON, 0.8))}),
         Job("two LoRAs", {**steps, "prompt": "a mug", "loras": loras((NEON, 0.5), (FAST, -0.3))}),
         Job("embedding", {**steps, "prompt": "a <teal> mug", "embeddings": [TEAL.digest]}),
-        Job("tiles", {**steps, "num_inference_steps": 1, "width": 160, "height": 160}),
+        Job("tiles", {**steps, "prompt": "a sea", "width": 160, "height": 160}),
         Job("several", {**steps, "prompt": "a star", "num_images_per_prompt": 2}),
         Job("canceled", {**steps, "num_inference_steps": 60, "prompt": "a fish"}, is_canceled=True),
         Job("batch", {**steps, "prompt": "a lamp"}, is_batched=True),
-        Job("upscale", {"scale": 2}, picture(40, 32)),
+        Job("upscale", {"scale": 2, "width": 80, "height": 64}, picture(40, 32)),
     ]
 
 
