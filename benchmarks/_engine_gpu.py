@@ -92,14 +92,23 @@ class _Stock:
     """A plain pipeline, as its documentation has it."""
 
     def __init__(self, folder: Path, engine: Engine) -> None:
-        from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+        import diffusers
+        from transformers import CLIPTextModel, CLIPTokenizer
 
         self._folder = folder.parent
-        self._pipeline: Any = StableDiffusionPipeline.from_pretrained(
-            folder, torch_dtype=engine.dtype(), safety_checker=None, local_files_only=True
+        dtype: Any = {"torch_dtype": engine.dtype(), "local_files_only": True}
+        text = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=engine.dtype())
+        scheduler = diffusers.DPMSolverMultistepScheduler.from_pretrained(folder / "scheduler")
+        self._pipeline: Any = diffusers.StableDiffusionPipeline(
+            vae=diffusers.AutoencoderKL.from_pretrained(folder / "vae", **dtype),
+            unet=diffusers.UNet2DConditionModel.from_pretrained(folder / "unet", **dtype),
+            text_encoder=text,
+            tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer"),
+            scheduler=scheduler,
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
         ).to(engine.device)
-        config = self._pipeline.scheduler.config
-        self._pipeline.scheduler = DPMSolverMultistepScheduler.from_config(config)
         self._pipeline.set_progress_bar_config(disable=True)
 
     def seconds(self, recipe: dict[str, Any], count: int, batch: int) -> float:

@@ -38,7 +38,7 @@ PROMPTS = (
     "<teal> (sign:0.7), [neon]",
 )
 # So much that a picture of 64 pixels needs no measure, and one of 160 needs tiles.
-ROOM = OVERHEAD_BYTES + 150 * 1024**2
+ROOM = OVERHEAD_BYTES + 115 * 1024**2
 
 
 class Job(NamedTuple):

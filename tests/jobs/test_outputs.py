@@ -25,7 +25,7 @@ from studio.core import storage
 from studio.core.errors import ForbiddenError, InvalidInputError
 from tests import factories
 from tests.factories import ENGINE, AgentHandle
-from workspaces.models import Artifact, Workspace
+from workspaces.models import Artifact
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("system")]
 
@@ -123,11 +123,11 @@ def test_the_verdict_on_a_rerun_is_plain(
 
 
 def test_of_a_picture_from_a_batch_it_says_so_and_makes_it_alone(
-    bob_in_a: Actor, workspace: Workspace, agent: AgentHandle
+    bob_in_a: Actor, output: Output, agent: AgentHandle
 ) -> None:
     # Given a picture that was made in a batch of four
     batched = {**ENGINE, "batch": 4}
-    output = factories.make_output(bob_in_a, workspace, agent.row, engine=batched)
+    output = factories.make_output(bob_in_a, output.workspace, agent.row, engine=batched)
     # When it is made again, by a newer runtime
     job = rerun_output(output=output, actor=bob_in_a).job
     now = {**ENGINE, "batch": 1, "torch": "3.0"}
