@@ -18,8 +18,8 @@ import torch
 
 from benchmarks._report import Figure, say
 from gpuagent.pipelines.engine import Engine, detect_engine
-from gpuagent.planning.memory import OVERHEAD_BYTES
 from gpuagent.protocol.messages import ModelRef
+from gpuagent.protocol.recipe import parse_recipe
 from house.recipe import MODEL
 from launcher.layout import REPOSITORY
 from tests.gpuagent.in_process import AgentInside
@@ -136,8 +136,7 @@ def _switching(
     (root / "other" / "number.txt").write_text("another")
     refs = [model_ref(root / "model"), model_ref(root / "other")]
     weights = sum(f.size_bytes for f in refs[0].files if f.path.endswith(".safetensors"))
-    activations = 4 * 1024**3 if engine.has_own_memory else 64 * 1024**2
-    small = replace(engine, memory_bytes=OVERHEAD_BYTES + activations + int(weights * 1.5))
+    small = replace(engine, memory_bytes=_room_for_one(engine, root, studio, refs[0], recipe))
     agent = AgentInside(
         root / "switching", studio, small, models_root=root, host_bytes=3 * weights + 2**30
     )
@@ -151,6 +150,19 @@ def _switching(
             loads.append(end["timings"]["load"])
     agent.close()
     return {"switch_s": median(loads) if loads else None, "switches": len(loads)}
+
+
+def _room_for_one(
+    engine: Engine, root: Path, studio: FakeStudio, ref: ModelRef, recipe: dict[str, object]
+) -> int:
+    """Memory for one model at work, and not quite for half of another."""
+    agent = AgentInside(root / "asking", studio, engine, models_root=root)
+    agent.models.fetch(ref)
+    asked = parse_recipe({**recipe, "prompt": "a mug", "seed": 1, "model": ref.digest})
+    needed = agent.models.plan(ref, asked).needed_bytes
+    agent.close()
+    weights = sum(f.size_bytes for f in ref.files if f.path.endswith(".safetensors"))
+    return needed + weights // 4
 
 
 def save_true_sd15(folder: Path) -> None:

@@ -71,9 +71,9 @@ class Seat:
                 finish()
                 self.work.made.add(0)
 
-    def end(self) -> None:
-        """The batch is over. Without a picture it is to be made alone now."""
-        self.key, self.is_taken = "", False
+    def end(self, *, was_tried: bool) -> None:
+        """The batch is over. Who was tried and has no picture makes it alone now."""
+        self.key, self.is_taken = "" if was_tried else self.key, False
         self._is_over.set()
 
     def leave(self) -> None:
@@ -190,32 +190,35 @@ class Together:
 
     def make(self, seats: Sequence[Seat], plan: Plan) -> None:
         """Deliver to each seat; whoever gets nothing makes its picture alone. Never raises."""
-        is_out = False
+        is_out, spared = False, list[Seat]()
         try:
-            self._make(seats, plan)
+            spared = self._make(seats, plan)
         except Exception as error:  # each of them finds out alone whether it is at fault
             log_trouble("batch.failed", error=type(error).__name__, pictures=len(seats))
             is_out = is_out_of_memory(error)
         if is_out:  # now that the exception and all that it held are gone
             self.models.release()
         for seat in seats:
-            seat.end()
+            seat.end(was_tried=seat not in spared)
 
-    def _make(self, seats: Sequence[Seat], plan: Plan) -> None:
+    def _make(self, seats: Sequence[Seat], plan: Plan) -> list[Seat]:
+        """Those that did not go with the first one: they may go with each other."""
         lead, began = seats[0].work, time.monotonic()
         for seat in seats:
             seat.work.timings.parts["wait"] = began - seat.since
         self.compute.run(self.peak.reset)
         model = self.models.loaded(lead.assignment.model, plan)
         if not isinstance(model, Family) or not model.can_batch:
-            return
+            return []
         lead.timings.measure("load", began)
         lead.timings.facts.setdefault("load_source", self.models.ledger.last_source)
         self.compute.run(self.peak.mark)
         with self.hands.laid(lead, model):
-            self._make_with(model, self._members(seats, model), plan)
+            joined = self._members(seats, model)
+            self._make_with(model, joined, plan)
         self.health.picture_made()
-        log_event("batch.made", pictures=len(seats), seconds=time.monotonic() - began)
+        log_event("batch.made", pictures=len(joined), seconds=time.monotonic() - began)
+        return [seat for seat in seats if all(seat is not other for other, *_ in joined)]
 
     def _members(
         self, seats: Sequence[Seat], model: Family

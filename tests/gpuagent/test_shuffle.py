@@ -76,7 +76,8 @@ def special(chance: random.Random) -> list[Job]:
     """Kinds that are not just another setting."""
     seed = chance.randrange(2**32)
     start, hole = picture(64, 64), mask(64, 64)
-    steps = {"num_inference_steps": 4, "seed": seed}
+    steps = {"num_inference_steps": 3, "seed": seed}
+    tiled = {"num_inference_steps": 1, "width": 160, "height": 160}
     masked = {"inpaint_area": "masked", "mask_padding": 8}
     return [
         Job("img2img", {**steps, "prompt": "a cat", "strength": 0.6}, start),
@@ -86,7 +87,7 @@ def special(chance: random.Random) -> list[Job]:
         Job("neon", {**steps, "prompt": "a mug", "loras": loras((NEON, 0.8))}),
         Job("two LoRAs", {**steps, "prompt": "a mug", "loras": loras((NEON, 0.5), (FAST, -0.3))}),
         Job("embedding", {**steps, "prompt": "a <teal> mug", "embeddings": [TEAL.digest]}),
-        Job("tiles", {**steps, "prompt": "a sea", "width": 160, "height": 160}),
+        Job("tiles", {**steps, **tiled, "prompt": "a sea"}),
         Job("several", {**steps, "prompt": "a star", "num_images_per_prompt": 2}),
         Job("canceled", {**steps, "num_inference_steps": 60, "prompt": "a fish"}, is_canceled=True),
         Job("batch", {**steps, "prompt": "a lamp"}, is_batched=True),
