@@ -12,12 +12,12 @@ from library.models import ModelVersion
 
 def usable_versions(kind: AssetKind = AssetKind.CHECKPOINT) -> list[ModelVersion]:
     """The newest version of every model of a kind that the scope sees, by name."""
-    return _newest(_of_kinds({kind}))
+    return _newest(_offered({kind}))
 
 
 def usable_adapters() -> list[ModelVersion]:
     """The newest version of every LoRA and embedding that the scope sees, by name."""
-    return _newest(_of_kinds(ADAPTERS).prefetch_related("files"))
+    return _newest(_offered(ADAPTERS).prefetch_related("files"))
 
 
 def usable_vaes() -> list[ModelVersion]:
@@ -56,6 +56,11 @@ def _own_first(versions: QuerySet[ModelVersion]) -> dict[str, ModelVersion]:
 def _of_kinds(kinds: Collection[AssetKind]) -> QuerySet[ModelVersion]:
     versions = ModelVersion.objects.select_related("asset")
     return versions.filter(asset__kind__in=[kind.value for kind in kinds])
+
+
+def _offered(kinds: Collection[AssetKind]) -> QuerySet[ModelVersion]:
+    """Those that can be chosen; what was removed is only found by its digest."""
+    return _of_kinds(kinds).filter(asset__removed_at=None)
 
 
 def _newest(versions: QuerySet[ModelVersion]) -> list[ModelVersion]:

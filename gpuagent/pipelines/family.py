@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -36,6 +36,8 @@ from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER
 if TYPE_CHECKING:
     import torch
     from PIL import Image
+
+    from gpuagent.pipelines.batching import Member
 
 CPU_WARM_UP_SIDE = 128
 # What two VAEs must have alike, or the latents of one mean nothing to the other.
@@ -229,6 +231,17 @@ class Family(LoadedModel):
                 **self._share_arguments(until),
             ).images
         return self._unpacked(latents, recipe)
+
+    @property
+    def can_batch(self) -> bool:
+        """Whether pictures of several jobs can be denoised together."""
+        return False
+
+    def denoise_together(
+        self, members: Sequence[Member], on_step: Callable[[], None] = lambda: None
+    ) -> list[torch.Tensor | None]:
+        """The finished latents of each, in one batch; None for those that left."""
+        raise NotImplementedError
 
     def decode(self, latents: torch.Tensor) -> Pixels:
         """Latents of one picture to pixels (height, width, 3)."""

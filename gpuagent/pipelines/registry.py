@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from gpuagent.cache.errors import AttemptFailedError
 from gpuagent.pipelines.control import ControlNet
+from gpuagent.pipelines.cutout import CUTTER_NAME, Cutter
 from gpuagent.pipelines.engine import Engine
 from gpuagent.pipelines.family import Family
 from gpuagent.pipelines.flux import Flux
@@ -64,6 +65,8 @@ def load_model(
         return Autoencoder(folder, engine, is_half=is_half)
     if ref.architecture is Architecture.ESRGAN:
         return Upscaler(folder, engine)
+    if ref.architecture is Architecture.U2NET:
+        return Cutter(folder, engine)
     return LOADERS[ref.architecture](folder, engine, notes=notes, is_half=is_half)
 
 
@@ -74,8 +77,9 @@ def measure_parts(folder: Path, engine: Engine) -> Parts:
         AttemptFailedError: a header cannot be read.
     """
     size = engine.bytes_per_parameter
-    if (folder / WEIGHTS_NAME).exists():
-        return Parts(encoders=0, denoiser=_parameters(folder / WEIGHTS_NAME) * size, vae=0)
+    for name in (WEIGHTS_NAME, CUTTER_NAME):
+        if (folder / name).exists():
+            return Parts(encoders=0, denoiser=_parameters(folder / name) * size, vae=0)
     if (folder / CONTROL_NAME).exists():
         each = 4 if _is_vae(folder) else size
         return Parts(encoders=0, denoiser=_parameters_in(folder) * each, vae=0)

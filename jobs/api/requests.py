@@ -7,6 +7,7 @@ from typing import Any
 from rest_framework import serializers
 
 from gpuagent.protocol.controls import THRESHOLD_MAX, THRESHOLD_MIN
+from gpuagent.protocol.cutouts import EDGE_MAX, CutoutResult
 from gpuagent.protocol.parts import REFINER_START_MAX, REFINER_START_MIN
 from gpuagent.protocol.recipe import SCALES
 from gpuagent.protocol.taxonomy import SAMPLERS, ControlKind, InpaintArea
@@ -131,6 +132,22 @@ class JobRequestSerializer(serializers.Serializer[Any]):
         min_value=REFINER_START_MIN,
         max_value=REFINER_START_MAX,
         help_text="Share of the steps after which it takes over.",
+    )
+    cutout = serializers.BooleanField(
+        required=False,
+        help_text="Take the background of `image` away and draw nothing: only `model` (one that "
+        "does this, the first if left out), `prompt` (a note) and the next two count.",
+    )
+    cutout_edge = serializers.IntegerField(
+        required=False,
+        min_value=0,
+        max_value=EDGE_MAX,
+        help_text="Pixels inside the object over which it fades.",
+    )
+    cutout_result = serializers.ChoiceField(
+        required=False,
+        choices=[result.value for result in CutoutResult],
+        help_text="`mask`: where the objects are, white, instead of the objects themselves.",
     )
     scale = serializers.ChoiceField(
         required=False,

@@ -9,6 +9,7 @@ from gpuagent.protocol.loras import EMBEDDINGS_MAX
 from gpuagent.protocol.recipe import FieldProblem, Recipe
 from gpuagent.protocol.taxonomy import AssetKind
 from gpuagent.protocol.triggers import has_trigger
+from jobs.room import Laid
 from library.fitting import why_unfit
 from library.models import ModelVersion
 from library.selectors import find_adapters, usable_adapters
@@ -76,6 +77,19 @@ def bytes_of(found: Found) -> int:
     return sum(version.weights_bytes for version in found.values())
 
 
+def laid_of(found: Found) -> tuple[Laid, ...]:
+    """What takes memory beside the model, by kind; those that take most first."""
+    kinds = (AssetKind.CONTROLNET, AssetKind.LORA)
+    return tuple(
+        Laid(
+            noun=_NOUNS[kind],
+            field=_FIELDS[kind],
+            sizes=tuple(v.weights_bytes for v in found.values() if v.asset.kind == kind.value),
+        )
+        for kind in kinds
+    )
+
+
 def _named(recipe: Recipe) -> dict[str, AssetKind]:
     loras = dict.fromkeys((use.digest for use in recipe.loras), AssetKind.LORA)
     nets = dict.fromkeys((use.model for use in recipe.controls), AssetKind.CONTROLNET)
@@ -90,8 +104,9 @@ def _texts(recipe: Recipe) -> tuple[str, str]:
 
 def _unknown(kind: AssetKind, name: str) -> FieldProblem:
     noun = _NOUNS[kind]
-    which = f"The {noun} {name}" if name else f"One {noun}"
-    message = f"{which} is not in the library (any more). Choose another, or none."
+    message = f"One {noun} is not in the library (any more). Choose another, or none."
+    if name:
+        message = f"The {noun} {name} is no longer in the library. An admin can add it again."
     code = "unknown_refiner" if kind is AssetKind.CHECKPOINT else f"unknown_{kind.value}"
     return FieldProblem(field=_FIELDS[kind], code=code, message=message)
 
