@@ -82,7 +82,7 @@ class AttemptRunner:
         self._batches = Together(
             hands=Hands(
                 laid=self._laid,
-                embed=self._embed,
+                embed=lambda work, model: self._embed(work, model, work.assignment.model.digest),
                 reporter=reporter,
                 finish=self._finish_picture,
             ),
@@ -283,7 +283,7 @@ class AttemptRunner:
     def _maker(
         self, work: Work, model: LoadedModel, reporter: ProgressReporter
     ) -> Callable[[int], Pixels]:
-        if can_make(work.recipe, model):
+        if can_make(model, work.recipe):
             return UndrawnMaker(work, self._compute, model, reporter, self._health)
         if not work.recipe.is_drawn or not isinstance(model, Family):
             raise AttemptFailedError(FailureCode.RECIPE_INVALID, reason="another kind of model")

@@ -24,7 +24,7 @@ from gpuagent.runner.progress import ProgressReporter
 from gpuagent.runner.work import Work
 
 
-def can_make(recipe: Recipe, model: LoadedModel) -> TypeGuard[Upscaler | Cutter]:
+def can_make(model: LoadedModel, recipe: Recipe) -> TypeGuard[Upscaler | Cutter]:
     """Whether the recipe draws nothing and the model is of the kind that it needs."""
     if recipe.is_upscale:
         return isinstance(model, Upscaler)

@@ -16,7 +16,8 @@ from gpuagent.pipelines.cutout import Cutter, read_size, refine_size
 from gpuagent.pipelines.encode import Pixels
 from gpuagent.pipelines.engine import Engine
 from gpuagent.pipelines.matte import softened
-from gpuagent.pipelines.sd15 import StableDiffusion15, Watch
+from gpuagent.pipelines.sd15 import StableDiffusion15
+from gpuagent.pipelines.steps import Watch
 from gpuagent.pipelines.u2net import make_network, run_network
 from gpuagent.planning.cutting import BAND_ROWS, estimate_cutout, plan_cutout, steps_of
 from gpuagent.planning.memory import OVERHEAD_BYTES
