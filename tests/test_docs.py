@@ -13,7 +13,9 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 from accounts.permissions import ANY_TOKEN
 from accounts.render_permissions import render_page
+from gpuagent.protocol import parts
 from gpuagent.protocol import recipe as limits
+from gpuagent.protocol.controls import CONTROLS_MAX
 from gpuagent.protocol.cutouts import EDGE_MAX, CutoutResult
 from gpuagent.protocol.failures import RETRYABLE, FailureCode
 from gpuagent.protocol.loras import EMBEDDINGS_MAX, LORAS_MAX
@@ -120,6 +122,10 @@ LIMITS: dict[str, tuple[float | str, ...]] = {
     **{f"outpaint_{side}": (0, limits.SIDE_MAX, limits.SIDE_MULTIPLE) for side in limits.SIDES},
     "loras": (LORAS_MAX,),
     "embeddings": (EMBEDDINGS_MAX,),
+    "controls": (CONTROLS_MAX,),
+    "vae": ("vae",),
+    "refiner": ("sdxl",),
+    "refiner_start": (parts.REFINER_START_MIN, parts.REFINER_START_MAX),
     "scale": limits.SCALES,
     "cutout": ("false",),
     "cutout_edge": (0, EDGE_MAX),

@@ -7,7 +7,6 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('library', '0008_cutout'),
-        ('library', '0008_import'),
     ]
 
     operations = [
