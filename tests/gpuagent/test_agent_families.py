@@ -142,12 +142,14 @@ def test_a_refiner_and_another_vae_finish_pictures_and_stand_in_the_manifest(
     )
     ref = refs["sdxl"]
     made = {}
-    for name, more in {
-        "plain": {},
-        "refined": {"refiner": refiner.digest, "refiner_start": 0.5},
-        "sharp": {"vae": vae.digest},
-        "both": {"refiner": refiner.digest, "refiner_start": 0.5, "vae": vae.digest},
-    }.items():
+    refined: dict[str, object] = {"refiner": refiner.digest, "refiner_start": 0.5}
+    sharp: dict[str, object] = {"vae": vae.digest}
+    for name, more in (
+        ("plain", dict[str, object]()),
+        ("refined", refined),
+        ("sharp", sharp),
+        ("both", {**refined, **sharp}),
+    ):
         files = []
         for _ in range(2):
             attempt = studio.add_attempt(ref, asked_of(ref, **more), adapters=(refiner, vae))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -81,7 +82,7 @@ def test_a_refiner_and_a_vae_are_asked_for_by_digest_and_must_fit(
             tmp_path / "refiner", Description(name="Refiner"), organization_id=None
         )
         vae = register_vae(tmp_path / "vae", Description(name="Sharp"), organization_id=None)
-    parts = {"vae": vae.digest, "refiner": refiner.digest, "refiner_start": 0.7}
+    parts: dict[str, Any] = {"vae": vae.digest, "refiner": refiner.digest, "refiner_start": 0.7}
     job = factories.make_job(bob_in_a, workspace, model=sdxl.digest, **parts)
     agent = factories.make_agent()
     attempt = factories.make_attempt(job, agent.row)
