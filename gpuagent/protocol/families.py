@@ -36,7 +36,9 @@ FLOW_SAMPLERS: Mapping[str, Sampler] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """Of one family. Sides are multiples of `side_multiple` pixels."""
+    """Of one family. Sides are multiples of `side_multiple` pixels; a wide one does not fit into
+    float16.
+    """
 
     name: str
     samplers: Mapping[str, Sampler]
@@ -44,6 +46,7 @@ class Rules:
     side_multiple: int = 8
     has_negative_prompt: bool = True
     has_clip_skip: bool = True
+    is_wide: bool = False
 
 
 _FLOW_SAMPLER = "euler"
@@ -56,6 +59,7 @@ FAMILIES: Mapping[Architecture, Rules] = MappingProxyType(
             samplers=FLOW_SAMPLERS,
             default_sampler=_FLOW_SAMPLER,
             side_multiple=16,
+            is_wide=True,
         ),
         Architecture.FLUX: Rules(
             name="Flux",
@@ -64,6 +68,7 @@ FAMILIES: Mapping[Architecture, Rules] = MappingProxyType(
             side_multiple=16,
             has_negative_prompt=False,
             has_clip_skip=False,
+            is_wide=True,
         ),
     }
 )
@@ -73,6 +78,14 @@ def default_sampler(architecture: Architecture) -> str:
     """The sampler of a recipe that names none."""
     rules = FAMILIES.get(architecture)
     return rules.default_sampler if rules is not None else DEFAULT_SAMPLER
+
+
+def dtype_said(dtype: str, architecture: Architecture) -> str:
+    """The numbers that a model of this family is computed in, where others are in `dtype`."""
+    rules = FAMILIES.get(architecture)
+    if rules is None or not rules.is_wide or not dtype.startswith("float16"):
+        return dtype
+    return f"b{dtype}"
 
 
 def families_with(sampler_id: str) -> list[str]:

@@ -91,6 +91,7 @@ def infotext(
         "Model hash": model_digest[:10],
         "Model": model_name,
     }
+    settings |= _finishers(recipe, laid)
     if recipe.clip_skip:
         settings["Clip skip"] = recipe.clip_skip
     if recipe.image is not None:
@@ -136,6 +137,17 @@ def _undrawn_infotext(recipe: Recipe, *, model_name: str, model_digest: str) -> 
     settings["Model hash"] = model_digest[:10]
     line = ", ".join(f"{name}: {value}" for name, value in settings.items())
     return f"{recipe.prompt}\n{line}" if recipe.prompt else line
+
+
+def _finishers(recipe: Recipe, laid: Sequence[ModelRef]) -> dict[str, object]:
+    names = {ref.digest: ref.name for ref in laid}
+    said: dict[str, object] = {}
+    if recipe.vae is not None:
+        said["VAE"] = names.get(recipe.vae, recipe.vae[:10])
+    if recipe.refiner is not None:
+        said["Refiner"] = names.get(recipe.refiner, recipe.refiner[:10])
+        said["Refiner switch at"] = f"{recipe.refiner_start:g}"
+    return said
 
 
 def same_engine(first: Mapping[str, object], second: Mapping[str, object]) -> bool:

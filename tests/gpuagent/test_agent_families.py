@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from gpuagent.protocol.families import FAMILIES as RULES
-from gpuagent.protocol.manifest import PNG_KEY
+from gpuagent.protocol.manifest import INFOTEXT_KEY, PNG_KEY
 from gpuagent.protocol.messages import ModelRef
 from gpuagent.protocol.taxonomy import Architecture, AssetKind, FileKind
 
@@ -160,7 +160,8 @@ def test_a_refiner_and_another_vae_finish_pictures_and_stand_in_the_manifest(
         made[name] = files[0]
     assert len(set(made.values())) == 4
     with Image.open(io.BytesIO(made["both"])) as picture:
-        manifest = json.loads(picture.info[PNG_KEY])
+        manifest, said = json.loads(picture.info[PNG_KEY]), picture.info[INFOTEXT_KEY]
+    assert "VAE: Sharp, Refiner: Refiner, Refiner switch at: 0.5" in said
     assert manifest["adapters"] == [
         {"kind": "vae", "name": "Sharp", "digest": vae.digest},
         {"kind": "checkpoint", "name": "Refiner", "digest": refiner.digest},
