@@ -17,6 +17,7 @@ from gpuagent.protocol.loras import LoraUse, read_embeddings, read_loras
 from gpuagent.protocol.recipe_reader import FieldProblem as FieldProblem
 from gpuagent.protocol.recipe_reader import Reader, as_float, is_digest, short
 from gpuagent.protocol.recipe_reader import RecipeInvalidError as RecipeInvalidError
+from gpuagent.protocol.references import ReferenceUse, read_references, references_by_role
 from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER, SAMPLERS, InpaintArea
 
 RECIPE_VERSION = 1
@@ -53,7 +54,7 @@ class Recipe:
     `outpaint_…` are the pixels that are added at each side; `width` and `height` are the result's.
 
     `embeddings` are the digests of those that the prompts call by their trigger words; `controls`
-    what guides the picture.
+    what guides the picture, `references` what it takes after.
 
     With `scale` (2 or 4) the picture is only enlarged, by an upscaler: the prompt is then a note
     that finds it again, and `width` and `height` are the result's, 0 while they are not known yet.
@@ -83,6 +84,7 @@ class Recipe:
     loras: tuple[LoraUse, ...] = ()
     embeddings: tuple[str, ...] = ()
     controls: tuple[ControlUse, ...] = ()
+    references: tuple[ReferenceUse, ...] = ()
     scale: int = 0
 
     def seed_of(self, index: int) -> int:
@@ -127,6 +129,7 @@ class Recipe:
     def inputs(self) -> dict[str, str]:
         """SHA-256 of the pictures it is made from, by the name of the setting."""
         named = {"image": self.image, "mask": self.mask, **pictures_of(self.controls)}
+        named |= references_by_role(self.references)
         return {name: sha256 for name, sha256 in named.items() if sha256 is not None}
 
     @property
@@ -139,7 +142,7 @@ class Recipe:
         """Settings that mean nothing here; recipes without a mask are written as ever."""
         if self.is_upscale:
             return set(self.__dataclass_fields__) - _SAID_OF_UPSCALE
-        lists = ("loras", "embeddings", "controls")
+        lists = ("loras", "embeddings", "controls", "references")
         unsaid = {"scale", *(name for name in lists if not getattr(self, name))}
         if self.mask is None:
             unsaid |= {"mask", "inpaint_area", "mask_padding"}
@@ -163,8 +166,8 @@ class Recipe:
             for name, value in asdict(self).items()
             if name not in unsaid
         }
-        if self.controls and "controls" not in unsaid:
-            said["controls"] = [use.to_wire() for use in self.controls]
+        for name in {"controls", "references"} - unsaid:
+            said[name] = [use.to_wire() for use in getattr(self, name)]
         return {"version": RECIPE_VERSION, **said}
 
     def digest(self) -> str:
@@ -304,6 +307,7 @@ def _with_more(reader: Reader, recipe: Recipe) -> Recipe:
         loras=read_loras(reader),
         embeddings=read_embeddings(reader),
         controls=read_controls(reader),
+        references=read_references(reader),
         **sides,
     )
     _check_together(reader, asked)

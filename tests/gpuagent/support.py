@@ -195,6 +195,7 @@ class FakeStudio:
         done: tuple[int, ...] = (),
         source: bytes | None = None,
         mask: bytes | None = None,
+        pictures: tuple[bytes, ...] = (),
         target_url: Callable[[str], str] | None = None,
         adapters: tuple[ModelRef, ...] = (),
     ) -> Attempt:
@@ -232,7 +233,7 @@ class FakeStudio:
             model=ref,
             targets=tuple(targets),
             preview_key=b64encode(preview_key).decode(),
-            inputs=tuple(self._input(data) for data in given.values() if data),
+            inputs=tuple(self._input(data) for data in (*given.values(), *pictures) if data),
             adapters=adapters,
             done=done,
         )
