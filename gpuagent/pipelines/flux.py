@@ -60,7 +60,8 @@ class Flux(FlowFamily):
             clip = (self._tokenizers["tokenizer"], self._encoders["text_encoder"])
             t5 = (self._tokenizers["tokenizer_2"], self._encoders["text_encoder_2"])
             (prompt,) = read_t5(*t5, (recipe.prompt,), length=length)
-            return Embeddings(prompt=prompt, pooled=pool_clip(clip, recipe.prompt))
+            pooled = pool_clip(clip, recipe.prompt)
+        return Embeddings(prompt=prompt, negative=prompt, pooled=pooled)
 
     @override
     def _prompt_arguments(self, embeddings: Embeddings) -> dict[str, object]:

@@ -45,11 +45,12 @@ class Token:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Embeddings:
     """What the denoiser attends to, of shape (1, tokens, width); in some families also what a
-    prompt is as a whole, of shape (1, width). A family without guidance has no negative ones.
+    prompt is as a whole, of shape (1, width). A family that reads no negative prompt has the prompt
+    in its place.
     """
 
     prompt: torch.Tensor
-    negative: torch.Tensor | None = None
+    negative: torch.Tensor
     pooled: torch.Tensor | None = None
     negative_pooled: torch.Tensor | None = None
 

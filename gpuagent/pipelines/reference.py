@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from gpuagent.protocol.references import ReferenceUse
+
 if TYPE_CHECKING:
     import torch
 
@@ -32,6 +34,11 @@ class Reference:
         """In this call of the U-Net, counted from zero, of so many."""
         return call / calls >= self.start and (call + 1) / calls <= self.end
 
+    @classmethod
+    def of(cls, use: ReferenceUse, latents: torch.Tensor) -> Reference:
+        """As a recipe asks for it."""
+        return cls(latents=latents, weight=use.weight, start=use.start, end=use.end)
+
     def noised(self, timestep: Any, scheduler: Any, like: torch.Tensor) -> torch.Tensor:  # noqa: ANN401 - diffusers has no types
         """As the U-Net is given a picture at this timestep, which may lie between two."""
         import torch
@@ -43,8 +50,9 @@ class Reference:
         signal = kept[low] + (kept[high] - kept[low]) * (place - low)
         generator = torch.Generator("cpu").manual_seed(_NOISE_SEED)
         noise = torch.randn(self.latents.shape, generator=generator).to(like.device)
-        clean = self.latents.float()
-        return (clean * signal.sqrt().item() + noise * (1 - signal).sqrt().item()).to(like.dtype)
+        made = self.latents.float() * signal.sqrt().item() + noise * (1 - signal).sqrt().item()
+        # What a U-Net for inpainting is told beside the latents, it is told of this one, too.
+        return torch.cat([made.to(like.dtype), like[:, made.shape[1] :]], dim=1)
 
 
 class Referring:
@@ -123,3 +131,14 @@ class Referring:
         seen: torch.Tensor = forward(hidden, encoder_hidden_states=both)
         share = torch.tensor(weights, dtype=plain.dtype, device=plain.device)
         return (seen - plain) * share[:, None, None]
+
+
+def last_of(value: Any, batch: int) -> Any:  # noqa: ANN401 - as above
+    """What belongs to the last of a batch; what belongs to all of it, as it is."""
+    if isinstance(value, dict):
+        return {name: last_of(each, batch) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(last_of(each, batch) for each in value)
+    if getattr(value, "ndim", 0) and value.shape[0] == batch:
+        return value[-1:]
+    return value

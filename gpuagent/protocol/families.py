@@ -75,10 +75,15 @@ def default_sampler(architecture: Architecture) -> str:
     return rules.default_sampler if rules is not None else DEFAULT_SAMPLER
 
 
+def families_with(sampler_id: str) -> list[str]:
+    """The families that a sampler works with."""
+    return [family.value for family, rules in FAMILIES.items() if sampler_id in rules.samplers]
+
+
 def check_family(recipe: Recipe, architecture: Architecture) -> tuple[FieldProblem, ...]:
     """What of a recipe a model of this family cannot do."""
     rules = FAMILIES.get(architecture)
-    if rules is None or recipe.is_upscale:
+    if rules is None or not recipe.is_drawn:
         return ()
     return (*_sampler(recipe, rules), *_sides(recipe, rules), *_words(recipe, rules))
 

@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from accounts.authentication import TokenAuthentication
 from accounts.roles import Permission
+from gpuagent.protocol.families import families_with
 from gpuagent.protocol.taxonomy import MODELS, SAMPLERS
 from jobs import access
 from jobs.api import serializers as shapes
@@ -326,4 +327,9 @@ class SamplersView(OrganizationView):
     )
     def get(self, request: Request) -> Response:
         """Samplers by the names artists know."""
-        return Response([{"id": s.id, "label": s.label} for s in SAMPLERS.values()])
+        return Response(
+            [
+                {"id": s.id, "label": s.label, "architectures": families_with(s.id)}
+                for s in SAMPLERS.values()
+            ]
+        )

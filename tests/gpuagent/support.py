@@ -198,6 +198,7 @@ class FakeStudio:
         pictures: tuple[bytes, ...] = (),
         target_url: Callable[[str], str] | None = None,
         adapters: tuple[ModelRef, ...] = (),
+        may_batch: bool = False,
     ) -> Attempt:
         """An attempt that waits to be claimed."""
         given = {"image": source, "mask": mask}
@@ -236,6 +237,7 @@ class FakeStudio:
             inputs=tuple(self._input(data) for data in (*given.values(), *pictures) if data),
             adapters=adapters,
             done=done,
+            may_batch=may_batch,
         )
         attempt = Attempt(assignment, keys, preview_key)
         with self.lock:
