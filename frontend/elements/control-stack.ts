@@ -1,6 +1,6 @@
-/** What guides the picture: up to three ControlNets, each with a picture, its map, its weight and its share of the steps. */
+/** What the picture takes after (`references`), or what guides it (`controls`): up to three ControlNets, each with a picture, its map, its weight and its share of the steps. */
 
-import { parseControls, toWire, type Use, USUAL } from "../lib/controls";
+import { parseControls, REFERENCE, toWire, type Use, USUAL } from "../lib/controls";
 import { announce, listen, part } from "../lib/dom";
 import { type Answer, ask } from "../lib/http";
 import { isUploaded, type Uploaded } from "../lib/uploads";
@@ -68,7 +68,7 @@ export class ControlStack extends HTMLElement {
   }
 
   private get control(): HTMLInputElement | null {
-    return this.querySelector<HTMLInputElement>('input[name="controls"]');
+    return this.querySelector<HTMLInputElement>(`input[name="${this.dataset["field"] ?? "controls"}"]`);
   }
 
   private get chooser(): HTMLSelectElement | null {
@@ -166,7 +166,7 @@ export class ControlStack extends HTMLElement {
     if (!option || !this.chooser) return;
     this.chooser.value = "";
     const kind = kindsOf(option)[0] ?? "canny";
-    this.uses.push({ kind, model, picture: "", isMap: !this.isDrawn(kind), ...USUAL });
+    this.uses.push({ kind, model, picture: "", isMap: model !== REFERENCE && !this.isDrawn(kind), ...USUAL });
     this.changed();
     announce(`${option.textContent?.trim() ?? ""} is in the recipe.`);
     this.rows.at(-1)?.querySelector<HTMLElement>('input[type="file"]')?.focus();
@@ -176,7 +176,7 @@ export class ControlStack extends HTMLElement {
     this.uses = this.uses.filter((each) => each !== use);
     this.changed();
     this.chooser?.focus();
-    announce("The control is removed.");
+    announce("It is removed from the recipe.");
   }
 
   private give(use: Use, picture: string): void {
@@ -195,7 +195,7 @@ export class ControlStack extends HTMLElement {
     if (!picture) return;
     this.seen.set(picture.sha256, picture);
     this.give(use, picture.sha256);
-    announce("The picture to follow is in the recipe.");
+    announce("The picture is in the recipe.");
   }
 
   /** Have the map drawn that the agent would draw, and show it. */
@@ -311,7 +311,7 @@ export class ControlStack extends HTMLElement {
     if (shown) {
       shown.hidden = !picture?.url;
       if (picture?.url) shown.src = picture.url;
-      shown.alt = use.isMap ? "Map to follow" : "Picture to follow";
+      if (use.model !== REFERENCE) shown.alt = use.isMap ? "Map to follow" : "Picture to follow";
     }
     const facts = part(row, "facts");
     if (facts) facts.textContent = picture?.width ? `${picture.width} × ${picture.height}` : `${use.picture.slice(0, 12)}…`;

@@ -44,6 +44,7 @@ class Rules:
     side_multiple: int = 8
     has_negative_prompt: bool = True
     has_clip_skip: bool = True
+    can_refer: bool = True
 
 
 _FLOW_SAMPLER = "euler"
@@ -56,6 +57,7 @@ FAMILIES: Mapping[Architecture, Rules] = MappingProxyType(
             samplers=FLOW_SAMPLERS,
             default_sampler=_FLOW_SAMPLER,
             side_multiple=16,
+            can_refer=False,
         ),
         Architecture.FLUX: Rules(
             name="Flux",
@@ -64,6 +66,7 @@ FAMILIES: Mapping[Architecture, Rules] = MappingProxyType(
             side_multiple=16,
             has_negative_prompt=False,
             has_clip_skip=False,
+            can_refer=False,
         ),
     }
 )
@@ -123,7 +126,16 @@ def _words(recipe: Recipe, rules: Rules) -> list[FieldProblem]:
     if recipe.clip_skip and not rules.has_clip_skip:
         message = f"Clip skip means nothing for {rules.name}. Set it to 0."
         problems.append(_problem("clip_skip", "not_with_model", message, recipe.clip_skip, 0))
+    if recipe.references and not rules.can_refer:
+        message = f"{rules.name} cannot take after a picture. Remove the references."
+        problems.append(_problem("references", "not_with_model", message))
     return problems
+
+
+def can_refer(architecture: Architecture) -> bool:
+    """Whether what is drawn can take after reference pictures: layers of self-attention do it."""
+    rules = FAMILIES.get(architecture)
+    return rules is not None and rules.can_refer
 
 
 def _problem(
