@@ -16,8 +16,10 @@ from accounts.render_permissions import render_page
 from gpuagent.protocol import recipe as limits
 from gpuagent.protocol.cutouts import EDGE_MAX, CutoutResult
 from gpuagent.protocol.failures import RETRYABLE, FailureCode
+from gpuagent.protocol.controls import CONTROLS_MAX
 from gpuagent.protocol.loras import EMBEDDINGS_MAX, LORAS_MAX
 from gpuagent.protocol.recipe import FieldProblem, Recipe, RecipeInvalidError, parse_recipe
+from gpuagent.protocol.references import REFERENCES_MAX
 from gpuagent.protocol.taxonomy import SAMPLERS, InpaintArea
 from studio.core import errors
 
@@ -120,6 +122,8 @@ LIMITS: dict[str, tuple[float | str, ...]] = {
     **{f"outpaint_{side}": (0, limits.SIDE_MAX, limits.SIDE_MULTIPLE) for side in limits.SIDES},
     "loras": (LORAS_MAX,),
     "embeddings": (EMBEDDINGS_MAX,),
+    "controls": (CONTROLS_MAX,),
+    "references": (REFERENCES_MAX,),
     "scale": limits.SCALES,
     "cutout": ("false",),
     "cutout_edge": (0, EDGE_MAX),

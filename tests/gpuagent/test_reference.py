@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from typing_extensions import override
 
 from gpuagent.cache.errors import AttemptFailedError
 from gpuagent.maps import make_map
@@ -128,6 +129,7 @@ def test_a_reference_and_a_controlnet_at_once(
 
 def test_what_has_no_such_layers_refuses_it(green: Reference) -> None:
     class Other(torch.nn.Module):
+        @override
         def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
             return hidden_states * 2
 
