@@ -14,9 +14,9 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from accounts.permissions import ANY_TOKEN
 from accounts.render_permissions import render_page
 from gpuagent.protocol import recipe as limits
+from gpuagent.protocol.controls import CONTROLS_MAX
 from gpuagent.protocol.cutouts import EDGE_MAX, CutoutResult
 from gpuagent.protocol.failures import RETRYABLE, FailureCode
-from gpuagent.protocol.controls import CONTROLS_MAX
 from gpuagent.protocol.loras import EMBEDDINGS_MAX, LORAS_MAX
 from gpuagent.protocol.recipe import FieldProblem, Recipe, RecipeInvalidError, parse_recipe
 from gpuagent.protocol.references import REFERENCES_MAX

@@ -52,7 +52,10 @@ class Reference:
         noise = torch.randn(self.latents.shape, generator=generator).to(like.device)
         made = self.latents.float() * signal.sqrt().item() + noise * (1 - signal).sqrt().item()
         # What a U-Net for inpainting is told beside the latents, it is told of this one, too.
-        return torch.cat([made.to(like.dtype), like[:, made.shape[1] :]], dim=1)
+        beside = like[:, made.shape[1] :]
+        if beside.shape[1]:
+            beside = torch.nn.functional.interpolate(beside, size=made.shape[-2:])
+        return torch.cat([made.to(like.dtype), beside], dim=1)
 
 
 class Referring:

@@ -18,6 +18,7 @@ from gpuagent.pipelines.encode import Pixels
 from gpuagent.pipelines.engine import Engine
 from gpuagent.pipelines.placing import SplitGuidance
 from gpuagent.pipelines.reference import Reference
+from gpuagent.pipelines.samplers import make_scheduler
 from gpuagent.pipelines.sd15 import StableDiffusion15
 from gpuagent.planning.plan import Measure
 from gpuagent.protocol.failures import FailureCode
@@ -179,3 +180,14 @@ def test_every_mistake_is_told(reference: object, code: str) -> None:
     (found,) = caught.value.problems
     assert (found.field, found.code) == ("references", code)
     assert found.message.startswith("Reference 2: ")
+
+
+def test_what_a_unet_for_inpainting_is_told_beside_is_told_of_the_reference() -> None:
+    reference = Reference(latents=torch.zeros(1, 4, 4, 4), weight=1.0)
+    scheduler = make_scheduler("ddim", {})
+    like = torch.full((1, 9, 8, 8), 3.0)
+    noised = reference.noised(torch.tensor(500.5), scheduler, like)
+    assert noised.shape == (1, 9, 4, 4)
+    assert (noised[:, 4:] == 3).all()
+    again = reference.noised(torch.tensor(500.5), scheduler, like)
+    assert torch.equal(noised, again)
