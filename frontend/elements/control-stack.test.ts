@@ -99,6 +99,11 @@ test("the map is drawn at the form's size, shown, and not taken for the picture"
   expect(url).toBe("/maps");
   expect(Object.fromEntries(request.body)).toEqual({ image: PICTURE.sha256, kind: "canny", width: "128", height: "64", low: "6", high: "16" });
   expect(sent()[0]?.["image"]).toBe(PICTURE.sha256);
+  // It stays while others come, and goes when it is no more that of the picture
+  choose(ANY);
+  expect(row('[data-part="drawn"]').hidden).toBe(false);
+  row('[data-do="clear"]').click();
+  expect(row('[data-part="drawn"]').hidden).toBe(true);
 });
 
 test("what cannot be drawn is said in its row", async () => {

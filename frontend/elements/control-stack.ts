@@ -17,6 +17,8 @@ export class ControlStack extends HTMLElement {
   private uses: Use[] = [];
   /** Where pictures lie that were added here, by their hash. */
   private readonly seen = new Map<string, Uploaded>();
+  /** Where a use's map lies, as long as it is that of its picture. */
+  private readonly drawn = new WeakMap<Use, string>();
   private stop: () => void = () => {};
 
   connectedCallback(): void {
@@ -125,6 +127,7 @@ export class ControlStack extends HTMLElement {
       if (file) void this.upload(row, file);
     } else if (target instanceof HTMLSelectElement) {
       use.kind = target.value;
+      this.drawn.delete(use);
       use.isMap = use.isMap || !this.isDrawn(use.kind);
       this.changed();
     } else if (target instanceof HTMLInputElement && target.type === "checkbox") {
@@ -139,6 +142,7 @@ export class ControlStack extends HTMLElement {
     const value = Number(input.value);
     if (!use || !name || input.value.trim() === "" || !Number.isFinite(value)) return;
     use[name] = SHARES.has(name) ? value / 100 : value;
+    if (name === "low" || name === "high") this.drawn.delete(use);
     this.write();
   }
 
@@ -181,6 +185,7 @@ export class ControlStack extends HTMLElement {
 
   private give(use: Use, picture: string): void {
     use.picture = picture;
+    this.drawn.delete(use);
     this.changed();
     const row = this.rows[this.uses.indexOf(use)];
     row?.querySelector<HTMLElement>(picture ? '[data-do="draw"]:not([hidden]), [data-do="clear"]' : 'input[type="file"]')?.focus();
@@ -211,10 +216,8 @@ export class ControlStack extends HTMLElement {
     const drawn = await this.send(row, use, this.dataset["mapUrl"] ?? "", body, "Drawing the map…");
     const shown = this.rows[this.uses.indexOf(use)];
     if (!drawn || !shown) return;
-    const figure = part(shown, "drawn");
-    const picture = part<HTMLImageElement>(shown, "map");
-    if (picture) picture.src = drawn.url;
-    if (figure) figure.hidden = false;
+    this.drawn.set(use, drawn.url);
+    this.showMap(shown, use);
     announce("The map is drawn.");
   }
 
@@ -297,6 +300,16 @@ export class ControlStack extends HTMLElement {
     select.value = use.kind;
   }
 
+  private showMap(row: HTMLElement, use: Use): void {
+    const url = use.isMap ? undefined : this.drawn.get(use);
+    const picture = part<HTMLImageElement>(row, "map");
+    if (picture && url) {
+      picture.addEventListener("error", () => show(row, "drawn", false));
+      picture.src = url;
+    }
+    show(row, "drawn", url !== undefined);
+  }
+
   private showPicture(row: HTMLElement, use: Use): void {
     const picture = this.seen.get(use.picture);
     const has = use.picture !== "";
@@ -307,9 +320,11 @@ export class ControlStack extends HTMLElement {
     show(row, "draw", has && !use.isMap);
     show(row, "ready", !this.isDrawn(use.kind));
     show(row, "thresholds", use.kind === "canny" && !use.isMap);
+    this.showMap(row, use);
     const shown = part<HTMLImageElement>(row, "picture");
     if (shown) {
       shown.hidden = !picture?.url;
+      shown.addEventListener("error", () => (shown.hidden = true)); // addresses are good for minutes
       if (picture?.url) shown.src = picture.url;
       if (use.model !== REFERENCE) shown.alt = use.isMap ? "Map to follow" : "Picture to follow";
     }
