@@ -20,6 +20,8 @@ PIXELS_PER_PASS = 1_000_000
 STEPS_BESIDE = 2
 # A ControlNet is the first half of a U-Net, which is the smaller one.
 CONTROL_SHARE = 0.4
+# A reference goes through the U-Net, too, once for both halves of guidance.
+REFERENCE_SHARE = 0.6
 # An upscaler applies its weights at every pixel of the starting picture, a denoiser at one of 64 at
 # most. Measured: the small Real-ESRGAN on one core takes 35 s a megapixel, overlaps included.
 UPSCALE_PASSES = 370
@@ -69,7 +71,9 @@ def passes_of(recipe: Recipe, *, pictures: int | None = None) -> float:
     guided: float = 2 if recipe.guidance_scale > 1 else 1
     steps = recipe.denoising_steps * calls + STEPS_BESIDE
     count = recipe.num_images_per_prompt if pictures is None else pictures
-    guided *= 1 + CONTROL_SHARE * sum(use.end - use.start for use in recipe.controls)
+    led = CONTROL_SHARE * sum(use.end - use.start for use in recipe.controls)
+    led += REFERENCE_SHARE * sum(use.end - use.start for use in recipe.references)
+    guided *= 1 + led
     return steps * guided * count * recipe.width * recipe.height / PIXELS_PER_PASS
 
 

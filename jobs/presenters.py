@@ -17,9 +17,10 @@ from gpuagent.protocol import recipe as limits
 from gpuagent.protocol.controls import CONTROLS_MAX
 from gpuagent.protocol.loras import LORAS_MAX
 from gpuagent.protocol.recipe import Recipe
+from gpuagent.protocol.references import REFERENCES_MAX
 from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER, SAMPLERS, Architecture, AssetKind
 from jobs.adapter_choices import adapter_choices
-from jobs.control_choices import control_choices, control_facts, kind_choices
+from jobs.control_choices import control_choices, control_facts, kind_choices, reference_models
 from jobs.drawer import queue_context
 from jobs.finishing_choices import finishing_choices
 from jobs.forecast import TIERS
@@ -66,6 +67,7 @@ LIMITS = {
     "mask_padding_max": limits.MASK_PADDING_MAX,
     "loras_max": LORAS_MAX,
     "controls_max": CONTROLS_MAX,
+    "references_max": REFERENCES_MAX,
 }
 
 
@@ -262,6 +264,7 @@ def room_context(workspace: Workspace, actor: Actor, email: str) -> dict[str, An
         **finishing_choices(versions, adapters),
         "controls": control_choices(versions),
         "control_kinds": kind_choices(),
+        "reference_models": reference_models(versions),
         "samplers": [{"id": s.id, "label": s.label} for s in SAMPLERS.values()],
         "sizes": _sizes(side),
         "tiers": [{"id": t.value, "name": tier_name(t), "means": MEANINGS[t]} for t in TIERS],

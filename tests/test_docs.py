@@ -20,6 +20,7 @@ from gpuagent.protocol.cutouts import EDGE_MAX, CutoutResult
 from gpuagent.protocol.failures import RETRYABLE, FailureCode
 from gpuagent.protocol.loras import EMBEDDINGS_MAX, LORAS_MAX
 from gpuagent.protocol.recipe import FieldProblem, Recipe, RecipeInvalidError, parse_recipe
+from gpuagent.protocol.references import REFERENCES_MAX
 from gpuagent.protocol.taxonomy import SAMPLERS, InpaintArea
 from studio.core import errors
 
@@ -126,6 +127,7 @@ LIMITS: dict[str, tuple[float | str, ...]] = {
     "vae": ("vae",),
     "refiner": ("sdxl",),
     "refiner_start": (parts.REFINER_START_MIN, parts.REFINER_START_MAX),
+    "references": (REFERENCES_MAX,),
     "scale": limits.SCALES,
     "cutout": ("false",),
     "cutout_edge": (0, EDGE_MAX),

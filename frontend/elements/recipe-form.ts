@@ -20,7 +20,7 @@ const PARTS: Record<Exclude<ParameterPart, "all">, (name: string) => boolean> = 
 };
 
 /** What a whole recipe does not say, because it has neither mask, extension, LoRAs nor controls. */
-const UNSAID: Parameters = { loras: "", controls: "", vae: "", refiner: "", mask: "", outpaint_left: 0, outpaint_top: 0, outpaint_right: 0, outpaint_bottom: 0 };
+const UNSAID: Parameters = { loras: "", controls: "", references: "", vae: "", refiner: "", mask: "", outpaint_left: 0, outpaint_top: 0, outpaint_right: 0, outpaint_bottom: 0 };
 
 export class RecipeForm extends HTMLElement {
   /** Which models an agent holds right now. */

@@ -25,6 +25,7 @@ from gpuagent.pipelines.loaded import VAE, LoadedModel
 from gpuagent.pipelines.placing import Placed, SplitGuidance
 from gpuagent.pipelines.preview import Floats, noted_latent_colors
 from gpuagent.pipelines.prompts import Embeddings
+from gpuagent.pipelines.reference import Reference
 from gpuagent.pipelines.samplers import Foreseer, make_scheduler
 from gpuagent.pipelines.steps import Share, StepCallback, Watch
 from gpuagent.pipelines.vae import Autoencoder
@@ -140,14 +141,18 @@ class Family(LoadedModel):
             yield
 
     @contextmanager
-    def guided(self, guides: Sequence[Guide]) -> Iterator[None]:
-        """ControlNets guide what is drawn while this lasts.
+    def guided(self, guides: Sequence[Guide | Reference]) -> Iterator[None]:
+        """ControlNets guide what is drawn while this lasts, and it takes after the references.
 
         Raises:
             AttemptFailedError: one does not fit the model.
         """
         with self._steering.on(guides):
             yield
+
+    def look_at(self, picture: Image.Image) -> torch.Tensor:
+        """A reference picture as the denoiser knows it."""
+        return self._scaled(self.take_in(picture).posterior.mode()).to(self._denoiser.dtype)
 
     def take_in(self, picture: Image.Image, mask: Floats | None = None) -> StartingPicture:
         """Take a starting picture (and a mask, 0 to 1) of the right size into latent space."""

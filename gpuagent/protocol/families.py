@@ -47,6 +47,7 @@ class Rules:
     has_negative_prompt: bool = True
     has_clip_skip: bool = True
     is_wide: bool = False
+    can_refer: bool = True
 
 
 _FLOW_SAMPLER = "euler"
@@ -60,6 +61,7 @@ FAMILIES: Mapping[Architecture, Rules] = MappingProxyType(
             default_sampler=_FLOW_SAMPLER,
             side_multiple=16,
             is_wide=True,
+            can_refer=False,
         ),
         Architecture.FLUX: Rules(
             name="Flux",
@@ -69,6 +71,7 @@ FAMILIES: Mapping[Architecture, Rules] = MappingProxyType(
             has_negative_prompt=False,
             has_clip_skip=False,
             is_wide=True,
+            can_refer=False,
         ),
     }
 )
@@ -136,7 +139,16 @@ def _words(recipe: Recipe, rules: Rules) -> list[FieldProblem]:
     if recipe.clip_skip and not rules.has_clip_skip:
         message = f"Clip skip means nothing for {rules.name}. Set it to 0."
         problems.append(_problem("clip_skip", "not_with_model", message, recipe.clip_skip, 0))
+    if recipe.references and not rules.can_refer:
+        message = f"{rules.name} cannot take after a picture. Remove the references."
+        problems.append(_problem("references", "not_with_model", message))
     return problems
+
+
+def can_refer(architecture: Architecture) -> bool:
+    """Whether what is drawn can take after reference pictures: layers of self-attention do it."""
+    rules = FAMILIES.get(architecture)
+    return rules is not None and rules.can_refer
 
 
 def _problem(

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from gpuagent.protocol.controls import ControlUse
 from gpuagent.protocol.messages import ModelRef
 from gpuagent.protocol.recipe import Recipe
+from gpuagent.protocol.references import ReferenceUse
 from gpuagent.protocol.taxonomy import SAMPLERS, AssetKind
 
 MANIFEST_VERSION = 1
@@ -104,6 +105,8 @@ def infotext(
     names = {ref.digest: ref.name for ref in laid}
     for number, use in enumerate(recipe.controls):
         settings[f"ControlNet {number}"] = _control_text(use, names.get(use.model, ""))
+    for number, seen in enumerate(recipe.references, len(recipe.controls)):
+        settings[f"ControlNet {number}"] = _unit_text("reference_only", "None", seen)
     for kind, label in ((AssetKind.LORA, "Lora hashes"), (AssetKind.EMBEDDING, "TI hashes")):
         hashes = [f"{ref.name}: {ref.digest[:10]}" for ref in laid if ref.kind is kind]
         if hashes:
@@ -114,9 +117,14 @@ def infotext(
 
 def _control_text(use: ControlUse, name: str) -> str:
     """As the extension writes it that brought ControlNets to those tools."""
+    module = use.kind.value if use.map is None else "none"
+    return _unit_text(module, f"{name} [{use.model[:8]}]", use)
+
+
+def _unit_text(module: str, model: str, use: ControlUse | ReferenceUse) -> str:
     said = {
-        "Module": use.kind.value if use.map is None else "none",
-        "Model": f"{name} [{use.model[:8]}]",
+        "Module": module,
+        "Model": model,
         "Weight": f"{use.weight:g}",
         "Guidance Start": f"{use.start:g}",
         "Guidance End": f"{use.end:g}",

@@ -29,6 +29,7 @@ from gpuagent.protocol.parts import REFINER_START, read_parts
 from gpuagent.protocol.recipe_reader import FieldProblem as FieldProblem
 from gpuagent.protocol.recipe_reader import Reader, as_float, is_digest, short
 from gpuagent.protocol.recipe_reader import RecipeInvalidError as RecipeInvalidError
+from gpuagent.protocol.references import ReferenceUse, read_references, references_by_role
 from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER, SAMPLERS, AssetKind, InpaintArea
 
 RECIPE_VERSION = 1
@@ -62,7 +63,7 @@ class Recipe:
     `outpaint_…` are the pixels that are added at each side; `width` and `height` are the result's.
 
     `embeddings` are the digests of those that the prompts call by their trigger words; `controls`
-    what guides the picture.
+    what guides the picture, `references` what it takes after.
 
     `vae` is the digest of one that is used in place of the model's; `refiner` of a model that makes
     the steps from the share `refiner_start` of them on.
@@ -96,6 +97,7 @@ class Recipe:
     loras: tuple[LoraUse, ...] = ()
     embeddings: tuple[str, ...] = ()
     controls: tuple[ControlUse, ...] = ()
+    references: tuple[ReferenceUse, ...] = ()
     vae: str | None = None
     refiner: str | None = None
     refiner_start: float = REFINER_START
@@ -158,6 +160,7 @@ class Recipe:
     def inputs(self) -> dict[str, str]:
         """SHA-256 of the pictures it is made from, by the name of the setting."""
         named = {"image": self.image, "mask": self.mask, **pictures_of(self.controls)}
+        named |= references_by_role(self.references)
         return {name: sha256 for name, sha256 in named.items() if sha256 is not None}
 
     @property
@@ -173,7 +176,7 @@ class Recipe:
             fields, own = self.__dataclass_fields__, ("scale", *CUTOUT_FIELDS)
             said = {name for name in own if getattr(self, name) != fields[name].default}
             return set(fields) - _SAID_UNDRAWN - said
-        named = ("loras", "embeddings", "controls", "vae", "refiner")
+        named = ("loras", "embeddings", "controls", "references", "vae", "refiner")
         unsaid = {"scale", *CUTOUT_FIELDS, *(name for name in named if not getattr(self, name))}
         if self.refiner is None:
             unsaid.add("refiner_start")
@@ -199,8 +202,8 @@ class Recipe:
             for name, value in asdict(self).items()
             if name not in unsaid
         }
-        if self.controls and "controls" not in unsaid:
-            said["controls"] = [use.to_wire() for use in self.controls]
+        for name in {"controls", "references"} - unsaid:
+            said[name] = [use.to_wire() for use in getattr(self, name)]
         return {"version": RECIPE_VERSION, **said}
 
     def digest(self) -> str:
@@ -351,6 +354,7 @@ def _with_more(reader: Reader, recipe: Recipe) -> Recipe:
         loras=read_loras(reader),
         embeddings=read_embeddings(reader),
         controls=read_controls(reader),
+        references=read_references(reader),
         **read_parts(reader),
         **sides,
     )

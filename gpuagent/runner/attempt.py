@@ -18,6 +18,7 @@ from gpuagent.pipelines.control import Guide
 from gpuagent.pipelines.encode import Pixels, count_pixels, open_input
 from gpuagent.pipelines.family import Family, StartingPicture
 from gpuagent.pipelines.prompts import EmbeddingCache, Embeddings
+from gpuagent.pipelines.reference import Reference
 from gpuagent.pipelines.registry import LoadedModel
 from gpuagent.pipelines.steps import Peek, Watch
 from gpuagent.planning.plan import Plan
@@ -290,7 +291,7 @@ class AttemptRunner:
         embeddings = self._embed(work, model, work.assignment.model.digest)
         refine = find_refine(work, self._models, partial(self._embed, work))
         start, canvas = self._start(work, model)
-        guides = make_guides(work, self._models, self._compute, canvas)
+        guides = make_guides(work, model, self._models, self._compute, canvas)
         return _Maker(
             *(work, self._compute, model, embeddings, start, canvas, guides, refine),
             *(reporter, self._health),
@@ -339,7 +340,7 @@ class _Maker:
     embeddings: Embeddings
     start: StartingPicture | None
     canvas: Canvas | None
-    guides: tuple[Guide, ...]
+    guides: tuple[Guide | Reference, ...]
     refine: Refine | None
     reporter: ProgressReporter
     health: Health

@@ -165,7 +165,7 @@ class Models:
             height=recipe.height,
             adapters_bytes=adapters * self._engine.bytes_per_parameter,
             beside_bytes=sum(self._parts(each).total for each in beside),
-            beside_count=len(recipe.controls),
+            beside_count=len(recipe.controls) + len(recipe.references),
             opened_bytes=opened_bytes(recipe, picture_pixels),
             held_bytes=held_bytes(recipe, picture_pixels),
         )

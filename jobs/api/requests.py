@@ -10,7 +10,7 @@ from gpuagent.protocol.controls import THRESHOLD_MAX, THRESHOLD_MIN
 from gpuagent.protocol.cutouts import EDGE_MAX, CutoutResult
 from gpuagent.protocol.parts import REFINER_START_MAX, REFINER_START_MIN
 from gpuagent.protocol.recipe import SCALES
-from gpuagent.protocol.taxonomy import SAMPLERS, ControlKind, InpaintArea
+from gpuagent.protocol.taxonomy import SAMPLERS, ControlKind, InpaintArea, ReferenceKind
 from jobs.scheduling import Tier
 
 _EXTENDS = "Pixels to add at this side, a multiple of 8; width and height are the result's."
@@ -48,6 +48,16 @@ class ControlUseSerializer(serializers.Serializer[Any]):
     high = serializers.IntegerField(
         required=False, min_value=THRESHOLD_MIN, max_value=THRESHOLD_MAX
     )
+
+
+class ReferenceUseSerializer(serializers.Serializer[Any]):
+    """A picture that what is drawn takes after."""
+
+    kind = serializers.ChoiceField(required=False, choices=list(ReferenceKind))
+    image = serializers.CharField(help_text="`sha256` from `POST uploads`.")
+    weight = serializers.FloatField(required=False, min_value=0, max_value=2)
+    start = serializers.FloatField(required=False, min_value=0, max_value=1)
+    end = serializers.FloatField(required=False, min_value=0, max_value=1)
 
 
 class JobRequestSerializer(serializers.Serializer[Any]):
@@ -119,6 +129,7 @@ class JobRequestSerializer(serializers.Serializer[Any]):
         help_text="Digests; those that the prompts call by their trigger words if left out.",
     )
     controls = ControlUseSerializer(many=True, required=False, help_text="At most 3.")
+    references = ReferenceUseSerializer(many=True, required=False, help_text="At most 3.")
     vae = serializers.CharField(
         required=False, allow_null=True, help_text="Digest from `GET adapters`; the model's own."
     )
