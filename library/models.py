@@ -171,7 +171,7 @@ class ModelUpload(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField()
 
-    objects: ClassVar[ScopedManager[ModelUpload]] = ScopedManager()
+    objects: ClassVar[ScopedManager[ModelUpload]] = ScopedManager["ModelUpload"]()
 
     class Meta:
         indexes = [

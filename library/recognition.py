@@ -137,6 +137,7 @@ _SIGNS: tuple[_Sign, ...] = (
         kind="controlnet",
         names=(r"(control_model\.)?input_hint_block\.0\.weight",),
         family=_of_original_control,
+        advice="Only ControlNets whose tensors have diffusers' names can be used.",
     ),
     _Sign(
         kind="controlnet",

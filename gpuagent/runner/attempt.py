@@ -252,6 +252,7 @@ class AttemptRunner:
         model = self._models.loaded(work.assignment.model, work.plan)
         work.timings.measure("load", began)
         work.timings.facts.setdefault("load_source", self._models.ledger.last_source)
+        work.timings.facts["model_bytes"] = model.weights_bytes
         self._compute.run(self._peak.mark)
         with self._laid(work, model), using_vae(work, self._models, model):
             self._make_with(work, model)

@@ -40,6 +40,7 @@ def both(tmp_path: Path) -> tuple[Organization, Organization]:
         workspace = factories.make_workspace(organization)
         folder = factories.make_tiny_folder(tmp_path / name, weights=name.encode())
         factories.make_model_version(organization=organization, folder=folder, name=name)
+        factories.make_model_upload(organization)
         factories.make_token(artist, organization)
         image = factories.make_input(workspace).sha256
         actor = factories.make_actor(artist, organization)
