@@ -76,6 +76,9 @@ def quiet_libraries(environment: MutableMapping[str, str] = os.environ) -> None:
     environment["TRANSFORMERS_VERBOSITY"] = "error"
     environment["DIFFUSERS_VERBOSITY"] = "error"
     environment["TOKENIZERS_PARALLELISM"] = "false"
+    # Threads that wait sleep instead of spinning: two of them on two busy cores took 2 s and more
+    # for what takes 0.6 s so. It counts from the moment torch is first imported.
+    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Their warnings may quote what they were given.
     warnings.simplefilter("ignore")
     for name in ("diffusers", "transformers"):

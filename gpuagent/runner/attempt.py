@@ -20,7 +20,6 @@ from gpuagent.pipelines.family import Family, StartingPicture
 from gpuagent.pipelines.prompts import EmbeddingCache, Embeddings
 from gpuagent.pipelines.registry import LoadedModel
 from gpuagent.pipelines.steps import Peek, Watch
-from gpuagent.pipelines.upscale import Upscaler
 from gpuagent.planning.plan import Plan
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.messages import Assignment, AttemptError
@@ -30,6 +29,7 @@ from gpuagent.runner.compute import Compute
 from gpuagent.runner.controls import find_beside, make_guides
 from gpuagent.runner.ending import log_end, status_of
 from gpuagent.runner.failures import attempt_error, is_device_failure, is_out_of_memory
+from gpuagent.runner.finishers import Refine, find_refine, using_vae
 from gpuagent.runner.finishing import Finisher, MadeBy
 from gpuagent.runner.health import Health, SickCode
 from gpuagent.runner.held import AttemptStoppedError, Held, HeldAttempts, Stop
@@ -41,7 +41,7 @@ from gpuagent.runner.progress import ProgressReporter
 from gpuagent.runner.telemetry import PeakMemory
 from gpuagent.runner.telling import Teller
 from gpuagent.runner.together import Hands, Seat, Seats, Together
-from gpuagent.runner.upscaling import UpscaleMaker
+from gpuagent.runner.undrawn import UndrawnMaker, can_make
 from gpuagent.runner.work import Timings, Work, note_memory
 
 _FINISHING_THREADS = 2
@@ -82,7 +82,7 @@ class AttemptRunner:
         self._batches = Together(
             hands=Hands(
                 laid=self._laid,
-                embed=self._embed,
+                embed=lambda work, model: self._embed(work, model, work.assignment.model.digest),
                 reporter=reporter,
                 finish=self._finish_picture,
             ),
@@ -252,7 +252,7 @@ class AttemptRunner:
         work.timings.measure("load", began)
         work.timings.facts.setdefault("load_source", self._models.ledger.last_source)
         self._compute.run(self._peak.mark)
-        with self._laid(work, model):
+        with self._laid(work, model), using_vae(work, self._models, model):
             self._make_with(work, model)
 
     @contextmanager
@@ -283,21 +283,23 @@ class AttemptRunner:
     def _maker(
         self, work: Work, model: LoadedModel, reporter: ProgressReporter
     ) -> Callable[[int], Pixels]:
-        if work.recipe.is_upscale and isinstance(model, Upscaler):
-            return UpscaleMaker(work, self._compute, model, reporter, self._health)
-        if work.recipe.is_upscale or not isinstance(model, Family):
+        if can_make(model, work.recipe):
+            return UndrawnMaker(work, self._compute, model, reporter, self._health)
+        if not work.recipe.is_drawn or not isinstance(model, Family):
             raise AttemptFailedError(FailureCode.RECIPE_INVALID, reason="another kind of model")
-        embeddings = self._embed(work, model)
+        embeddings = self._embed(work, model, work.assignment.model.digest)
+        refine = find_refine(work, self._models, partial(self._embed, work))
         start, canvas = self._start(work, model)
         guides = make_guides(work, self._models, self._compute, canvas)
         return _Maker(
-            work, self._compute, model, embeddings, start, canvas, guides, reporter, self._health
+            *(work, self._compute, model, embeddings, start, canvas, guides, refine),
+            *(reporter, self._health),
         )
 
-    def _embed(self, work: Work, model: Family) -> Embeddings:
+    def _embed(self, work: Work, model: Family, digest: str) -> Embeddings:
         began = time.monotonic()
-        digest = work.assignment.model.digest + (" half" if model.is_half else "")
-        key = EmbeddingCache.key(work.assignment.organization, digest, work.recipe)
+        read_by = digest + (" half" if model.is_half else "")
+        key = EmbeddingCache.key(work.assignment.organization, read_by, work.recipe)
         embeddings = self._embeddings.get(key)
         if embeddings is None:
             embeddings = self._compute.run(lambda: model.encode_prompts(work.recipe))
@@ -338,6 +340,7 @@ class _Maker:
     start: StartingPicture | None
     canvas: Canvas | None
     guides: tuple[Guide, ...]
+    refine: Refine | None
     reporter: ProgressReporter
     health: Health
 
@@ -351,8 +354,15 @@ class _Maker:
         try:
             with self.model.guided(self.guides):
                 latents = self.model.denoise(
-                    recipe, index, self.embeddings, start=self.start, watch=self._watch(index)
+                    recipe,
+                    index,
+                    self.embeddings,
+                    start=self.start,
+                    watch=self._watch(index),
+                    until=None if self.refine is None else recipe.refiner_start,
                 )
+            if self.refine is not None:
+                latents = self.refine(latents, index, self._watch(index))
             denoised = timings.measure("denoise", began)
             # Still watched: on a GPU, steps that were only queued are waited for here.
             pixels = self.model.decode(latents)

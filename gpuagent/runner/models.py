@@ -21,6 +21,7 @@ from gpuagent.cache.files import FileCache
 from gpuagent.cache.residency import Residency
 from gpuagent.pipelines.engine import Engine
 from gpuagent.pipelines.registry import LoadedModel, load_model, measure_parts, tile_side
+from gpuagent.planning.cutting import plan_cutout
 from gpuagent.planning.footprints import footprint_of
 from gpuagent.planning.memory import OVERHEAD_BYTES, held_bytes, opened_bytes
 from gpuagent.planning.plan import (
@@ -119,8 +120,8 @@ class Models:
         Raises:
             AttemptFailedError: by no means, or by no cheaper ones.
         """
-        if recipe.is_upscale:
-            plan = self._plan_upscale(ref, recipe, after=after)
+        if not recipe.is_drawn:
+            plan = self._plan_undrawn(ref, recipe, after=after)
         else:
             work = self._work(recipe, picture_pixels, adapters, beside)
             work = replace(work, batch=batch)
@@ -140,9 +141,10 @@ class Models:
             controls=len(recipe.controls),
         )
 
-    def _plan_upscale(self, ref: ModelRef, recipe: Recipe, *, after: Plan | None) -> Plan:
+    def _plan_undrawn(self, ref: ModelRef, recipe: Recipe, *, after: Plan | None) -> Plan:
         """There is but one plan, so none after it."""
-        plan = plan_upscale(
+        make = plan_upscale if recipe.is_upscale else plan_cutout
+        plan = make(
             recipe,
             weights_bytes=self._parts(ref).total,
             memory_bytes=self._engine.memory_bytes,

@@ -19,11 +19,15 @@ _FIELDS = {
     AssetKind.LORA: "loras",
     AssetKind.EMBEDDING: "embeddings",
     AssetKind.CONTROLNET: "controls",
+    AssetKind.VAE: "vae",
+    AssetKind.CHECKPOINT: "refiner",
 }
 _NOUNS = {
     AssetKind.LORA: "LoRA",
     AssetKind.EMBEDDING: "embedding",
     AssetKind.CONTROLNET: "ControlNet",
+    AssetKind.VAE: "VAE",
+    AssetKind.CHECKPOINT: "refiner",
 }
 Found = dict[str, ModelVersion]
 
@@ -89,7 +93,9 @@ def laid_of(found: Found) -> tuple[Laid, ...]:
 def _named(recipe: Recipe) -> dict[str, AssetKind]:
     loras = dict.fromkeys((use.digest for use in recipe.loras), AssetKind.LORA)
     nets = dict.fromkeys((use.model for use in recipe.controls), AssetKind.CONTROLNET)
-    return {**loras, **dict.fromkeys(recipe.embeddings, AssetKind.EMBEDDING), **nets}
+    parts = {recipe.vae: AssetKind.VAE, recipe.refiner: AssetKind.CHECKPOINT}
+    named = {digest: kind for digest, kind in parts.items() if digest is not None}
+    return {**loras, **dict.fromkeys(recipe.embeddings, AssetKind.EMBEDDING), **nets, **named}
 
 
 def _texts(recipe: Recipe) -> tuple[str, str]:
@@ -101,7 +107,8 @@ def _unknown(kind: AssetKind, name: str) -> FieldProblem:
     message = f"One {noun} is not in the library (any more). Choose another, or none."
     if name:
         message = f"The {noun} {name} is no longer in the library. An admin can add it again."
-    return FieldProblem(field=_FIELDS[kind], code=f"unknown_{kind.value}", message=message)
+    code = "unknown_refiner" if kind is AssetKind.CHECKPOINT else f"unknown_{kind.value}"
+    return FieldProblem(field=_FIELDS[kind], code=code, message=message)
 
 
 def _same_word(found: Found, recipe: Recipe) -> list[FieldProblem]:

@@ -18,10 +18,9 @@ from gpuagent.protocol.recipe import (
     SEED_MAX,
     Recipe,
     RecipeInvalidError,
-    asks_to_upscale,
+    kind_asked,
     parse_recipe,
 )
-from gpuagent.protocol.taxonomy import AssetKind
 from jobs.announcements import announce_job, wake_dispatcher
 from jobs.costs import cost_of
 from jobs.estimates import Cost, estimate_cost
@@ -131,13 +130,12 @@ def _is_used(actor: Actor, idempotency_key: str | None) -> bool:
 
 
 def with_defaults(raw: Mapping[str, object]) -> dict[str, object]:
-    """The request with the library's first model (of upscalers, for an upscale) and a random seed,
-    where it names none.
+    """The request with the library's first model (of its kind: an upscaler for an upscale) and a
+    random seed, where it names none.
     """
     values = {key: value for key, value in raw.items() if value is not None}
     if values.get("model") in (None, ""):
-        kind = AssetKind.UPSCALER if asks_to_upscale(values) else AssetKind.CHECKPOINT
-        versions = usable_versions(kind)
+        versions = usable_versions(kind_asked(values))
         if versions:
             values["model"] = versions[0].digest
     if values.get("seed") in (None, ""):
@@ -228,8 +226,8 @@ def _refuse_what_fits_nowhere(
     largest = Agent.objects.aggregate(largest=Max("memory_bytes"))["largest"]
     if not largest or cost.memory_bytes <= largest:
         return
-    if recipe.is_upscale:
-        raise _no_room_for_upscale(recipe, cost, largest)
+    if not recipe.is_drawn:
+        raise _no_room_for_result(recipe, cost, largest)
     wish = Wish(
         model=version.asset.name,
         width=recipe.width,
@@ -247,13 +245,14 @@ def _refuse_what_fits_nowhere(
     raise InvalidInputError([too_large(wish, largest)])
 
 
-def _no_room_for_upscale(recipe: Recipe, cost: Cost, largest: int) -> InvalidInputError:
+def _no_room_for_result(recipe: Recipe, cost: Cost, largest: int) -> InvalidInputError:
     message = (
         f"A result of {recipe.width} × {recipe.height} needs about "
         f"{cost.memory_bytes / 1024**3:.1f} GiB; the largest agent has "
         f"{largest / 1024**3:.1f} GiB. {'Choose ×2.' if recipe.scale > 2 else 'Make it smaller.'}"
     )
-    return invalid("scale", "does_not_fit", message, recipe.width * recipe.height)
+    field = "scale" if recipe.is_upscale else "image"
+    return invalid(field, "does_not_fit", message, recipe.width * recipe.height)
 
 
 def _create(actor: Actor, workspace: Workspace, checked: _Checked, origin: _Origin) -> Job:
