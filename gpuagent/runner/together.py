@@ -144,7 +144,7 @@ class Hands:
     """What a batch needs of the runner of attempts."""
 
     laid: Callable[[Work, LoadedModel], AbstractContextManager[None]]
-    embed: Callable[[Work, Family, str], Embeddings]
+    embed: Callable[[Work, Family], Embeddings]
     reporter: Callable[[Assignment, Held], ProgressReporter]
     finish: Callable[[Work, int, Pixels, int], None]
 
@@ -231,7 +231,7 @@ class Together:
             reporter = self.hands.reporter(seat.work.assignment, seat.work.held)
             member = Member(
                 recipe=seat.work.recipe,
-                embeddings=self.hands.embed(seat.work, model, seat.work.assignment.model.digest),
+                embeddings=self.hands.embed(seat.work, model),
                 watch=_watch(seat, reporter, model),
             )
             if not joined or member.fits_beside(joined[0][1]):
