@@ -23,9 +23,12 @@ from benchmarks._direct import Direct, Recipe, direct_loop
 from benchmarks._engine_gpu import run_on_gpu
 from benchmarks._report import Figure, clean_up_on_signals, finish, load, say
 from gpuagent.pipelines.engine import Engine, detect_engine
+from gpuagent.protocol.batching import batch_key
 from gpuagent.protocol.messages import ModelRef
+from gpuagent.protocol.recipe import parse_recipe
 from gpuagent.protocol.taxonomy import AssetKind
 from house.recipe import MODEL
+from jobs.scheduling import AgentView, Queue, Tier, WaitingJob, plan
 from launcher.layout import REPOSITORY
 from tests.gpuagent.in_process import AgentInside
 from tests.gpuagent.support import FAST_FILE, NEON_FILE, FakeStudio, adapter_ref, model_ref
@@ -134,7 +137,7 @@ def run(*, rounds: int, singles: int, loras: int, steps: int) -> dict[str, Figur
                 f"mixed {mixed.theirs[-1] / mixed.ours[-1]:.2f}, "
                 f"checkpoints {checkpoints.theirs[-1] / checkpoints.ours[-1]:.2f}"
             )
-        switching = _measure_loras(sides, loras, rounds=max(1, rounds // 2))
+        switching = _measure_loras(sides, loras, rounds=max(1, rounds // 4))
     return {
         "single_ratio": single.ratio,
         "single_s": median(single.ours) / singles,
@@ -169,11 +172,44 @@ def _measure_mixed(sides: Sides, samples: Samples, number: int) -> None:
         for place, recipe in enumerate(sides.recipes(MIXED))
         for side in (160 if place % 3 == 2 else 128,)
     ]
+    given = _as_scheduled(recipes, sides.checkpoints[0])
     samples.add(
         number,
-        lambda: sides.ours(recipes, agent=sides.together)[0],
+        lambda: sides.ours(given, agent=sides.together)[0],
         lambda: sides.direct.make(recipes).total_s,
     )
+
+
+def _as_scheduled(recipes: Sequence[Recipe], ref: ModelRef) -> list[Recipe]:
+    """In the order in which the studio's scheduler gives them to an agent: what can be made in one
+    batch together.
+    """
+    waiting = [
+        WaitingJob(
+            id=str(place),
+            organization_id=f"org_{place}",
+            user_id=f"usr_{place}",
+            tier=Tier.FAST,
+            model_digest=ref.digest,
+            cost_seconds=1.0,
+            memory_bytes=0,
+            submitted_at=float(place),
+            batch_key=batch_key(parse_recipe({**recipe, "model": ref.digest})),
+        )
+        for place, recipe in enumerate(recipes)
+    ]
+    agent = AgentView(
+        id="agt_1",
+        free_slots=1,
+        memory_bytes=0,
+        resident=frozenset([ref.digest]),
+        batch_limit=BATCH,
+    )
+    queue, order = Queue(waiting=waiting), list[int]()
+    while queue:
+        placements = plan(queue, [agent], now=float(len(recipes))).placements
+        order += [int(placement.job_id) for placement in placements]
+    return [recipes[place] for place in order]
 
 
 def _measure_checkpoints(sides: Sides, samples: Samples, number: int) -> list[float]:
@@ -279,14 +315,14 @@ def _loras(folder: Path, count: int) -> Iterator[ModelRef]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--full", action="store_true", help="five rounds, 50 LoRAs, 20 steps")
+    parser.add_argument("--full", action="store_true", help="four rounds, 50 LoRAs, 20 steps")
     parser.add_argument("--gpu", action="store_true", help="true SD 1.5 on a CUDA device instead")
     given = parser.parse_args(arguments)
     clean_up_on_signals()
     if given.gpu:
         finish(run_on_gpu())
     elif given.full:
-        finish(run(rounds=5, singles=6, loras=50, steps=20))
+        finish(run(rounds=4, singles=6, loras=50, steps=20))
     else:
         finish(run(rounds=2, singles=4, loras=10, steps=10))
 
