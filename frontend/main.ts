@@ -23,6 +23,7 @@ import "./elements/passkey-form";
 import "./elements/picture-viewer";
 import "./elements/preset-row";
 import "./elements/prompt-box";
+import "./elements/prompt-count";
 import "./elements/queue-drawer";
 import "./elements/range-field";
 import "./elements/recipe-form";

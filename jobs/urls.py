@@ -16,6 +16,7 @@ from jobs.views import (
     shared,
     shares,
     waiting,
+    wildcards,
     workspaces,
 )
 
@@ -42,6 +43,11 @@ urlpatterns = [
     path(JOB + "retry", waiting.job_retry, name="job-retry"),
     path(WORKSPACE + "queue", waiting.queue, name="queue"),
     path(WORKSPACE + "forecast", waiting.forecast, name="forecast"),
+    path(WORKSPACE + "alternatives", room.alternatives, name="alternatives"),
+    path(WORKSPACE + "wildcards", wildcards.wildcards, name="wildcards"),
+    path(
+        WORKSPACE + "wildcards/<str:wildcard_id>", wildcards.wildcard_change, name="wildcard-change"
+    ),
     path(WORKSPACE + "gallery", room.gallery, name="gallery"),
     path(WORKSPACE + "uploads", room.upload, name="upload"),
     path(WORKSPACE + "uploads/from-address", room.upload_from_address, name="upload-from-address"),

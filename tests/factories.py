@@ -34,7 +34,7 @@ from gpuagent.protocol.messages import AttemptFinish, Heartbeat, OutputCommit, S
 from gpuagent.protocol.recipe import parse_recipe
 from gpuagent.protocol.sealing import Context, seal
 from gpuagent.protocol.taxonomy import FileKind
-from jobs.models import Agent, Job, JobAttempt, Output
+from jobs.models import Agent, Job, JobAttempt, Output, Wildcard
 from jobs.recipes import open_recipe
 from jobs.scheduling import Placement, Tier, WaitingJob
 from jobs.services.claiming import claim_attempt
@@ -43,6 +43,7 @@ from jobs.services.leasing import lease_attempt
 from jobs.services.reporting import commit_output, finish_attempt
 from jobs.services.sharing import Terms, create_share
 from jobs.services.submission import submit_job
+from jobs.services.wildcards import add_wildcard
 from library.models import ModelVersion
 from library.services.registration import Description, register_model
 from studio.core import storage
@@ -381,6 +382,17 @@ def make_project(actor: Actor, workspace: Workspace, name: str = "Spring campaig
     """An open project."""
     with organization_scope(actor.organization_id):
         return create_project(actor=actor, workspace=workspace, name=name)
+
+
+def make_wildcard(
+    actor: Actor,
+    workspace: Workspace,
+    name: str = "colors",
+    entries: Sequence[str] = ("red", "green", "blue"),
+) -> Wildcard:
+    """A list of words for prompts."""
+    with organization_scope(actor.organization_id):
+        return add_wildcard(actor=actor, workspace=workspace, name=name, entries=list(entries))
 
 
 def make_share(

@@ -10,6 +10,7 @@ import { randomUuid } from "../lib/random";
 import { jobAddress, roomAddresses } from "../lib/room";
 import { readPrivate, writePrivate } from "../lib/store";
 import { board } from "../lib/tile-board";
+import type { PromptCount } from "./prompt-count";
 import { clearProblems, placeProblems } from "./recipe-problems";
 
 const PARTS: Record<Exclude<ParameterPart, "all">, (name: string) => boolean> = {
@@ -56,6 +57,7 @@ export class RecipeForm extends HTMLElement {
     };
     this.form.addEventListener("input", changed);
     this.form.addEventListener("change", changed);
+    this.form.addEventListener("counted", () => this.describe());
     this.stop = [
       bindKeys({ keys: "mod+enter", label: "Generate", group: "Making", typing: true, run: () => void this.send() }),
       listen("studio:use-parameters", ({ values, part: which, submit }) => {
@@ -97,6 +99,15 @@ export class RecipeForm extends HTMLElement {
     return this.form.querySelector<HTMLInputElement>('input[name="project"]')?.value ?? "";
   }
 
+  private get varies(): boolean {
+    return this.querySelector<PromptCount>("prompt-count")?.hidden === false;
+  }
+
+  /** What pressing the button makes, alternatives included. */
+  private pictures(values: Parameters): number {
+    return this.querySelector<PromptCount>("prompt-count")?.pictures ?? Number(values["num_images_per_prompt"]);
+  }
+
   /** How soon; like the project it stands beside the recipe. */
   private get tier(): string {
     return this.form.querySelector<HTMLInputElement>('input[name="tier"]:checked')?.value ?? "";
@@ -136,10 +147,10 @@ export class RecipeForm extends HTMLElement {
 
   private accepted(html: string, values: Parameters): void {
     const [job] = board.apply(html);
-    const count = Number(values["num_images_per_prompt"]) || 1;
-    announce(`${plural(count, "picture")} queued.`);
+    announce(`${plural(this.pictures(values) || 1, "picture")} queued.`);
     if (!job) return;
-    rememberRecipe(roomAddresses().workspace, job, values);
+    // What was chosen from alternatives is asked of the server: trying again must not choose anew.
+    if (!this.varies) rememberRecipe(roomAddresses().workspace, job, values);
     this.dispatchEvent(new CustomEvent("prompt-sent", { detail: String(values["prompt"] ?? "") }));
     emit("studio:submitted", { job, rerun: false });
   }
@@ -215,7 +226,7 @@ export class RecipeForm extends HTMLElement {
 
   private describe(): void {
     const values = formValues(this.form);
-    const count = Number(values["num_images_per_prompt"]);
+    const count = this.pictures(values);
     const label = part(this, "label");
     const size = part(this, "size");
     const note = part(this, "note");

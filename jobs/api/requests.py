@@ -9,6 +9,7 @@ from rest_framework import serializers
 from gpuagent.protocol.recipe import SCALES
 from gpuagent.protocol.taxonomy import SAMPLERS, InpaintArea
 from jobs.scheduling import Tier
+from jobs.services.batches import Choosing
 
 _EXTENDS = "Pixels to add at this side, a multiple of 8; width and height are the result's."
 
@@ -33,6 +34,11 @@ class JobRequestSerializer(serializers.Serializer[Any]):
         required=False,
         choices=[tier.value for tier in Tier],
         help_text="How soon; `fast` if left out. `background` is for programs that can wait.",
+    )
+    alternatives = serializers.ChoiceField(
+        required=False,
+        choices=[choosing.value for choosing in Choosing],
+        help_text="How `{red|blue}` and `__wildcards__` are chosen from; `draw` if left out.",
     )
     prompt = serializers.CharField(max_length=4_000)
     negative_prompt = serializers.CharField(required=False, allow_blank=True)

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from jobs.api import fleet, people, projects, queue, shares, uploads, views, workspaces
+from jobs.api import batches, fleet, people, projects, queue, shares, uploads, views, workspaces
 from jobs.api.adapters import AdaptersView
 
 WORKSPACE = "workspaces/<str:workspace_id>"
@@ -25,6 +25,10 @@ urlpatterns = [
     path(WORKSPACE + "/grants", workspaces.GrantsView.as_view(), name="api-grants"),
     path(WORKSPACE + "/grants/<str:grant_id>", workspaces.GrantView.as_view(), name="api-grant"),
     path("organization/export", workspaces.ExportView.as_view(), name="api-export"),
+    path("batches", batches.BatchesView.as_view(), name="api-batches"),
+    path("batches/count", batches.BatchCountView.as_view(), name="api-batch-count"),
+    path("wildcards", batches.WildcardsView.as_view(), name="api-wildcards"),
+    path("wildcards/<str:wildcard_id>", batches.WildcardView.as_view(), name="api-wildcard"),
     path("jobs", views.JobsView.as_view(), name="api-jobs"),
     path("jobs/<str:job_id>", views.JobView.as_view(), name="api-job"),
     path("jobs/<str:job_id>/cancel", views.JobCancelView.as_view(), name="api-job-cancel"),

@@ -19,7 +19,7 @@ from jobs.presenters import (
     output_tile,
     upload_facts,
 )
-from jobs.recipes import open_recipe
+from jobs.recipes import for_form, open_recipe
 from jobs.services.outputs import rerun_output, restore_output, trash_output
 from jobs.services.placing import place_outputs
 from jobs.services.upscaling import upscale_output
@@ -55,7 +55,7 @@ def output_view(request: WorkspaceRequest, output_id: str) -> HttpResponse:
 def output_parameters(request: WorkspaceRequest, output_id: str) -> JsonResponse:
     """The recipe of just this picture."""
     output = _output(request, output_id, Permission.OUTPUT_VIEW)
-    return JsonResponse({"recipe": open_recipe(output.job).only(output.index).to_wire()})
+    return JsonResponse({"recipe": for_form(open_recipe(output.job).only(output.index))})
 
 
 @require_GET
