@@ -101,7 +101,7 @@ def load_adapter(ref: ModelRef, folder: Path) -> Adapter:
 class Laying:
     """Lays stacks over the parts of one model, one stack at a time."""
 
-    def __init__(self, device: str, *, unet: Any, text_encoder: Any) -> None:  # noqa: ANN401 - no types
+    def __init__(self, device: str, parts: Mapping[str, Any]) -> None:
         self._device = device
         self._modules = {
             part: {
@@ -109,7 +109,7 @@ class Laying:
                 for name, module in of.named_modules()
                 if getattr(getattr(module, "weight", None), "ndim", 0) >= 2
             }
-            for part, of in (("unet", unet), ("text_encoder", text_encoder))
+            for part, of in parts.items()
         }
         self._bases: Bases = {
             part: {name: tuple(module.weight.shape) for name, module in modules.items()}

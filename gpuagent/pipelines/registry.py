@@ -10,6 +10,8 @@ from types import MappingProxyType
 
 from gpuagent.cache.errors import AttemptFailedError
 from gpuagent.pipelines.engine import Engine
+from gpuagent.pipelines.family import Family
+from gpuagent.pipelines.loaded import LoadedModel as LoadedModel
 from gpuagent.pipelines.sd15 import StableDiffusion15
 from gpuagent.pipelines.upscale import WEIGHTS_NAME, Upscaler
 from gpuagent.planning.plan import Parts
@@ -17,9 +19,7 @@ from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.messages import ModelRef
 from gpuagent.protocol.taxonomy import Architecture
 
-# What draws, and what only enlarges.
-LoadedModel = StableDiffusion15 | Upscaler
-LOADERS: Mapping[Architecture, type[StableDiffusion15]] = MappingProxyType(
+LOADERS: Mapping[Architecture, type[Family]] = MappingProxyType(
     {Architecture.SD15: StableDiffusion15}
 )
 _TILE_SIDE = 512

@@ -14,10 +14,10 @@ from typing_extensions import override
 
 from gpuagent.pipelines.encode import PREVIEW_SIDE, Pixels
 from gpuagent.pipelines.engine import Engine
+from gpuagent.pipelines.loaded import LoadedModel
 from gpuagent.pipelines.placing import Placed
 from gpuagent.pipelines.preview import Floats, LatentColors
 from gpuagent.pipelines.steps import Watch
-from gpuagent.planning.plan import Measure
 from gpuagent.planning.upscaling import OVERLAP, TILE_SIDE
 
 if TYPE_CHECKING:
@@ -38,10 +38,8 @@ class _Box:
     bottom: int
 
 
-class Upscaler:
+class Upscaler(LoadedModel):
     """One network: loaded into host memory, then brought to the device. It is never halved."""
-
-    is_half = False
 
     def __init__(self, folder: Path, engine: Engine) -> None:
         from safetensors.torch import load_file
@@ -54,42 +52,11 @@ class Upscaler:
         self._network = network.to(self._dtype).eval().requires_grad_(False)
         self._scale = SCALE
         self._engine = engine
-        self._placed = Placed(self._network, engine.device)
+        # No measure is needed for a tile.
+        super().__init__({"upscaler": Placed(self._network, engine.device)})
 
-    @property
-    def weights_bytes(self) -> int:
-        """Memory of the weights as they are loaded."""
-        return self._placed.size_bytes
-
-    @property
-    def part_bytes(self) -> dict[str, int]:
-        """The same, part by part."""
-        return {"upscaler": self.weights_bytes}
-
-    @property
-    def device_bytes(self) -> int:
-        """All of them are on the device all the time."""
-        return self._placed.size_bytes
-
-    def bring(self, measures: frozenset[Measure] = frozenset()) -> None:
-        """Have the weights on the device; no measure is needed for a tile."""
-        del measures
-        self._placed.bring()
-
-    def put_aside(self) -> None:
-        """Leave the device; the weights stay in host memory."""
-        self._placed.put_aside()
-
-    def keep_host_copy(self) -> bool:
-        """Keep the weights in pinned host memory too; False if the host does not give it."""
-        return self._placed.keep_host_copy()
-
-    def drop_host_copy(self) -> None:
-        """Give the pinned memory back; what is on the device stays there."""
-        self._placed.drop_host_copy()
-
+    @override
     def warm_up(self, watch: Watch | None = None) -> None:
-        """Enlarge a tiny picture, so that the first real one does not pay for first calls."""
         side = _WARM_UP_SIDE
         self.enlarge(Image.new("RGB", (side, side), "gray"), 2, watch=watch)
 

@@ -14,9 +14,10 @@ from gpuagent.cache.sources import Sources
 from gpuagent.pipelines.adapters import Stack
 from gpuagent.pipelines.canvas import Canvas, CanvasColors, make_canvas
 from gpuagent.pipelines.encode import Pixels, count_pixels, open_input
+from gpuagent.pipelines.family import Family, StartingPicture
 from gpuagent.pipelines.prompts import EmbeddingCache, Embeddings
 from gpuagent.pipelines.registry import LoadedModel
-from gpuagent.pipelines.sd15 import Peek, StableDiffusion15, StartingPicture, Watch
+from gpuagent.pipelines.steps import Peek, Watch
 from gpuagent.pipelines.upscale import Upscaler
 from gpuagent.planning.plan import Plan
 from gpuagent.protocol.failures import FailureCode
@@ -262,15 +263,15 @@ class AttemptRunner:
     def _maker(
         self, work: Work, model: LoadedModel, reporter: ProgressReporter
     ) -> Callable[[int], Pixels]:
-        if work.recipe.is_upscale is not isinstance(model, Upscaler):
-            raise AttemptFailedError(FailureCode.RECIPE_INVALID, reason="another kind of model")
-        if isinstance(model, Upscaler):
+        if work.recipe.is_upscale and isinstance(model, Upscaler):
             return UpscaleMaker(work, self._compute, model, reporter, self._health)
+        if work.recipe.is_upscale or not isinstance(model, Family):
+            raise AttemptFailedError(FailureCode.RECIPE_INVALID, reason="another kind of model")
         embeddings = self._embed(work, model)
         start, canvas = self._start(work, model)
         return _Maker(work, self._compute, model, embeddings, start, canvas, reporter, self._health)
 
-    def _embed(self, work: Work, model: StableDiffusion15) -> Embeddings:
+    def _embed(self, work: Work, model: Family) -> Embeddings:
         began = time.monotonic()
         digest = work.assignment.model.digest + (" half" if model.is_half else "")
         key = EmbeddingCache.key(work.assignment.organization, digest, work.recipe)
@@ -281,9 +282,7 @@ class AttemptRunner:
         work.timings.measure("encode_prompt", began)
         return embeddings
 
-    def _start(
-        self, work: Work, model: StableDiffusion15
-    ) -> tuple[StartingPicture | None, Canvas | None]:
+    def _start(self, work: Work, model: Family) -> tuple[StartingPicture | None, Canvas | None]:
         recipe, source = work.recipe, work.sources.get("image")
         if source is None:
             return None, None
@@ -331,7 +330,7 @@ class _Maker:
 
     work: Work
     compute: Compute
-    model: StableDiffusion15
+    model: Family
     embeddings: Embeddings
     start: StartingPicture | None
     canvas: Canvas | None

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from gpuagent.pipelines.sd15 import Watch
+from gpuagent.pipelines.steps import Watch
 from gpuagent.protocol.messages import ModelRef
 from gpuagent.runner.compute import Compute
 from gpuagent.runner.held import HeldAttempts

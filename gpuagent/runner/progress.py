@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from gpuagent.pipelines.encode import encode_preview
 from gpuagent.pipelines.preview import Floats, LatentColors
-from gpuagent.pipelines.sd15 import Peek
+from gpuagent.pipelines.steps import Peek
 from gpuagent.protocol import sealing
 from gpuagent.protocol.frames import PreviewFrame
 from gpuagent.protocol.messages import Assignment, AttemptProgress, AttemptStarted

@@ -9,8 +9,7 @@ from PIL import Image
 
 from gpuagent.cache.errors import AttemptFailedError
 from gpuagent.pipelines.encode import Pixels, open_picture
-from gpuagent.pipelines.sd15 import Watch
-from gpuagent.pipelines.steps import Peek
+from gpuagent.pipelines.steps import Peek, Watch
 from gpuagent.pipelines.upscale import Upscaler, picture_colors
 from gpuagent.planning.upscaling import tiles_of
 from gpuagent.protocol.failures import FailureCode

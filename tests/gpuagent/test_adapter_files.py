@@ -10,6 +10,7 @@ import pytest
 
 from gpuagent.protocol.adapter_files import (
     AdapterUnfitError,
+    Bases,
     Header,
     check_fit,
     kind_of,
@@ -23,7 +24,7 @@ QUERY = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
 OUT = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_out.0"
 CONV = "down_blocks.0.resnets.0.conv1"
 TEXT = "encoder.layers.0.self_attn.q_proj"
-BASES = {
+BASES: Bases = {
     "unet": {QUERY: (8, 8), OUT: (8, 8), CONV: (16, 8, 3, 3)},
     "text_encoder": {TEXT: (6, 6), "embeddings.token_embedding": (100, 6)},
 }

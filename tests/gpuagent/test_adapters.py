@@ -289,7 +289,7 @@ def test_a_stack_is_fetched_verified_and_kept_while_there_is_room(cache: FileCac
     stack(LoraUse(digest=fast.digest))  # neon was used last, but both do not fit
     assert adapters.kept == (f"{teal.digest} <teal>", fast.digest)
     adapters.release()
-    assert adapters.kept == ()
+    assert not list(adapters.kept)
 
 
 def test_an_adapter_that_is_not_in_the_assignment_is_missing(cache: FileCache) -> None:

@@ -17,7 +17,8 @@ from gpuagent.pipelines.encode import Pixels
 from gpuagent.pipelines.engine import Engine
 from gpuagent.pipelines.inpaint import LatentMask, latent_values
 from gpuagent.pipelines.samplers import make_scheduler
-from gpuagent.pipelines.sd15 import StableDiffusion15, Watch
+from gpuagent.pipelines.sd15 import StableDiffusion15
+from gpuagent.pipelines.steps import Watch
 from gpuagent.planning.plan import Measure
 from gpuagent.protocol.recipe import Recipe
 from gpuagent.protocol.taxonomy import SAMPLERS

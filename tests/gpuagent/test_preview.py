@@ -11,7 +11,8 @@ import pytest
 from gpuagent.pipelines.encode import encode_preview
 from gpuagent.pipelines.engine import Engine
 from gpuagent.pipelines.preview import Floats, LatentColors
-from gpuagent.pipelines.sd15 import StableDiffusion15, Watch
+from gpuagent.pipelines.sd15 import StableDiffusion15
+from gpuagent.pipelines.steps import Watch
 from gpuagent.protocol import sealing
 from gpuagent.protocol.frames import PREVIEW_MAX_BYTES
 from gpuagent.protocol.recipe import Recipe

@@ -18,6 +18,8 @@ from gpuagent.cache.places import Places
 from gpuagent.cache.sources import Sources
 from gpuagent.pipelines.encode import Pixels
 from gpuagent.pipelines.engine import Engine
+from gpuagent.pipelines.family import Family
+from gpuagent.pipelines.loaded import LoadedModel
 from gpuagent.pipelines.sd15 import StableDiffusion15
 from gpuagent.planning.memory import OVERHEAD_BYTES
 from gpuagent.planning.plan import Measure
@@ -110,7 +112,8 @@ def test_model_that_was_aside_makes_the_same_picture(
     assert np.array_equal(make(model, recipe), make(house, recipe))
 
 
-def make(model: StableDiffusion15, recipe: Recipe) -> Pixels:
+def make(model: LoadedModel, recipe: Recipe) -> Pixels:
+    assert isinstance(model, Family)
     return model.decode(model.denoise(recipe, 0, model.encode_prompts(recipe)))
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from gpuagent.pipelines.engine import Engine
-from gpuagent.pipelines.sd15 import StableDiffusion15, Watch
+from gpuagent.pipelines.sd15 import StableDiffusion15
+from gpuagent.pipelines.steps import Watch
 from gpuagent.protocol.recipe import Recipe
 from gpuagent.protocol.taxonomy import SAMPLERS
 

@@ -14,7 +14,8 @@ from PIL import Image
 from gpuagent.pipelines import upscale
 from gpuagent.pipelines.encode import Pixels
 from gpuagent.pipelines.engine import Engine
-from gpuagent.pipelines.sd15 import StableDiffusion15, Watch
+from gpuagent.pipelines.sd15 import StableDiffusion15
+from gpuagent.pipelines.steps import Watch
 from gpuagent.pipelines.upscale import Upscaler
 from gpuagent.planning.memory import OVERHEAD_BYTES
 from gpuagent.planning.plan import Verdict
