@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gpuagent.planning.hires import refining_pixels, refining_steps
 from gpuagent.planning.memory import estimate, largest_side
 from gpuagent.planning.upscaling import estimate_upscale
 from gpuagent.protocol.recipe import Recipe
@@ -59,10 +60,13 @@ def passes_of(recipe: Recipe, *, pictures: int | None = None) -> float:
         source = recipe.width * recipe.height / recipe.scale**2
         return UPSCALE_PASSES * (1 if pictures is None else pictures) * source / PIXELS_PER_PASS
     calls = 2 if SAMPLERS[recipe.sampler].is_second_order else 1
-    guided = 2 if recipe.guidance_scale > 1 else 1
+    guided = 1 + recipe.guidance_end if recipe.guidance_scale > 1 else 1
     steps = recipe.denoising_steps * calls + STEPS_BESIDE
+    pixels = steps * recipe.width * recipe.height
+    if recipe.is_hires:
+        pixels += (refining_steps(recipe) * calls + STEPS_BESIDE) * refining_pixels(recipe)
     count = recipe.num_images_per_prompt if pictures is None else pictures
-    return steps * guided * count * recipe.width * recipe.height / PIXELS_PER_PASS
+    return pixels * guided * count / PIXELS_PER_PASS
 
 
 def step_keys(digest: str, recipe: Recipe) -> tuple[str, str]:

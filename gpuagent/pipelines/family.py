@@ -19,13 +19,16 @@ from gpuagent.cache.writing import write_atomically
 from gpuagent.pipelines.adapters import Laying, Stack
 from gpuagent.pipelines.encode import Pixels
 from gpuagent.pipelines.engine import Engine
+from gpuagent.pipelines.guidance import GuidanceCutOff
 from gpuagent.pipelines.inpaint import INPAINTING_CHANNELS, LatentMask, latent_values, mask_pixels
 from gpuagent.pipelines.loaded import VAE, LoadedModel
 from gpuagent.pipelines.placing import Placed, SplitGuidance
 from gpuagent.pipelines.preview import Floats, LatentColors, fit_latent_colors
 from gpuagent.pipelines.prompts import Embeddings
-from gpuagent.pipelines.samplers import Foreseer, make_scheduler
+from gpuagent.pipelines.samplers import Foreseer, make_scheduler, with_sigmas
 from gpuagent.pipelines.steps import StepCallback, Watch
+from gpuagent.pipelines.tiling import TiledDenoiser
+from gpuagent.pipelines.variations import mixed_noise
 from gpuagent.planning.plan import Measure
 from gpuagent.protocol.recipe import Recipe
 from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER
@@ -46,6 +49,22 @@ class StartingPicture:
 
     posterior: Any
     mask: LatentMask | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """In the place of what an encoder thinks likely: latents that are known."""
+
+    latents: Any
+
+    def sample(self, generator: object = None) -> Any:  # noqa: ANN401 - a tensor
+        """They themselves: nothing is drawn."""
+        del generator
+        return self.latents
+
+    def mode(self) -> Any:  # noqa: ANN401 - a tensor
+        """The same."""
+        return self.latents
 
 
 class Family(LoadedModel):
@@ -71,6 +90,8 @@ class Family(LoadedModel):
         modules = {name: ready(module) for name, module in self._load(folder).items()}
         self._denoiser, self._vae = modules[self.DENOISER], modules[VAE]
         self._guidance = SplitGuidance(self._denoiser)
+        self._cut_off = GuidanceCutOff(self._denoiser)
+        self.tiles = TiledDenoiser(self._denoiser, self._scale)
         self._laying = Laying(
             engine.device, {name: each for name, each in modules.items() if name != VAE}
         )
@@ -180,7 +201,8 @@ class Family(LoadedModel):
         if start is None and self._is_for_inpainting:
             start = self._nothing(recipe)
         mask = start.mask if start is not None else None
-        callback = StepCallback(
+        scheduler = with_sigmas(scheduler, recipe.sigmas)
+        made_step = StepCallback(
             recipe,
             Foreseer(scheduler),
             watch or Watch(),
@@ -192,17 +214,26 @@ class Family(LoadedModel):
             size = self._size_arguments(recipe, start, generator)
             mode = "txt2img" if start is None else "img2img" if mask is None else "inpaint"
             pipeline = self._pipeline(mode, scheduler)
-            latents: torch.Tensor = pipeline(
-                **self._prompt_arguments(embeddings),
-                num_inference_steps=recipe.num_inference_steps,
-                guidance_scale=recipe.guidance_scale,
-                generator=generator,
-                # Latents, because a pipeline that is told to stop still decodes.
-                output_type="latent",
-                callback_on_step_end=callback,
-                **size,
-            ).images
+            noise = mixed_noise(pipeline, recipe, index)
+            with self._cut_off.during(recipe, made_step) as callback, noise:
+                latents: torch.Tensor = pipeline(
+                    **self._prompt_arguments(embeddings),
+                    num_inference_steps=recipe.num_inference_steps,
+                    guidance_scale=recipe.guidance_scale,
+                    generator=generator,
+                    # Latents, because a pipeline that is told to stop still decodes.
+                    output_type="latent",
+                    callback_on_step_end=callback,
+                    **size,
+                ).images
         return self._unpacked(latents, recipe)
+
+    def known(self, latents: torch.Tensor) -> StartingPicture:
+        """A starting picture of these latents, as `denoise` gives them."""
+        latents = latents / self._vae.config.scaling_factor
+        if (shift := self._vae.config.get("shift_factor")) is not None:
+            latents = latents + shift
+        return StartingPicture(posterior=Known(latents))
 
     def decode(self, latents: torch.Tensor) -> Pixels:
         """Latents of one picture to pixels (height, width, 3)."""

@@ -17,6 +17,13 @@ from gpuagent.protocol.recipe_reader import FieldProblem as FieldProblem
 from gpuagent.protocol.recipe_reader import Reader, as_float, is_digest, short
 from gpuagent.protocol.recipe_reader import RecipeInvalidError as RecipeInvalidError
 from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER, SAMPLERS, InpaintArea
+from gpuagent.protocol.tuning import (
+    Tuning,
+    asks_for_hires,
+    check_hires_size,
+    hires_size,
+    read_tuning,
+)
 
 RECIPE_VERSION = 1
 PROMPT_MAX_CHARACTERS = 4_000
@@ -39,7 +46,7 @@ _SAID_OF_UPSCALE = {"model", "prompt", "image", "scale", "width", "height"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
+class Recipe(Tuning):
     """A checked request for `num_images_per_prompt` pictures.
 
     Sizes are in pixels; picture `i` uses seed `(seed + i) mod 2**32` and is made alone (batch 1),
@@ -83,12 +90,18 @@ class Recipe:
     scale: int = 0
 
     def seed_of(self, index: int) -> int:
-        """The seed of picture `index`."""
-        return (self.seed + index) % (SEED_MAX + 1)
+        """The seed of picture `index`: all variations have the same."""
+        return self.seed if self.variation_strength else (self.seed + index) % (SEED_MAX + 1)
+
+    def variation_seed_of(self, index: int) -> int:
+        """The seed that picture `index` is moved towards."""
+        return (self.variation_seed + index) % (SEED_MAX + 1)
 
     def only(self, index: int) -> Recipe:
         """The recipe that makes just picture `index` again."""
-        return replace(self, seed=self.seed_of(index), num_images_per_prompt=1)
+        towards = self.variation_seed_of(index) if self.variation_strength else 0
+        seed = self.seed_of(index)
+        return replace(self, seed=seed, variation_seed=towards, num_images_per_prompt=1)
 
     @property
     def denoising_steps(self) -> int:
@@ -97,12 +110,21 @@ class Recipe:
             return 1
         if self.image is None:
             return self.num_inference_steps
+        if not self.strength:
+            return 0
         return max(1, min(int(self.num_inference_steps * self.strength), self.num_inference_steps))
 
     @property
     def is_upscale(self) -> bool:
         """Whether the picture is enlarged, and nothing is drawn."""
         return self.scale > 0
+
+    @property
+    def result_size(self) -> tuple[int, int]:
+        """Width and height of the result, unless only a masked area is worked on."""
+        if self.is_hires:
+            return hires_size(self.width, self.height, self.hires_scale)
+        return self.width, self.height
 
     @property
     def is_outpaint(self) -> bool:
@@ -128,14 +150,17 @@ class Recipe:
 
     @property
     def adapters(self) -> tuple[str, ...]:
-        """Digests of all that is laid over the model."""
-        return (*(use.digest for use in self.loras), *self.embeddings)
+        """Digests of all that is laid over the model, and of what refines with it."""
+        return (*(use.digest for use in self.loras), *self.embeddings, *self.refiners)
 
     def _unsaid(self) -> set[str]:
         """Settings that mean nothing here; recipes without a mask are written as ever."""
         if self.is_upscale:
             return set(self.__dataclass_fields__) - _SAID_OF_UPSCALE
-        unsaid = {"scale", *(name for name in ("loras", "embeddings") if not getattr(self, name))}
+        unsaid = self.untuned() | {"scale"}
+        if self.guidance_scale <= 1:
+            unsaid.add("guidance_end")
+        unsaid |= {*(name for name in ("loras", "embeddings") if not getattr(self, name))}
         if self.mask is None:
             unsaid |= {"mask", "inpaint_area", "mask_padding"}
         if not self.is_outpaint:
@@ -255,7 +280,8 @@ def _plain(reader: Reader) -> Recipe:
         strength=reader.number(
             "strength",
             default=STRENGTH_OF_MASK if has_mask else STRENGTH_OF_PICTURE,
-            minimum=STRENGTH_MIN,
+            # A picture that is only refined at a larger size stays as it is before that.
+            minimum=0.0 if asks_for_hires(reader.raw) else STRENGTH_MIN,
             maximum=STRENGTH_MAX,
             label="Strength",
             convert=as_float,
@@ -296,6 +322,7 @@ def _with_more(reader: Reader, recipe: Recipe) -> Recipe:
         mask_padding=reader.integer("mask_padding", 32, 0, MASK_PADDING_MAX, "The padding"),
         loras=read_loras(reader),
         embeddings=read_embeddings(reader),
+        **read_tuning(reader),
         **sides,
     )
     _check_together(reader, asked)
@@ -304,6 +331,8 @@ def _with_more(reader: Reader, recipe: Recipe) -> Recipe:
 
 def _check_together(reader: Reader, recipe: Recipe) -> None:
     """Settings that do not go together."""
+    if recipe.is_hires:
+        check_hires_size(reader, recipe.width, recipe.height, recipe.hires_scale)
     if recipe.mask is not None and reader.raw.get("image") in (None, ""):
         message = "A mask says what of a starting picture is to change. Add the picture, too."
         reader.problem("mask", "needs_image", message)

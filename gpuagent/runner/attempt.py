@@ -43,6 +43,7 @@ from gpuagent.runner.logs import log_event
 from gpuagent.runner.models import Models
 from gpuagent.runner.patience import patiently
 from gpuagent.runner.progress import ProgressReporter
+from gpuagent.runner.refining import HiresMaker
 from gpuagent.runner.telemetry import PeakMemory
 from gpuagent.runner.upscaling import UpscaleMaker
 from gpuagent.runner.work import Timings, Work
@@ -269,7 +270,23 @@ class AttemptRunner:
             raise AttemptFailedError(FailureCode.RECIPE_INVALID, reason="another kind of model")
         embeddings = self._embed(work, model)
         start, canvas = self._start(work, model)
+        if work.recipe.is_hires:
+            upscaler = self._upscaler(work)
+            return HiresMaker(
+                work, self._compute, model, embeddings, start, upscaler, reporter, self._health
+            )
         return _Maker(work, self._compute, model, embeddings, start, canvas, reporter, self._health)
+
+    def _upscaler(self, work: Work) -> Upscaler | None:
+        """What enlarges between the two drawings, if the recipe names one."""
+        for ref in work.assignment.adapters:
+            if ref.digest in work.recipe.refiners:
+                upscaler = self._models.beside(ref)
+                if isinstance(upscaler, Upscaler):
+                    return upscaler
+        if work.recipe.refiners:
+            raise AttemptFailedError(FailureCode.RECIPE_INVALID, reason="no upscaler")
+        return None
 
     def _embed(self, work: Work, model: Family) -> Embeddings:
         began = time.monotonic()
@@ -284,7 +301,7 @@ class AttemptRunner:
 
     def _start(self, work: Work, model: Family) -> tuple[StartingPicture | None, Canvas | None]:
         recipe, source = work.recipe, work.sources.get("image")
-        if source is None:
+        if source is None or not recipe.denoising_steps:
             return None, None
         canvas = make_canvas(recipe, source, work.sources.get("mask"))
         if canvas is not None:

@@ -21,6 +21,7 @@ from gpuagent.cache.files import FileCache
 from gpuagent.cache.residency import Residency
 from gpuagent.pipelines.engine import Engine
 from gpuagent.pipelines.registry import LoadedModel, load_model, measure_parts, tile_side
+from gpuagent.planning.hires import drawn_size
 from gpuagent.planning.memory import OVERHEAD_BYTES, held_bytes, opened_bytes
 from gpuagent.planning.plan import (
     LADDER,
@@ -33,7 +34,7 @@ from gpuagent.planning.plan import (
     evictions,
     make_plan,
 )
-from gpuagent.planning.upscaling import plan_upscale
+from gpuagent.planning.upscaling import TILE_BYTES, plan_upscale
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.messages import ModelRef
 from gpuagent.protocol.recipe import Recipe
@@ -122,8 +123,8 @@ class Models:
             return plan
         raise AttemptFailedError(
             FailureCode.DOES_NOT_FIT if after is None else FailureCode.OUT_OF_MEMORY,
-            width=recipe.width,
-            height=recipe.height,
+            width=recipe.result_size[0],
+            height=recipe.result_size[1],
             needed_bytes=plan.needed_bytes,
             available_bytes=plan.available_bytes,
             largest_side=plan.largest_side,
@@ -143,14 +144,15 @@ class Models:
         """What is to be made. Starting pictures are opened in the host's memory, so they count
         where that is the device's, too.
         """
-        if self._engine.has_own_memory:
-            picture_pixels = 0
+        is_one = not self._engine.has_own_memory
+        width, height = drawn_size(recipe)
+        beside = TILE_BYTES if recipe.refiners else 0
         return Work(
-            width=recipe.width,
-            height=recipe.height,
-            adapters_bytes=adapters * self._engine.bytes_per_parameter,
-            opened_bytes=opened_bytes(recipe, picture_pixels),
-            held_bytes=held_bytes(recipe, picture_pixels),
+            width=width,
+            height=height,
+            adapters_bytes=adapters * self._engine.bytes_per_parameter + beside,
+            opened_bytes=opened_bytes(recipe, picture_pixels) if is_one else 0,
+            held_bytes=held_bytes(recipe, picture_pixels) if is_one else 0,
         )
 
     def plan_after_last(
@@ -200,6 +202,12 @@ class Models:
                 seconds=time.monotonic() - began,
             )
             self._on_change()
+        return model
+
+    def beside(self, ref: ModelRef) -> LoadedModel:
+        """A small model that works beside the one in hand, loaded for that alone."""
+        model = self._cache.read(ref, lambda folder: self._load_from(ref, folder, is_half=False))
+        self._compute.run(model.bring)
         return model
 
     def to_host(self, ref: ModelRef) -> bool:
