@@ -17,8 +17,10 @@ from gpuagent.protocol import recipe as limits
 from gpuagent.protocol.loras import LORAS_MAX
 from gpuagent.protocol.recipe import Recipe
 from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER, SAMPLERS, AssetKind
+from gpuagent.protocol.tuning import SIGMAS
 from jobs.adapter_choices import adapter_choices
 from jobs.drawer import queue_context
+from jobs.enlarging_choices import can_upscale, refining_choices, upscale_choices
 from jobs.forecast import TIERS
 from jobs.lifecycle import JOB_OPEN, JobStatus
 from jobs.messages import failure_sentence
@@ -257,6 +259,11 @@ def room_context(workspace: Workspace, actor: Actor, email: str) -> dict[str, An
         "models": [_model(version, warm) for version in versions],
         "adapters": adapter_choices(versions),
         "samplers": [{"id": s.id, "label": s.label} for s in SAMPLERS.values()],
+        "sigmas": list(SIGMAS),
+        "upscalers": [
+            {"digest": found.digest, "name": found.asset.name}
+            for found in usable_versions(AssetKind.UPSCALER)
+        ],
         "sizes": _sizes(side),
         "tiers": [{"id": t.value, "name": tier_name(t), "means": MEANINGS[t]} for t in TIERS],
         "example_prompts": prompts[:12],
@@ -288,7 +295,17 @@ def _neighbours(output: Output) -> dict[str, str]:
 
 def output_urls(output: Output) -> dict[str, str]:
     """What can be done with a picture."""
-    names = ("rerun", "upscale", "parameters", "start", "download", "trash", "restore", "project")
+    names = (
+        "rerun",
+        "upscale",
+        "variations",
+        "parameters",
+        "start",
+        "download",
+        "trash",
+        "restore",
+        "project",
+    )
     arguments = [output.workspace_id, output.pk]
     urls = {name: reverse(f"output-{name}", args=arguments) for name in names}
     share = reverse("share-new", args=[output.workspace_id]) + f"?output={output.pk}"
@@ -341,21 +358,9 @@ def output_context(output: Output, actor: Actor) -> dict[str, Any]:
         "can_manage_projects": actor.can(Permission.PROJECT_MANAGE),
         "can_share": actor.can(Permission.SHARE_MANAGE),
         "can_start": actor.can(Permission.UPLOAD_CREATE),
+        "can_vary": actor.can(Permission.JOB_SUBMIT) and not recipe.is_upscale,
+        "refining_scales": refining_choices(output, recipe, actor),
     }
-
-
-def can_upscale(actor: Actor) -> bool:
-    """Whether this person may, and there is an upscaler."""
-    may = actor.can(Permission.JOB_SUBMIT) and actor.can(Permission.UPLOAD_CREATE)
-    return may and bool(usable_versions(AssetKind.UPSCALER))
-
-
-def upscale_choices(output: Output, actor: Actor) -> list[int]:
-    """By how much the picture can be enlarged by this person; empty without an upscaler."""
-    if not can_upscale(actor):
-        return []
-    width, height = output.picture.width, output.picture.height
-    return [scale for scale in limits.SCALES if limits.can_become(width, height, scale)]
 
 
 def download_name(output: Output) -> str:

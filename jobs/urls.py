@@ -68,6 +68,7 @@ urlpatterns = [
     path(OUTPUT + "/download", outputs.output_download, name="output-download"),
     path(OUTPUT + "/rerun", outputs.output_rerun, name="output-rerun"),
     path(OUTPUT + "/upscale", outputs.output_upscale, name="output-upscale"),
+    path(OUTPUT + "/variations", outputs.output_variations, name="output-variations"),
     path(OUTPUT + "/start", outputs.output_start, name="output-start"),
     path(OUTPUT + "/trash", outputs.output_trash, name="output-trash"),
     path(OUTPUT + "/restore", outputs.output_restore, name="output-restore"),

@@ -9,6 +9,9 @@ from django.db.models import Q, QuerySet
 from gpuagent.protocol.taxonomy import ADAPTERS, MODELS, AssetKind
 from library.models import ModelVersion
 
+# What a recipe names besides its model.
+BESIDE = ADAPTERS | {AssetKind.UPSCALER}
+
 
 def usable_versions(kind: AssetKind = AssetKind.CHECKPOINT) -> list[ModelVersion]:
     """The newest version of every model of a kind that the scope sees, by name."""
@@ -27,15 +30,15 @@ def find_version(digest: str) -> ModelVersion | None:
 
 
 def find_adapters(digests: Collection[str]) -> dict[str, ModelVersion]:
-    """Adapters the scope sees, by digest; the organization's own before public ones."""
-    found = _of_kinds(ADAPTERS).filter(digest__in=digests).prefetch_related("files")
+    """What works beside a model, by digest; the organization's own before public ones."""
+    found = _of_kinds(BESIDE).filter(digest__in=digests).prefetch_related("files")
     return _own_first(found)
 
 
 def adapters_of(organization_id: str, digests: Collection[str]) -> dict[str, ModelVersion]:
-    """Adapters an organization sees, by digest; for work in the system scope."""
+    """What an organization sees of that, by digest; for work in the system scope."""
     owners = Q(asset__organization_id=organization_id) | Q(asset__organization=None)
-    return _own_first(_of_kinds(ADAPTERS).filter(owners, digest__in=digests))
+    return _own_first(_of_kinds(BESIDE).filter(owners, digest__in=digests))
 
 
 def _own_first(versions: QuerySet[ModelVersion]) -> dict[str, ModelVersion]:

@@ -61,7 +61,7 @@ class Tuning:
     variation_seed: int = 0
     variation_strength: float = 0.0
     hires_scale: float = 0.0
-    hires_strength: float = 0.4
+    hires_strength: float = 0.3
     hires_steps: int = 0
     hires_upscaler: str = LANCZOS
     hires_tile: int = 0
@@ -160,7 +160,7 @@ def _hires(reader: Reader) -> dict[str, Any]:
             convert=as_float,
         ),
         "hires_strength": _part(
-            reader, "hires_strength", 0.4, HIRES_STRENGTH_MIN, "The strength of refining"
+            reader, "hires_strength", 0.3, HIRES_STRENGTH_MIN, "The strength of refining"
         ),
         "hires_steps": reader.integer("hires_steps", 0, 0, HIRES_STEPS_MAX, "Steps of refining"),
         "hires_tile": reader.integer(
@@ -179,6 +179,23 @@ def _upscaler(reader: Reader) -> str:
     message = f"Enlarge by {LATENT}, {LANCZOS}, or the digest of an upscaler of the library."
     reader.problem("hires_upscaler", "unknown_upscaler", message, short(given))
     return LANCZOS
+
+
+def told_as_text(recipe: Tuning, upscaler: str) -> dict[str, str]:
+    """The same by the names that A1111-class tools read."""
+    told: dict[str, str] = {}
+    if recipe.sigmas:
+        told["Schedule type"] = recipe.sigmas.capitalize()
+    if recipe.variation_strength:
+        told["Variation seed"] = str(recipe.variation_seed)
+        told["Variation seed strength"] = f"{recipe.variation_strength:g}"
+    if recipe.is_hires:
+        told["Hires upscale"] = f"{recipe.hires_scale:g}"
+        told["Hires upscaler"] = upscaler or recipe.hires_upscaler.capitalize()
+        told["Hires strength"] = f"{recipe.hires_strength:g}"
+        if recipe.hires_steps:
+            told["Hires steps"] = str(recipe.hires_steps)
+    return told
 
 
 def check_hires_size(reader: Reader, width: int, height: int, scale: float) -> None:

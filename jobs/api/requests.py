@@ -8,6 +8,7 @@ from rest_framework import serializers
 
 from gpuagent.protocol.recipe import SCALES
 from gpuagent.protocol.taxonomy import SAMPLERS, InpaintArea
+from gpuagent.protocol.tuning import SIGMAS
 from jobs.scheduling import Tier
 from jobs.services.batches import Choosing
 
@@ -93,6 +94,40 @@ class JobRequestSerializer(serializers.Serializer[Any]):
         required=False,
         child=serializers.CharField(),
         help_text="Digests; those that the prompts call by their trigger words if left out.",
+    )
+    sigmas = serializers.ChoiceField(
+        required=False,
+        choices=["default", *SIGMAS],
+        help_text="How steps are spread over the noise; not every sampler lets it be chosen.",
+    )
+    guidance_end = serializers.FloatField(
+        required=False, min_value=0.05, max_value=1, help_text="Share of the steps with guidance."
+    )
+    variation_seed = serializers.IntegerField(required=False, help_text="Random if left out.")
+    variation_strength = serializers.FloatField(
+        required=False,
+        min_value=0,
+        max_value=1,
+        help_text="How far the first noise is moved towards that of the variation seed.",
+    )
+    hires_scale = serializers.FloatField(
+        required=False,
+        help_text="Draw again so many times larger: 1.25 to 4. With `strength` 0 the starting "
+        "picture stays as it is before that.",
+    )
+    hires_strength = serializers.FloatField(required=False, min_value=0.05, max_value=1)
+    hires_steps = serializers.IntegerField(
+        required=False, min_value=0, max_value=150, help_text="0: as many as before."
+    )
+    hires_upscaler = serializers.CharField(
+        required=False, help_text="`lanczos`, `latent` or the digest of an upscaler."
+    )
+    hires_tile = serializers.IntegerField(
+        required=False,
+        min_value=0,
+        max_value=2048,
+        help_text="Side of the tiles, a multiple of 64; 0 is one piece. It suits the model if "
+        "left out.",
     )
     scale = serializers.ChoiceField(
         required=False,

@@ -2,7 +2,18 @@
 
 from django.urls import path
 
-from jobs.api import batches, fleet, people, projects, queue, shares, uploads, views, workspaces
+from jobs.api import (
+    batches,
+    fleet,
+    people,
+    projects,
+    queue,
+    shares,
+    uploads,
+    varying,
+    views,
+    workspaces,
+)
 from jobs.api.adapters import AdaptersView
 
 WORKSPACE = "workspaces/<str:workspace_id>"
@@ -41,6 +52,11 @@ urlpatterns = [
     path("outputs", views.OutputsView.as_view(), name="api-outputs"),
     path("outputs/<str:output_id>", views.OutputView.as_view(), name="api-output"),
     path("outputs/<str:output_id>/rerun", views.OutputRerunView.as_view(), name="api-rerun"),
+    path(
+        "outputs/<str:output_id>/variations",
+        varying.OutputVariationsView.as_view(),
+        name="api-variations",
+    ),
     path("outputs/<str:output_id>/upscale", views.OutputUpscaleView.as_view(), name="api-upscale"),
     path(
         "outputs/<str:output_id>/start",

@@ -283,6 +283,7 @@ class OutputUpscaleView(OrganizationView):
             actor=self.actor,
             scale=said.get("scale"),
             model=said.get("model"),
+            refine=said.get("refine"),
             tier=said.get("tier"),
             idempotency_key=request.headers.get("Idempotency-Key"),
         )

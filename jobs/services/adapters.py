@@ -14,8 +14,16 @@ from library.models import ModelVersion
 from library.selectors import find_adapters, usable_adapters
 from studio.core.errors import InvalidInputError
 
-_FIELDS = {AssetKind.LORA: "loras", AssetKind.EMBEDDING: "embeddings"}
-_NOUNS = {AssetKind.LORA: "LoRA", AssetKind.EMBEDDING: "embedding"}
+_FIELDS = {
+    AssetKind.LORA: "loras",
+    AssetKind.EMBEDDING: "embeddings",
+    AssetKind.UPSCALER: "hires_upscaler",
+}
+_NOUNS = {
+    AssetKind.LORA: "LoRA",
+    AssetKind.EMBEDDING: "embedding",
+    AssetKind.UPSCALER: "upscaler",
+}
 Found = dict[str, ModelVersion]
 
 
@@ -32,7 +40,7 @@ def find_fitting(recipe: Recipe, model: ModelVersion, names: Mapping[str, str] =
         version = found.get(digest)
         if version is None or version.asset.kind != kind.value:
             problems.append(_unknown(kind, names.get(digest, "")))
-        elif why := why_unfit(version, model):
+        elif kind is not AssetKind.UPSCALER and (why := why_unfit(version, model)):
             message = f"{version.asset.name} does not fit {model.asset.name}: {why}. Remove it."
             problems.append(FieldProblem(field=_FIELDS[kind], code="unfit", message=message))
     problems += _same_word(found, recipe)
@@ -66,7 +74,8 @@ def bytes_of(found: Found) -> int:
 
 def _named(recipe: Recipe) -> dict[str, AssetKind]:
     loras = dict.fromkeys((use.digest for use in recipe.loras), AssetKind.LORA)
-    return {**loras, **dict.fromkeys(recipe.embeddings, AssetKind.EMBEDDING)}
+    embeddings = dict.fromkeys(recipe.embeddings, AssetKind.EMBEDDING)
+    return {**loras, **embeddings, **dict.fromkeys(recipe.refiners, AssetKind.UPSCALER)}
 
 
 def _texts(recipe: Recipe) -> tuple[str, str]:

@@ -33,6 +33,7 @@ from jobs.services.adapters import bytes_of, find_fitting, with_called
 from jobs.services.enlarging import check_kind, with_size
 from jobs.services.inputs import Inputs, attach_inputs, find_inputs, hold_inputs, pixels_of
 from jobs.services.ordering import place_at
+from jobs.services.tuning import no_room_for_hires, varies, with_tile
 from library.models import ModelVersion
 from library.selectors import find_version, usable_versions
 from studio.core.errors import ConflictError, InvalidInputError, invalid
@@ -138,6 +139,8 @@ def with_defaults(raw: Mapping[str, object]) -> dict[str, object]:
             values["model"] = versions[0].digest
     if values.get("seed") in (None, ""):
         values["seed"] = secrets.randbelow(SEED_MAX + 1)
+    if varies(values) and values.get("variation_seed") in (None, ""):
+        values["variation_seed"] = secrets.randbelow(SEED_MAX + 1)
     return values
 
 
@@ -194,7 +197,7 @@ def _check(
         raise InvalidInputError(error.problems) from error
     version = find_model(recipe.model)
     check_kind(recipe, version)
-    recipe = with_called(recipe, raw, version)
+    recipe = with_tile(with_called(recipe, raw, version), raw, version)
     adapters = find_fitting(recipe, version)
     inputs = find_inputs(workspace, recipe)
     recipe = with_size(recipe, inputs)
@@ -221,6 +224,8 @@ def _refuse_what_fits_nowhere(recipe: Recipe, version: ModelVersion, cost: Cost)
     largest = Agent.objects.aggregate(largest=Max("memory_bytes"))["largest"]
     if not largest or cost.memory_bytes <= largest:
         return
+    if recipe.is_hires:
+        raise no_room_for_hires(recipe, cost.memory_bytes, largest)
     if recipe.is_upscale:
         raise _no_room_for_upscale(recipe, cost, largest)
     side = largest_square(available_bytes=largest, weights_bytes=version.weights_bytes)
@@ -257,8 +262,8 @@ def _create(actor: Actor, workspace: Workspace, checked: _Checked, origin: _Orig
         search_terms=checked.search_terms,
         rerun_of=origin.rerun_of,
         idempotency_key=origin.key or None,
-        width=recipe.width,
-        height=recipe.height,
+        width=recipe.result_size[0],
+        height=recipe.result_size[1],
         count=recipe.num_images_per_prompt,
         cost_seconds=checked.cost.seconds,
         memory_bytes=checked.cost.memory_bytes,
