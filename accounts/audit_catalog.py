@@ -23,6 +23,7 @@ ACTIONS: Mapping[str, str] = MappingProxyType(
         "authenticator_app.removed": "removed the authenticator app from their account",
         "fleet_policy.changed": "changed what the scheduler goes by",
         "fleet_share.changed": "changed an organization's part of the fleet",
+        "grid.created": "asked for a grid of pictures",
         "invitation.accepted": "accepted an invitation",
         "invitation.created": "invited somebody",
         "invitation.link_made": "was shown a link to pass on by hand",

@@ -11,6 +11,7 @@ import "./elements/agent-state";
 import "./elements/copy-button";
 import "./elements/drop-menu";
 import "./elements/gallery-panel";
+import "./elements/grid-options";
 import "./elements/help-tip";
 import "./elements/here-link";
 import "./elements/job-tile";

@@ -19,6 +19,7 @@ from gpuagent.protocol.recipe import Recipe
 from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER, SAMPLERS, AssetKind
 from gpuagent.protocol.tuning import SIGMAS
 from jobs.adapter_choices import adapter_choices
+from jobs.axes import NAMES, PARAMETERS
 from jobs.drawer import queue_context
 from jobs.enlarging_choices import can_upscale, refining_choices, upscale_choices
 from jobs.forecast import TIERS
@@ -223,6 +224,9 @@ def room_urls(workspace: Workspace) -> dict[str, str]:
         "forecast": reverse("forecast", args=[workspace.pk]),
         "alternatives": reverse("alternatives", args=[workspace.pk]),
         "wildcards": reverse("wildcards", args=[workspace.pk]),
+        "grids": reverse("grids", args=[workspace.pk]),
+        "grid_new": reverse("grid-new", args=[workspace.pk]),
+        "grid_count": reverse("grid-count", args=[workspace.pk]),
         "upload": reverse("upload", args=[workspace.pk]),
         "projects": reverse("projects", args=[workspace.pk]),
         "shares": reverse("shares", args=[workspace.pk]),
@@ -260,6 +264,8 @@ def room_context(workspace: Workspace, actor: Actor, email: str) -> dict[str, An
         "adapters": adapter_choices(versions),
         "samplers": [{"id": s.id, "label": s.label} for s in SAMPLERS.values()],
         "sigmas": list(SIGMAS),
+        "grid_axes": NAMES,
+        "grid_parameters": list(PARAMETERS.items()),
         "upscalers": [
             {"digest": found.digest, "name": found.asset.name}
             for found in usable_versions(AssetKind.UPSCALER)

@@ -9,6 +9,7 @@ from jobs.views import (
     export,
     fleet,
     fleet_settings,
+    grids,
     leaving,
     outputs,
     projects,
@@ -23,6 +24,7 @@ from jobs.views import (
 WORKSPACE = "w/<str:workspace_id>/"
 JOB = WORKSPACE + "jobs/<str:job_id>/"
 OUTPUT = WORKSPACE + "outputs/<str:output_id>"
+GRID = WORKSPACE + "grids/<str:grid_id>"
 PROJECTS = WORKSPACE + "projects"
 SHARES = WORKSPACE + "shares"
 SHARED = "s/<str:token>"
@@ -43,6 +45,12 @@ urlpatterns = [
     path(JOB + "retry", waiting.job_retry, name="job-retry"),
     path(WORKSPACE + "queue", waiting.queue, name="queue"),
     path(WORKSPACE + "forecast", waiting.forecast, name="forecast"),
+    path(WORKSPACE + "grids", grids.grids, name="grids"),
+    path(WORKSPACE + "grids/new", grids.grid_new, name="grid-new"),
+    path(WORKSPACE + "grids/count", grids.grid_count, name="grid-count"),
+    path(GRID, grids.grid, name="grid"),
+    path(GRID + "/live", grids.grid_live, name="grid-live"),
+    path(GRID + "/sheet", grids.grid_sheet, name="grid-sheet"),
     path(WORKSPACE + "alternatives", room.alternatives, name="alternatives"),
     path(WORKSPACE + "wildcards", wildcards.wildcards, name="wildcards"),
     path(

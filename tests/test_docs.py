@@ -14,9 +14,11 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from accounts.permissions import ANY_TOKEN
 from accounts.render_permissions import render_page
 from gpuagent.protocol import recipe as limits
+from gpuagent.protocol import tuning
 from gpuagent.protocol.failures import RETRYABLE, FailureCode
 from gpuagent.protocol.recipe import FieldProblem, Recipe, RecipeInvalidError, parse_recipe
 from gpuagent.protocol.taxonomy import SAMPLERS, InpaintArea
+from gpuagent.protocol.tuning import SIGMAS
 from studio.core import errors
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -117,6 +119,15 @@ LIMITS: dict[str, tuple[float | str, ...]] = {
     "mask_padding": (0, limits.MASK_PADDING_MAX),
     **{f"outpaint_{side}": (0, limits.SIDE_MAX, limits.SIDE_MULTIPLE) for side in limits.SIDES},
     "scale": limits.SCALES,
+    "sigmas": tuple(SIGMAS),
+    "guidance_end": (tuning.GUIDANCE_END_MIN, 1),
+    "variation_seed": (0, limits.SEED_MAX),
+    "variation_strength": (0, 1),
+    "hires_scale": (tuning.HIRES_SCALE_MIN, tuning.HIRES_SCALE_MAX),
+    "hires_strength": (tuning.HIRES_STRENGTH_MIN, 1),
+    "hires_steps": (0, tuning.HIRES_STEPS_MAX),
+    "hires_upscaler": (tuning.LANCZOS, tuning.LATENT),
+    "hires_tile": (0, tuning.HIRES_TILE_MAX, tuning.HIRES_TILE_MULTIPLE),
 }
 
 
@@ -155,6 +166,8 @@ WRONG: tuple[dict[str, object], ...] = (
     {"mask": "a" * 64, "outpaint_left": 120, "inpaint_area": "x"},
     {"inpaint_area": "masked"},
     {"scale": 2, "outpaint_left": 8},
+    {"sigmas": "x", "hires_scale": 2, "hires_upscaler": "x", "mask": "a" * 64},
+    {"sigmas": "beta", "sampler": "ddim"},
 )
 
 

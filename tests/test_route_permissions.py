@@ -92,6 +92,7 @@ UNKNOWN = {
     "customer_id": "org_00000000000000000000000001",
     "join_id": "jot_00000000000000000000000000",
     "wildcard_id": "wld_00000000000000000000000000",
+    "grid_id": "grd_00000000000000000000000000",
     "sha256": "0" * 64,
 }
 
@@ -180,6 +181,7 @@ def ids(
         "provider_id": make_saml(output.organization, SamlProvider()).pk,
         "project_id": project.pk,
         "share_id": share.pk,
+        "grid_id": factories.make_grid(bob_in_a, output.workspace).pk,
         "wildcard_id": factories.make_wildcard(bob_in_a, output.workspace).pk,
         "grant_id": factories.make_grant(output.workspace, guest, WorkspaceRole.VIEWER).pk,
         "sha256": file.sha256,

@@ -5,6 +5,7 @@ from django.urls import path
 from jobs.api import (
     batches,
     fleet,
+    grids,
     people,
     projects,
     queue,
@@ -40,6 +41,9 @@ urlpatterns = [
     path("batches/count", batches.BatchCountView.as_view(), name="api-batch-count"),
     path("wildcards", batches.WildcardsView.as_view(), name="api-wildcards"),
     path("wildcards/<str:wildcard_id>", batches.WildcardView.as_view(), name="api-wildcard"),
+    path("grids", grids.GridsView.as_view(), name="api-grids"),
+    path("grids/count", grids.GridCountView.as_view(), name="api-grid-count"),
+    path("grids/<str:grid_id>", grids.GridView.as_view(), name="api-grid"),
     path("jobs", views.JobsView.as_view(), name="api-jobs"),
     path("jobs/<str:job_id>", views.JobView.as_view(), name="api-job"),
     path("jobs/<str:job_id>/cancel", views.JobCancelView.as_view(), name="api-job-cancel"),
