@@ -51,7 +51,8 @@ def _ramp(start: int, side: int, length: int) -> Floats:
     not.
     """
     overlap = max(1, side // OVERLAP)
-    rise = (np.arange(side, dtype=np.float32) + 1) / (overlap + 1)
+    done = np.minimum((np.arange(side, dtype=np.float32) + np.float32(0.5)) / overlap, 1)
+    rise = np.sin(done * np.float32(np.pi / 2)) ** 2  # from nothing and to all without a bend
     weights = np.ones(side, dtype=np.float32)
     if start > 0:
         weights = np.minimum(weights, rise)

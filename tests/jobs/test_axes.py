@@ -17,7 +17,7 @@ from jobs.axes import Axis, AxisError, apply_value, cells, check_cells, read_axi
         ("num_inference_steps", "4-1", "4 3 2 1"),
         ("num_inference_steps", "40 - 20 (-10), 5", "40 30 20 5"),
         ("guidance_scale", "0.1-0.5 (+0.1)", "0.1 0.2 0.3 0.4 0.5"),
-        ("guidance_scale", "1–2 (0.5)", "1 1.5 2.0"),
+        ("guidance_scale", "1–2 (0.5)", "1.0 1.5 2.0"),
         ("seed", "7, 7, 8,", "7 8"),
         ("lora", "-1-1 (+1)", "-1 0 1"),
         ("sampler", "euler, Euler a", "euler|Euler a"),

@@ -145,7 +145,7 @@ def test_an_upscaler_that_is_none_is_told(
 
 
 def test_drawing_larger_costs_what_it_takes(bob_in_a: Actor, workspace: Workspace) -> None:
-    plain = {"prompt": "x", "width": 1024, "height": 1024}
+    plain = {"prompt": "x", "width": 1024, "height": 1024, "num_inference_steps": 150}
     with organization_scope(workspace.organization_id):
         costs = [
             make_forecast(actor=bob_in_a, workspace=workspace, raw={**plain, **more}).gpu_seconds
@@ -154,7 +154,7 @@ def test_drawing_larger_costs_what_it_takes(bob_in_a: Actor, workspace: Workspac
                 {},
                 {"hires_scale": 2},
                 {"hires_scale": 4},
-                {"hires_scale": 4, "hires_steps": 60},
+                {"hires_scale": 4, "hires_strength": 0.9},
             )
         ]
     assert costs == sorted(costs)
