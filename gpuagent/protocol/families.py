@@ -48,6 +48,8 @@ class Rules:
     has_clip_skip: bool = True
     is_wide: bool = False
     can_refer: bool = True
+    takes_sigmas: bool = True
+    can_tile: bool = True
 
 
 _FLOW_SAMPLER = "euler"
@@ -62,6 +64,7 @@ FAMILIES: Mapping[Architecture, Rules] = MappingProxyType(
             side_multiple=16,
             is_wide=True,
             can_refer=False,
+            takes_sigmas=False,
         ),
         Architecture.FLUX: Rules(
             name="Flux",
@@ -72,6 +75,8 @@ FAMILIES: Mapping[Architecture, Rules] = MappingProxyType(
             has_clip_skip=False,
             is_wide=True,
             can_refer=False,
+            takes_sigmas=False,
+            can_tile=False,
         ),
     }
 )
@@ -101,7 +106,8 @@ def check_family(recipe: Recipe, architecture: Architecture) -> tuple[FieldProbl
     rules = FAMILIES.get(architecture)
     if rules is None or not recipe.is_drawn:
         return ()
-    return (*_sampler(recipe, rules), *_sides(recipe, rules), *_words(recipe, rules))
+    checks = (_sampler, _sides, _words, _tuning)
+    return tuple(problem for check in checks for problem in check(recipe, rules))
 
 
 def _sampler(recipe: Recipe, rules: Rules) -> list[FieldProblem]:
@@ -143,6 +149,26 @@ def _words(recipe: Recipe, rules: Rules) -> list[FieldProblem]:
         message = f"{rules.name} cannot take after a picture. Remove the references."
         problems.append(_problem("references", "not_with_model", message))
     return problems
+
+
+def _tuning(recipe: Recipe, rules: Rules) -> list[FieldProblem]:
+    problems = []
+    if recipe.sigmas and not rules.takes_sigmas:
+        message = f"{rules.name} spreads its steps by its samplers alone. Leave the sigmas out."
+        problems.append(_problem("sigmas", "not_with_model", message, recipe.sigmas))
+    if recipe.guidance_end < 1 and not rules.has_negative_prompt:
+        message = f"{rules.name} has no second half of guidance to leave out. Set it to 1."
+        problems.append(_problem("guidance_end", "not_with_model", message, recipe.guidance_end, 1))
+    if recipe.hires_tile and not rules.can_tile:
+        message = f"{rules.name} draws in one piece. Set the tiles to 0."
+        problems.append(_problem("hires_tile", "not_with_model", message, recipe.hires_tile, 0))
+    return problems
+
+
+def can_tile(architecture: Architecture) -> bool:
+    """Whether a second, larger drawing can be made in tiles."""
+    rules = FAMILIES.get(architecture)
+    return rules is not None and rules.can_tile
 
 
 def can_refer(architecture: Architecture) -> bool:

@@ -14,6 +14,7 @@ from gpuagent.protocol.messages import ModelRef
 from gpuagent.protocol.recipe import Recipe
 from gpuagent.protocol.references import ReferenceUse
 from gpuagent.protocol.taxonomy import SAMPLERS, AssetKind
+from gpuagent.protocol.tuning import told_as_text
 
 MANIFEST_VERSION = 1
 PNG_KEY = "studio.manifest"
@@ -83,7 +84,7 @@ def infotext(
     lines = [recipe.prompt + "".join(named)]
     if recipe.negative_prompt:
         lines.append(f"Negative prompt: {recipe.negative_prompt}")
-    settings = {
+    settings: dict[str, object] = {
         "Steps": recipe.num_inference_steps,
         "Sampler": SAMPLERS[recipe.sampler].label,
         "CFG scale": f"{recipe.guidance_scale:g}",
@@ -97,6 +98,8 @@ def infotext(
         settings["Clip skip"] = recipe.clip_skip
     if recipe.image is not None:
         settings["Denoising strength"] = f"{recipe.strength:g}"
+    upscalers = [ref.name for ref in laid if ref.kind is AssetKind.UPSCALER]
+    settings |= told_as_text(recipe.only(index), next(iter(upscalers), ""))
     if recipe.mask is not None:
         settings["Mask blur"] = recipe.mask_blur
     if recipe.is_masked_area:

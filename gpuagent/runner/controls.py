@@ -22,7 +22,7 @@ from gpuagent.runner.work import Work
 
 
 def find_beside(recipe: Recipe, assignment: Assignment) -> tuple[ModelRef, ...]:
-    """ControlNets, a VAE and a refiner that work beside the model, each once.
+    """ControlNets, a VAE, a refiner and an upscaler that work beside the model, each once.
 
     Raises:
         AttemptFailedError: one was not handed out.
@@ -32,6 +32,8 @@ def find_beside(recipe: Recipe, assignment: Assignment) -> tuple[ModelRef, ...]:
         wanted[recipe.vae, AssetKind.VAE] = None
     if recipe.refiner is not None:
         wanted[recipe.refiner, AssetKind.CHECKPOINT] = None
+    for digest in recipe.enlargers:
+        wanted[digest, AssetKind.UPSCALER] = None
     given = {(ref.digest, ref.kind): ref for ref in assignment.adapters}
     missing = next((digest for digest, kind in wanted if (digest, kind) not in given), None)
     if missing is not None:

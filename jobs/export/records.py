@@ -12,6 +12,7 @@ from gpuagent.protocol.sealing import SealBrokenError
 from jobs.models import InputRole, Job, Output
 from jobs.recipes import open_manifest, open_recipe
 from jobs.services.sharing import ShareText, text_of
+from jobs.services.wildcards import lists_of
 from library.models import ModelAsset
 from workspaces.models import Artifact, ArtifactKind, ArtifactStatus, Project, ShareLink, Workspace
 from workspaces.services.keys import open_in
@@ -181,6 +182,14 @@ def link_records(workspace: Workspace, note: Note) -> Iterator[dict[str, Any]]:
             "expires_at": link.expires_at,
             "revoked_at": link.revoked_at,
         }
+
+
+def wildcard_records(workspace: Workspace, note: Note) -> Iterator[dict[str, Any]]:
+    """Lists of words for prompts."""
+    for found in lists_of(workspace):
+        if not found.name:
+            note(f"the wildcard list {found.id} cannot be opened")
+        yield {"id": found.id, "name": found.name, "entries": list(found.entries)}
 
 
 def job_records(workspace: Workspace, note: Note) -> Iterator[dict[str, Any]]:
