@@ -8,6 +8,7 @@ import "htmx.org";
 
 import "./elements/adapter-stack";
 import "./elements/agent-state";
+import "./elements/control-stack";
 import "./elements/copy-button";
 import "./elements/drop-menu";
 import "./elements/gallery-panel";
@@ -18,6 +19,7 @@ import "./elements/job-tile";
 import "./elements/key-list";
 import "./elements/live-board";
 import "./elements/local-time";
+import "./elements/model-upload";
 import "./elements/number-stepper";
 import "./elements/panel-resizer";
 import "./elements/passkey-form";

@@ -1,4 +1,4 @@
-"""By how much a picture can be made larger by whom."""
+"""What can be made of a picture by whom: by how much it can be enlarged, say."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from jobs.models import Output
 from library.selectors import usable_versions
 
 
-def can_upscale(actor: Actor) -> bool:
-    """Whether this person may, and there is an upscaler."""
+def can_process(actor: Actor, kind: AssetKind) -> bool:
+    """Whether this person may make something of a picture, and there is a model of this kind."""
     may = actor.can(Permission.JOB_SUBMIT) and actor.can(Permission.UPLOAD_CREATE)
-    return may and bool(usable_versions(AssetKind.UPSCALER))
+    return may and bool(usable_versions(kind))
 
 
 def upscale_choices(output: Output, actor: Actor) -> list[int]:
     """By how much the picture can be enlarged by this person; empty without an upscaler."""
-    if not can_upscale(actor):
+    if not can_process(actor, AssetKind.UPSCALER):
         return []
     width, height = output.picture.width, output.picture.height
     return [scale for scale in limits.SCALES if limits.can_become(width, height, scale)]
@@ -29,6 +29,6 @@ def refining_choices(output: Output, recipe: Recipe, actor: Actor) -> list[int]:
     """By how much this person can have the picture drawn again larger."""
     may = actor.can(Permission.JOB_SUBMIT) and actor.can(Permission.UPLOAD_CREATE)
     width, height = output.picture.width, output.picture.height
-    if not may or recipe.is_upscale or max(width, height) > limits.SIDE_MAX:
+    if not may or not recipe.is_drawn or max(width, height) > limits.SIDE_MAX:
         return []
     return [scale for scale in limits.SCALES if limits.can_become(width, height, scale)]

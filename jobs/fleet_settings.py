@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gpuagent.protocol.taxonomy import AssetKind
+from gpuagent.protocol.taxonomy import MODELS
 from jobs.fleet_state import read_fleet
 from jobs.models import ModelPin, OrganizationShare
 from jobs.scheduling import Tier
@@ -21,7 +21,7 @@ TAKES_WORK = ("working", "idle", "loading")
 def models_context(wrong: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Models that the organization's scope sees: pinned ones first, then by name."""
     pins = {pin.model_version_id: pin for pin in ModelPin.objects.all()}
-    newest = [version for kind in AssetKind for version in usable_versions(kind)]
+    newest = [version for kind in sorted(MODELS) for version in usable_versions(kind)]
     older = ModelVersion.objects.select_related("asset").filter(
         pk__in=set(pins) - {version.pk for version in newest}
     )

@@ -14,14 +14,16 @@ from django.urls import reverse
 from accounts.actors import Actor
 from accounts.roles import Permission
 from gpuagent.protocol import recipe as limits
+from gpuagent.protocol.controls import CONTROLS_MAX
 from gpuagent.protocol.loras import LORAS_MAX
 from gpuagent.protocol.recipe import Recipe
-from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER, SAMPLERS, AssetKind
+from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER, SAMPLERS, Architecture, AssetKind
 from gpuagent.protocol.tuning import SIGMAS
 from jobs.adapter_choices import adapter_choices
 from jobs.axes import NAMES, PARAMETERS
+from jobs.control_choices import control_choices, control_facts, kind_choices
 from jobs.drawer import queue_context
-from jobs.enlarging_choices import can_upscale, refining_choices, upscale_choices
+from jobs.enlarging_choices import can_process, refining_choices, upscale_choices
 from jobs.forecast import TIERS
 from jobs.lifecycle import JOB_OPEN, JobStatus
 from jobs.messages import failure_sentence
@@ -38,7 +40,7 @@ from jobs.selectors import (
     warm_digests,
 )
 from jobs.services.outputs import compare_with_original
-from jobs.wording import MEANINGS, tier_name
+from jobs.wording import MEANINGS, tier_name, undrawn_name
 from library.models import ModelVersion
 from library.presets import Preset, describe_recipe, usable_presets
 from library.selectors import usable_versions
@@ -64,7 +66,13 @@ LIMITS = {
     "mask_blur_max": limits.MASK_BLUR_MAX,
     "mask_padding_max": limits.MASK_PADDING_MAX,
     "loras_max": LORAS_MAX,
+    "controls_max": CONTROLS_MAX,
 }
+
+
+def is_see_through(output: Output) -> bool:
+    """Whether parts of it may be transparent: pages then show what is behind."""
+    return output.job.model_version.architecture == Architecture.U2NET.value
 
 
 def output_tile(output: Output) -> dict[str, Any]:
@@ -85,6 +93,7 @@ def output_tile(output: Output) -> dict[str, Any]:
         "error_message": None,
         "can_cancel": False,
         "url": reverse("output", args=[output.workspace_id, output.pk]),
+        "is_see_through": is_see_through(output),
         "created_at": output.created_at,
     }
 
@@ -227,6 +236,7 @@ def room_urls(workspace: Workspace) -> dict[str, str]:
         "grids": reverse("grids", args=[workspace.pk]),
         "grid_new": reverse("grid-new", args=[workspace.pk]),
         "grid_count": reverse("grid-count", args=[workspace.pk]),
+        "draw_map": reverse("draw-map", args=[workspace.pk]),
         "upload": reverse("upload", args=[workspace.pk]),
         "projects": reverse("projects", args=[workspace.pk]),
         "shares": reverse("shares", args=[workspace.pk]),
@@ -262,6 +272,8 @@ def room_context(workspace: Workspace, actor: Actor, email: str) -> dict[str, An
         "form": _form(versions),
         "models": [_model(version, warm) for version in versions],
         "adapters": adapter_choices(versions),
+        "controls": control_choices(versions),
+        "control_kinds": kind_choices(),
         "samplers": [{"id": s.id, "label": s.label} for s in SAMPLERS.values()],
         "sigmas": list(SIGMAS),
         "grid_axes": NAMES,
@@ -274,7 +286,8 @@ def room_context(workspace: Workspace, actor: Actor, email: str) -> dict[str, An
         "tiers": [{"id": t.value, "name": tier_name(t), "means": MEANINGS[t]} for t in TIERS],
         "example_prompts": prompts[:12],
         "limits": LIMITS,
-        "scales": limits.SCALES if can_upscale(actor) else (),
+        "scales": limits.SCALES if can_process(actor, AssetKind.UPSCALER) else (),
+        "can_cut": can_process(actor, AssetKind.CUTTER),
         "extend_sides": [(side, side.capitalize()) for side in limits.SIDES],
         "gallery": gallery_context(workspace, before=None, is_trash=False),
         "projects": project_choices(workspace),
@@ -301,19 +314,12 @@ def _neighbours(output: Output) -> dict[str, str]:
 
 def output_urls(output: Output) -> dict[str, str]:
     """What can be done with a picture."""
-    names = (
-        "rerun",
-        "upscale",
-        "variations",
-        "parameters",
-        "start",
-        "download",
-        "trash",
-        "restore",
-        "project",
-    )
+    names = ["rerun", "upscale", "cutout", "parameters", "start", "download", "trash", "restore"]
     arguments = [output.workspace_id, output.pk]
-    urls = {name: reverse(f"output-{name}", args=arguments) for name in names}
+    urls = {
+        name: reverse(f"output-{name}", args=arguments)
+        for name in (*names, "project", "variations")
+    }
     share = reverse("share-new", args=[output.workspace_id]) + f"?output={output.pk}"
     return {**urls, "share": share, **_neighbours(output)}
 
@@ -349,11 +355,15 @@ def output_context(output: Output, actor: Actor) -> dict[str, Any]:
             "is_starred": False,
             "size_bytes": picture.size_bytes,
             "media_type": picture.media_type,
+            "is_see_through": is_see_through(output),
         },
         "is_outpaint": recipe.is_outpaint,
         "recipe": {**recipe.to_wire(), "sampler_label": SAMPLERS[recipe.sampler].label},
-        "is_upscale": recipe.is_upscale,
+        "is_drawn": recipe.is_drawn,
+        "undrawn": undrawn_name(recipe),
+        "controls": control_facts(recipe, manifest),
         "scales": upscale_choices(output, actor),
+        "can_cut": not recipe.cutout and can_process(actor, AssetKind.CUTTER),
         "manifest": manifest,
         "manifest_json": json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False),
         "verdict": verdict_context(output),
@@ -364,7 +374,7 @@ def output_context(output: Output, actor: Actor) -> dict[str, Any]:
         "can_manage_projects": actor.can(Permission.PROJECT_MANAGE),
         "can_share": actor.can(Permission.SHARE_MANAGE),
         "can_start": actor.can(Permission.UPLOAD_CREATE),
-        "can_vary": actor.can(Permission.JOB_SUBMIT) and not recipe.is_upscale,
+        "can_vary": actor.can(Permission.JOB_SUBMIT) and recipe.is_drawn,
         "refining_scales": refining_choices(output, recipe, actor),
     }
 

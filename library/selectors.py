@@ -6,21 +6,28 @@ from collections.abc import Collection
 
 from django.db.models import Q, QuerySet
 
-from gpuagent.protocol.taxonomy import ADAPTERS, MODELS, AssetKind
+from gpuagent.protocol.taxonomy import ADAPTERS, BESIDE_MODELS, MODELS, AssetKind
 from library.models import ModelVersion
-
-# What a recipe names besides its model.
-BESIDE = ADAPTERS | {AssetKind.UPSCALER}
 
 
 def usable_versions(kind: AssetKind = AssetKind.CHECKPOINT) -> list[ModelVersion]:
     """The newest version of every model of a kind that the scope sees, by name."""
-    return _newest(_of_kinds({kind}))
+    return _newest(_offered({kind}))
 
 
 def usable_adapters() -> list[ModelVersion]:
     """The newest version of every LoRA and embedding that the scope sees, by name."""
-    return _newest(_of_kinds(ADAPTERS).prefetch_related("files"))
+    return _newest(_offered(ADAPTERS).prefetch_related("files"))
+
+
+def usable_vaes() -> list[ModelVersion]:
+    """The newest version of every VAE that the scope sees, by name."""
+    return _newest(_of_kinds({AssetKind.VAE}).prefetch_related("files"))
+
+
+def usable_controls() -> list[ModelVersion]:
+    """The newest version of every ControlNet that the scope sees, by name."""
+    return _newest(_of_kinds({AssetKind.CONTROLNET}).prefetch_related("files"))
 
 
 def find_version(digest: str) -> ModelVersion | None:
@@ -30,15 +37,15 @@ def find_version(digest: str) -> ModelVersion | None:
 
 
 def find_adapters(digests: Collection[str]) -> dict[str, ModelVersion]:
-    """What works beside a model, by digest; the organization's own before public ones."""
-    found = _of_kinds(BESIDE).filter(digest__in=digests).prefetch_related("files")
+    """What works beside a model and the scope sees, by digest; the organization's own first."""
+    found = _of_kinds(BESIDE_MODELS).filter(digest__in=digests).prefetch_related("files")
     return _own_first(found)
 
 
 def adapters_of(organization_id: str, digests: Collection[str]) -> dict[str, ModelVersion]:
-    """What an organization sees of that, by digest; for work in the system scope."""
+    """The same that an organization sees; for work in the system scope."""
     owners = Q(asset__organization_id=organization_id) | Q(asset__organization=None)
-    return _own_first(_of_kinds(BESIDE).filter(owners, digest__in=digests))
+    return _own_first(_of_kinds(BESIDE_MODELS).filter(owners, digest__in=digests))
 
 
 def _own_first(versions: QuerySet[ModelVersion]) -> dict[str, ModelVersion]:
@@ -49,6 +56,11 @@ def _own_first(versions: QuerySet[ModelVersion]) -> dict[str, ModelVersion]:
 def _of_kinds(kinds: Collection[AssetKind]) -> QuerySet[ModelVersion]:
     versions = ModelVersion.objects.select_related("asset")
     return versions.filter(asset__kind__in=[kind.value for kind in kinds])
+
+
+def _offered(kinds: Collection[AssetKind]) -> QuerySet[ModelVersion]:
+    """Those that can be chosen; what was removed is only found by its digest."""
+    return _of_kinds(kinds).filter(asset__removed_at=None)
 
 
 def _newest(versions: QuerySet[ModelVersion]) -> list[ModelVersion]:

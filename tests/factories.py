@@ -46,8 +46,10 @@ from jobs.services.reporting import commit_output, finish_attempt
 from jobs.services.sharing import Terms, create_share
 from jobs.services.submission import submit_job
 from jobs.services.wildcards import add_wildcard
-from library.models import ModelVersion
+from library.models import ModelUpload, ModelVersion
 from library.services.registration import Description, register_model
+from library.services.uploads import begin_upload
+from library.uploads import Details
 from studio.core import storage
 from studio.core.keys import open_with_master
 from studio.core.models import OutgoingMail
@@ -168,6 +170,20 @@ def make_tiny_folder(folder: Path, *, weights: bytes = b"weights") -> Path:
         content = make_safetensors({part: weights})
         (folder / part / "diffusion_pytorch_model.safetensors").write_bytes(content)
     return folder
+
+
+def make_model_upload(organization: Organization, *, size_bytes: int = 64) -> ModelUpload:
+    """A file of which nothing has arrived."""
+    owner = make_member(organization, Role.ADMIN)
+    with organization_scope(organization.pk):
+        upload, _is_new = begin_upload(
+            actor=Actor.of(owner.pk, organization.pk, Role.ADMIN),
+            file_name="file.safetensors",
+            size_bytes=size_bytes,
+            details=Details(name="A file"),
+            fingerprint="",
+        )
+    return upload
 
 
 def make_model_version(
@@ -367,7 +383,9 @@ def make_output(
     return run_attempt(make_attempt(job, agent), agent, color=color, engine=engine)[0]
 
 
-def make_input(workspace: Workspace, content: bytes | None = None) -> Artifact:
+def make_input(
+    workspace: Workspace, content: bytes | None = None, *, size: tuple[int, int] = (64, 64)
+) -> Artifact:
     """A stored starting picture."""
     with organization_scope(workspace.organization_id):
         return store_bytes(
@@ -375,8 +393,8 @@ def make_input(workspace: Workspace, content: bytes | None = None) -> Artifact:
             content or make_png(),
             kind=ArtifactKind.INPUT,
             media_type="image/png",
-            width=64,
-            height=64,
+            width=size[0],
+            height=size[1],
         )
 
 

@@ -15,7 +15,9 @@ from accounts.permissions import ANY_TOKEN
 from accounts.render_permissions import render_page
 from gpuagent.protocol import recipe as limits
 from gpuagent.protocol import tuning
+from gpuagent.protocol.cutouts import EDGE_MAX, CutoutResult
 from gpuagent.protocol.failures import RETRYABLE, FailureCode
+from gpuagent.protocol.loras import EMBEDDINGS_MAX, LORAS_MAX
 from gpuagent.protocol.recipe import FieldProblem, Recipe, RecipeInvalidError, parse_recipe
 from gpuagent.protocol.taxonomy import SAMPLERS, InpaintArea
 from gpuagent.protocol.tuning import SIGMAS
@@ -118,6 +120,8 @@ LIMITS: dict[str, tuple[float | str, ...]] = {
     "inpaint_area": tuple(InpaintArea),
     "mask_padding": (0, limits.MASK_PADDING_MAX),
     **{f"outpaint_{side}": (0, limits.SIDE_MAX, limits.SIDE_MULTIPLE) for side in limits.SIDES},
+    "loras": (LORAS_MAX,),
+    "embeddings": (EMBEDDINGS_MAX,),
     "scale": limits.SCALES,
     "sigmas": tuple(SIGMAS),
     "guidance_end": (tuning.GUIDANCE_END_MIN, 1),
@@ -128,6 +132,9 @@ LIMITS: dict[str, tuple[float | str, ...]] = {
     "hires_steps": (0, tuning.HIRES_STEPS_MAX),
     "hires_upscaler": (tuning.LANCZOS, tuning.LATENT),
     "hires_tile": (0, tuning.HIRES_TILE_MAX, tuning.HIRES_TILE_MULTIPLE),
+    "cutout": ("false",),
+    "cutout_edge": (0, EDGE_MAX),
+    "cutout_result": tuple(result.value for result in CutoutResult),
 }
 
 
@@ -168,6 +175,7 @@ WRONG: tuple[dict[str, object], ...] = (
     {"scale": 2, "outpaint_left": 8},
     {"sigmas": "x", "hires_scale": 2, "hires_upscaler": "x", "mask": "a" * 64},
     {"sigmas": "beta", "sampler": "ddim"},
+    {"cutout": "maybe", "mask": "a" * 64, "cutout_result": "x"},
 )
 
 

@@ -83,6 +83,16 @@ class Canvas:
     cover: Pixels
     seam: Seam | None = None
 
+    def view(self, picture: Image.Image) -> Image.Image:
+        """Another picture of the same scene, cut and scaled as the model is given this one."""
+        height, width = self.base.shape[:2]
+        scaled = fit(picture, width, height)
+        if self.region.size == scaled.size and self.inner.size == self.picture.size:
+            return fit(scaled, *self.picture.size)
+        return Image.fromarray(
+            _work_on(np.asarray(scaled)[self.region.slices], self.inner, self.picture.size)
+        )
+
     def finish(self, made: Pixels) -> Pixels:
         """The result: what was made, in its place. Where nothing may change, the old bytes."""
         fitting = _resized(Image.fromarray(made[self.inner.slices]), self.region.size)
@@ -185,10 +195,10 @@ def _masked(picture: Image.Image, mask: Image.Image, recipe: Recipe) -> Canvas:
     )
     base = np.asarray(picture)
     soft = soften(drawn[region.slices], recipe.mask_blur)
-    inner = _contained(region, recipe)
+    inner, size = _contained(region, recipe), (recipe.width, recipe.height)
     return Canvas(
-        picture=Image.fromarray(_work_on(base[region.slices], inner, recipe)),
-        mask=_shares(_work_on(soft, inner, recipe)),
+        picture=Image.fromarray(_work_on(base[region.slices], inner, size)),
+        mask=_shares(_work_on(soft, inner, size)),
         base=base,
         region=region,
         inner=inner,
@@ -204,12 +214,12 @@ def _contained(region: Box, recipe: Recipe) -> Box:
     return Box((recipe.width - width) // 2, (recipe.height - height) // 2, width, height)
 
 
-def _work_on(pixels: Pixels, inner: Box, recipe: Recipe) -> Pixels:
+def _work_on(pixels: Pixels, inner: Box, size: tuple[int, int]) -> Pixels:
     """The pixels in their place, and around it those of their edge."""
     scaled = np.asarray(_resized(Image.fromarray(pixels), inner.size), dtype=np.uint8)
     around = [
-        (inner.top, recipe.height - inner.top - inner.height),
-        (inner.left, recipe.width - inner.left - inner.width),
+        (inner.top, size[1] - inner.top - inner.height),
+        (inner.left, size[0] - inner.left - inner.width),
         (0, 0),
     ]
     return np.pad(scaled, around[: pixels.ndim], mode="edge")

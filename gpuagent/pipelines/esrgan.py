@@ -1,55 +1,47 @@
-"""The small network of Real-ESRGAN, after its published description: it makes sides ×4.
+"""The small network of Real-ESRGAN, `SRVGGNetCompact`, after its published description.
 
-The names of the parameters are those of the published weights. Imported late, as torch is.
+Plain convolutions at the picture's own size, shuffled up at the end to sides ×4; what it foresees
+is added to the picture with each pixel repeated. The names of the parameters are those of the
+published weights.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
-from torch.nn import functional
-from typing_extensions import override
-
 if TYPE_CHECKING:
-    from torch import Tensor
+    import torch
+    from torch import nn
 
 SCALE = 4
 
 
-def _conv(inward: int, outward: int) -> nn.Conv2d:
-    return nn.Conv2d(inward, outward, 3, 1, 1)
-
-
-class CompactNetwork(nn.Module):
-    """`SRVGGNetCompact`: plain convolutions at the picture's own size, shuffled up at the end.
-
-    It adds what it foresees to the picture with each pixel repeated.
-    """
-
-    def __init__(self, *, features: int, blocks: int) -> None:
-        super().__init__()
-        layers: list[nn.Module] = [_conv(3, features), nn.PReLU(features)]
-        for _block in range(blocks):
-            layers += [_conv(features, features), nn.PReLU(features)]
-        self.body = nn.ModuleList([*layers, _conv(features, 3 * SCALE**2)])
-
-    @override
-    def forward(self, picture: Tensor) -> Tensor:
-        values = picture
-        for layer in self.body:
-            values = layer(values)
-        repeated = functional.interpolate(picture, scale_factor=SCALE, mode="nearest")
-        return functional.pixel_shuffle(values, SCALE) + repeated
-
-
 def make_network(config: dict[str, Any]) -> nn.Module:
-    """The network that a configuration describes.
+    """The layers that a configuration describes, in their order under `body`.
 
     Raises:
-        ValueError: it describes another.
+        ValueError: it describes another network.
         KeyError: it says too little.
     """
+    from torch import nn
+
     if config["network"] != "compact":
         raise ValueError("unknown network")
-    return CompactNetwork(features=int(config["features"]), blocks=int(config["blocks"]))
+    features, blocks = int(config["features"]), int(config["blocks"])
+    layers: list[nn.Module] = [nn.Conv2d(3, features, 3, 1, 1), nn.PReLU(features)]
+    for _block in range(blocks):
+        layers += [nn.Conv2d(features, features, 3, 1, 1), nn.PReLU(features)]
+    network = nn.Module()
+    network.body = nn.ModuleList([*layers, nn.Conv2d(features, 3 * SCALE**2, 3, 1, 1)])
+    return network
+
+
+def run_network(network: Any, picture: torch.Tensor) -> torch.Tensor:  # noqa: ANN401 - no types
+    """A picture of values 0 to 1, (1, 3, height, width), with sides × `SCALE`."""
+    from torch.nn import functional
+
+    values = picture
+    for layer in network.body:
+        values = layer(values)
+    repeated = functional.interpolate(picture, scale_factor=SCALE, mode="nearest")
+    return functional.pixel_shuffle(values, SCALE) + repeated

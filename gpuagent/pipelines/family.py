@@ -6,30 +6,37 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from typing_extensions import override
 
-from gpuagent.cache.writing import write_atomically
+from gpuagent.cache.errors import AttemptFailedError
 from gpuagent.pipelines.adapters import Laying, Stack
-from gpuagent.pipelines.encode import Pixels
+from gpuagent.pipelines.control import Guide, Steering
 from gpuagent.pipelines.engine import Engine
 from gpuagent.pipelines.guidance import GuidanceCutOff
-from gpuagent.pipelines.inpaint import INPAINTING_CHANNELS, LatentMask, latent_values, mask_pixels
-from gpuagent.pipelines.loaded import VAE, LoadedModel
+from gpuagent.pipelines.inpaint import (
+    INPAINTING_CHANNELS,
+    LatentMask,
+    latent_values,
+    mask_pixels,
+)
+from gpuagent.pipelines.inpaint import StartingPicture as StartingPicture
+from gpuagent.pipelines.latent_space import LatentSpace
+from gpuagent.pipelines.loaded import VAE
 from gpuagent.pipelines.placing import Placed, SplitGuidance
-from gpuagent.pipelines.preview import Floats, LatentColors, fit_latent_colors
+from gpuagent.pipelines.preview import Floats, noted_latent_colors
 from gpuagent.pipelines.prompts import Embeddings
 from gpuagent.pipelines.samplers import Foreseer, make_scheduler, with_sigmas
-from gpuagent.pipelines.steps import StepCallback, Watch
+from gpuagent.pipelines.steps import Share, StepCallback, Watch
 from gpuagent.pipelines.tiling import TiledDenoiser
 from gpuagent.pipelines.variations import mixed_noise
 from gpuagent.planning.plan import Measure
+from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.recipe import Recipe
 from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER
 
@@ -37,45 +44,21 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
+    from gpuagent.pipelines.batching import Member
+
 CPU_WARM_UP_SIDE = 128
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartingPicture:
-    """A picture taken into latent space: each picture made from it samples this once.
-
-    With a mask, only what it covers is made anew.
-    """
-
-    posterior: Any
-    mask: LatentMask | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """In the place of what an encoder thinks likely: latents that are known."""
-
-    latents: Any
-
-    def sample(self, generator: object = None) -> Any:  # noqa: ANN401 - a tensor
-        """They themselves: nothing is drawn."""
-        del generator
-        return self.latents
-
-    def mode(self) -> Any:  # noqa: ANN401 - a tensor
-        """The same."""
-        return self.latents
-
-
-class Family(LoadedModel):
+class Family(LatentSpace):
     """A model version that draws.
 
     `DENOISER` names the part that the steps go through, `SAMPLER` one that every model of the
-    family can use.
+    family can use; a family is wide if its numbers do not fit into float16.
     """
 
     DENOISER: ClassVar[str] = "unet"
     SAMPLER: ClassVar[str] = DEFAULT_SAMPLER
+    IS_WIDE: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -87,9 +70,12 @@ class Family(LoadedModel):
     ) -> None:
         self._engine = engine
         self.is_half = is_half
+        self._dtype = engine.dtype(is_half=is_half, is_wide=self.IS_WIDE)
         modules = {name: ready(module) for name, module in self._load(folder).items()}
         self._denoiser, self._vae = modules[self.DENOISER], modules[VAE]
         self._guidance = SplitGuidance(self._denoiser)
+        # Each takes over what those before it made of a call: the last sees it first.
+        self._steering = Steering(self._denoiser, self._guidance)
         self._cut_off = GuidanceCutOff(self._denoiser)
         self.tiles = TiledDenoiser(self._denoiser, self._scale)
         self._laying = Laying(
@@ -99,11 +85,22 @@ class Family(LoadedModel):
         config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
         self._scheduler_config: dict[str, object] = dict(config)
         self._pipelines: dict[str, Any] = {}
-        self.colors = self._latent_colors(notes)
+        self.colors = noted_latent_colors(notes, self._to_latents, self._to_colors)
 
     @abstractmethod
     def _load(self, folder: Path) -> Mapping[str, Any]:
         """The parts by their names, as loaded by classes that are named in the family's file."""
+
+    def _load_part(self, loader: Any, folder: Path) -> Any:  # noqa: ANN401 - as above
+        """A part by a class of diffusers or transformers, in the model's precision."""
+        dtype = self._dtype
+        if folder.name == VAE:
+            dtype = self._engine.vae_dtype(is_half=self.is_half)
+        # transformers has another name for it.
+        word = "torch_dtype" if loader.__module__.startswith("diffusers") else "dtype"
+        return loader.from_pretrained(
+            folder, **{word: dtype}, local_files_only=True, use_safetensors=True
+        )
 
     @abstractmethod
     def encode_prompts(self, recipe: Recipe) -> Embeddings:
@@ -114,7 +111,7 @@ class Family(LoadedModel):
         """Of diffusers, for `txt2img`, `img2img` or `inpaint`."""
 
     @abstractmethod
-    def _components(self) -> Mapping[str, Any]:
+    def _components(self, mode: str) -> Mapping[str, Any]:
         """What such a pipeline is built of, but VAE, denoiser and scheduler."""
 
     def _prompt_arguments(self, embeddings: Embeddings) -> dict[str, object]:
@@ -124,17 +121,15 @@ class Family(LoadedModel):
             "negative_prompt_embeds": embeddings.negative,
         }
 
-    def _make_scheduler(self, sampler_id: str) -> Any:  # noqa: ANN401 - as above
+    def _make_scheduler(self, sampler_id: str, generator: torch.Generator) -> Any:  # noqa: ANN401 - as above
+        """A fresh one; what it draws itself, it draws by the generator."""
+        del generator  # these pipelines hand it over with every step
         return make_scheduler(sampler_id, self._scheduler_config)
 
     @property
     def native_side(self) -> int:
         """The side in pixels the model was made for."""
         return int(self._denoiser.config.sample_size) * self._scale
-
-    @property
-    def _scale(self) -> int:
-        return int(2 ** (len(self._vae.config.block_out_channels) - 1))
 
     @override
     def bring(self, measures: frozenset[Measure] = frozenset()) -> None:
@@ -146,6 +141,16 @@ class Family(LoadedModel):
     @contextmanager
     def laid(self, stack: Stack) -> Iterator[None]:
         with self._laying.laid(stack):
+            yield
+
+    @contextmanager
+    def guided(self, guides: Sequence[Guide]) -> Iterator[None]:
+        """ControlNets guide what is drawn while this lasts.
+
+        Raises:
+            AttemptFailedError: one does not fit the model.
+        """
+        with self._steering.on(guides):
             yield
 
     def take_in(self, picture: Image.Image, mask: Floats | None = None) -> StartingPicture:
@@ -187,8 +192,11 @@ class Family(LoadedModel):
         *,
         start: StartingPicture | None = None,
         watch: Watch | None = None,
+        until: float | None = None,
     ) -> torch.Tensor:
         """The finished latents of picture `index`. Same arguments, same numbers.
+
+        With `until` only that share of the steps is made; somebody else makes the rest.
 
         Raises:
             Exception: whatever `watch.check` raises, within one step.
@@ -197,7 +205,7 @@ class Family(LoadedModel):
 
         # A CPU generator draws the same noise on every device.
         generator = torch.Generator("cpu").manual_seed(recipe.seed_of(index))
-        scheduler = self._make_scheduler(recipe.sampler)
+        scheduler = self._make_scheduler(recipe.sampler, generator)
         if start is None and self._is_for_inpainting:
             start = self._nothing(recipe)
         mask = start.mask if start is not None else None
@@ -206,14 +214,16 @@ class Family(LoadedModel):
             recipe,
             Foreseer(scheduler),
             watch or Watch(),
-            mask,
-            is_told_the_mask=self._is_for_inpainting,
+            None if self._is_for_inpainting else mask,
             unpack=lambda latents: self._unpacked(latents, recipe),
+            pack_mask=self._packed_mask,
+            share=Share.ALL if until is None else Share.FIRST,
         )
         with self._here(self.DENOISER), torch.inference_mode():
             size = self._size_arguments(recipe, start, generator)
             mode = "txt2img" if start is None else "img2img" if mask is None else "inpaint"
             pipeline = self._pipeline(mode, scheduler)
+            self._steering.begin(pipeline)
             noise = mixed_noise(pipeline, recipe, index)
             with self._cut_off.during(recipe, made_step) as callback, noise:
                 latents: torch.Tensor = pipeline(
@@ -225,28 +235,20 @@ class Family(LoadedModel):
                     output_type="latent",
                     callback_on_step_end=callback,
                     **size,
+                    **self._share_arguments(until),
                 ).images
         return self._unpacked(latents, recipe)
 
-    def known(self, latents: torch.Tensor) -> StartingPicture:
-        """A starting picture of these latents, as `denoise` gives them."""
-        latents = latents / self._vae.config.scaling_factor
-        if (shift := self._vae.config.get("shift_factor")) is not None:
-            latents = latents + shift
-        return StartingPicture(posterior=Known(latents))
+    @property
+    def can_batch(self) -> bool:
+        """Whether pictures of several jobs can be denoised together."""
+        return False
 
-    def decode(self, latents: torch.Tensor) -> Pixels:
-        """Latents of one picture to pixels (height, width, 3)."""
-        import torch
-
-        with self._here(VAE), torch.inference_mode():
-            scaled = latents.to(self._vae.dtype) / self._vae.config.scaling_factor
-            if (shift := self._vae.config.get("shift_factor")) is not None:
-                scaled = scaled + shift
-            image = self._vae.decode(scaled, return_dict=False)[0]
-            image = (image * 0.5 + 0.5).clamp(0, 1)
-            array: Floats = image[0].permute(1, 2, 0).float().cpu().numpy()
-        return (array * 255).round().astype(np.uint8)
+    def denoise_together(
+        self, members: Sequence[Member], on_step: Callable[[], None] = lambda: None
+    ) -> list[torch.Tensor | None]:
+        """The finished latents of each, in one batch; None for those that left."""
+        raise NotImplementedError
 
     @override
     def warm_up(self, watch: Watch | None = None) -> None:
@@ -265,17 +267,24 @@ class Family(LoadedModel):
         embeddings = self.encode_prompts(recipe)
         self.decode(self.denoise(recipe, 0, embeddings, watch=watch))
 
+    def _share_arguments(self, until: float | None) -> dict[str, object]:
+        """What the pipeline is told of where to end.
+
+        Raises:
+            AttemptFailedError: models of this family end alone.
+        """
+        if until is not None:
+            raise AttemptFailedError(FailureCode.RECIPE_INVALID, field="refiner")
+        return {}
+
     def _unpacked(self, latents: torch.Tensor, recipe: Recipe) -> torch.Tensor:
         """Latents as the VAE has them (1, channels, height, width), of what a pipeline has."""
         del recipe
         return latents
 
-    def _scaled(self, latents: torch.Tensor) -> torch.Tensor:
-        """What the VAE gives, as the denoiser knows it."""
-        if (shift := self._vae.config.get("shift_factor")) is not None:
-            latents = latents - shift
-        scaled: torch.Tensor = latents * self._vae.config.scaling_factor
-        return scaled
+    def _packed_mask(self, mask: torch.Tensor, pipeline: Any) -> torch.Tensor:  # noqa: ANN401 - as above
+        """A mask of latents (1, 1, height, width) as the pipeline has it."""
+        return mask.repeat(1 + pipeline.do_classifier_free_guidance, 1, 1, 1)
 
     def _size_arguments(
         self, recipe: Recipe, start: StartingPicture | None, generator: torch.Generator
@@ -323,45 +332,13 @@ class Family(LoadedModel):
         if pipeline is None:
             pipeline = self._pipeline_class(mode)(
                 **{VAE: self._vae, self.DENOISER: self._denoiser},
-                scheduler=self._make_scheduler(self.SAMPLER),
-                **self._components(),
+                scheduler=make_scheduler(DEFAULT_SAMPLER, self._scheduler_config),
+                **self._components(mode),
             )
             pipeline.set_progress_bar_config(disable=True)
             self._pipelines[mode] = pipeline
         pipeline.scheduler = scheduler
         return pipeline
-
-    def _latent_colors(self, notes: Path | None) -> LatentColors:
-        if notes is not None:
-            try:
-                return LatentColors.from_json(notes.read_bytes())
-            except (OSError, ValueError):
-                pass  # not fitted yet, or another version's note
-        colors = fit_latent_colors(self._to_latents, self._to_colors)
-        if notes is not None:
-            write_atomically(notes, colors.to_json())
-        return colors
-
-    def _to_latents(self, colors: Floats) -> Floats:
-        import torch
-
-        latents = []
-        with self._here(VAE), torch.inference_mode():
-            for picture in colors:
-                tensor = torch.from_numpy(picture[None] * 2 - 1)
-                tensor = tensor.to(device=self._engine.device, dtype=self._vae.dtype)
-                encoded = self._scaled(self._vae.encode(tensor).latent_dist.mode())
-                latents.append(encoded.float().cpu().numpy())
-        return np.concatenate(latents)
-
-    def _to_colors(self, latents: Floats) -> Floats:
-        import torch
-
-        pictures = [
-            self.decode(torch.from_numpy(latent[None]).to(self._engine.device))
-            for latent in latents
-        ]
-        return np.stack(pictures).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
 
 
 def ready(module: Any) -> Any:  # noqa: ANN401 - no types

@@ -1,4 +1,4 @@
-"""Masks in latent space: what a pipeline for inpainting is given beside the prompt."""
+"""Starting pictures and masks in latent space: what a pipeline is given beside the prompt."""
 
 from __future__ import annotations
 
@@ -32,6 +32,17 @@ class LatentMask:
         return (self.values >= 1 - done).logical_and(self.values > 0).to(self.values.dtype)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartingPicture:
+    """A picture taken into latent space: each picture made from it samples this once.
+
+    With a mask, only what it covers is made anew.
+    """
+
+    posterior: Any
+    mask: LatentMask | None = None
+
+
 def latent_values(mask: Floats, scale: int) -> Floats:
     """The largest value of each patch of `scale` × `scale` pixels."""
     height, width = mask.shape[0] // scale, mask.shape[1] // scale
@@ -42,3 +53,19 @@ def latent_values(mask: Floats, scale: int) -> Floats:
 def mask_pixels(latent_mask: Any, scale: int) -> Any:  # noqa: ANN401 - tensors
     """A mask of latents as pixels, from which the pipeline takes back just these latents."""
     return latent_mask.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """In the place of what an encoder thinks likely: latents that are known."""
+
+    latents: Any
+
+    def sample(self, generator: object = None) -> Any:  # noqa: ANN401 - a tensor
+        """They themselves: nothing is drawn."""
+        del generator
+        return self.latents
+
+    def mode(self) -> Any:  # noqa: ANN401 - a tensor
+        """The same."""
+        return self.latents

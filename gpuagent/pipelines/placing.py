@@ -1,4 +1,4 @@
-"""Where a part's weights lie, on the device or aside in host memory; U-Nets that work in halves.
+"""Where a part's weights lie, on the device or aside in host memory; denoisers that work in halves.
 
 The path over CUDA has not been run on a GPU yet; on a CPU device and host are one, and nothing is
 copied.
@@ -89,25 +89,34 @@ class Placed:
 
 
 class SplitGuidance:
-    """Lets a U-Net take the two halves of guidance one after the other: half the activations.
+    """Lets a denoiser take the two halves of guidance one after the other: half the activations.
 
     Attention in slices, as diffusers has it, was measured too: beside torch's own attention,
     which keeps no scores, it needs more memory at one size and less at another.
     """
 
-    def __init__(self, unet: Any) -> None:  # noqa: ANN401 - as above
+    def __init__(self, denoiser: Any) -> None:  # noqa: ANN401 - as above
         self.is_split = False
-        self._forward = unet.forward
-        unet.forward = self._call
+        self._forward = denoiser.forward
+        denoiser.forward = self._call
 
-    def _call(self, sample: Any, timestep: Any, encoder_hidden_states: Any, **more: Any) -> Any:  # noqa: ANN401 - as above
-        if not self.is_split or sample.shape[0] != 2:
-            return self._forward(sample, timestep, encoder_hidden_states, **more)
+    def _call(self, *given: Any, **named: Any) -> Any:  # noqa: ANN401 - as above
+        latents = given[0] if given else named["hidden_states"]
+        if not self.is_split or latents.shape[0] != 2:
+            return self._forward(*given, **named)
         import torch
 
-        more["return_dict"] = False
-        halves = [
-            self._forward(sample[i : i + 1], timestep, encoder_hidden_states[i : i + 1], **more)[0]
-            for i in range(2)
-        ]
+        named["return_dict"] = False
+        halves = [self._forward(*half_of(given, i), **half_of(named, i))[0] for i in range(2)]
         return (torch.cat(halves),)
+
+
+def half_of(value: Any, index: int) -> Any:  # noqa: ANN401 - as above
+    """What belongs to one of the two; what belongs to both, like a timestep, as it is."""
+    if isinstance(value, dict):
+        return {name: half_of(each, index) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(half_of(each, index) for each in value)
+    if getattr(value, "ndim", 0) and value.shape[0] == 2:
+        return value[index : index + 1]
+    return value

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,7 @@ _NO_WORDS = Words(rows={})
 
 
 @dataclass(frozen=True, slots=True)
-class _Token:
+class Token:
     """Its number and how much it counts; `vector` stands in its place if it is of an embedding."""
 
     number: int
@@ -44,10 +44,15 @@ class _Token:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Embeddings:
-    """What the U-Net attends to; both of shape (1, tokens, width)."""
+    """What the denoiser attends to, of shape (1, tokens, width); in some families also what a
+    prompt is as a whole, of shape (1, width). A family that reads no negative prompt has the prompt
+    in its place.
+    """
 
     prompt: torch.Tensor
     negative: torch.Tensor
+    pooled: torch.Tensor | None = None
+    negative_pooled: torch.Tensor | None = None
 
 
 def encode_prompts(
@@ -61,57 +66,72 @@ def encode_prompts(
     Raises:
         AttemptFailedError: clip skip leaves nothing of this model's text encoder.
     """
-    layers = int(text_encoder.config.num_hidden_layers)
-    if recipe.clip_skip >= layers:
-        raise AttemptFailedError(
-            FailureCode.RECIPE_INVALID, field="clip_skip", value=recipe.clip_skip, limit=layers - 1
-        )
-    prompt = _windows(tokenizer, recipe.prompt, words)
-    negative = _windows(tokenizer, recipe.negative_prompt, words)
+    check_skip(text_encoder, recipe.clip_skip)
+    prompt = clip_windows(tokenizer, recipe.prompt, words)
+    negative = clip_windows(tokenizer, recipe.negative_prompt, words)
     count = max(len(prompt), len(negative))
+
+    def read(tokens: torch.Tensor) -> torch.Tensor:
+        return _hidden(text_encoder, tokens, recipe.clip_skip)
+
     return Embeddings(
-        prompt=_encode(tokenizer, text_encoder, prompt, count, recipe.clip_skip),
-        negative=_encode(tokenizer, text_encoder, negative, count, recipe.clip_skip),
+        prompt=encode_clip(tokenizer, text_encoder, prompt, count, read),
+        negative=encode_clip(tokenizer, text_encoder, negative, count, read),
     )
 
 
-def _windows(tokenizer: Any, text: str, words: Words) -> list[list[_Token]]:  # noqa: ANN401 - no types
+def check_skip(text_encoder: Any, clip_skip: int, *, least: int = 1) -> None:  # noqa: ANN401 - no types
+    """Check that clip skip leaves at least so many layers.
+
+    Raises:
+        AttemptFailedError: it does not.
+    """
+    limit = int(text_encoder.config.num_hidden_layers) - least
+    if clip_skip > limit:
+        raise AttemptFailedError(
+            FailureCode.RECIPE_INVALID, field="clip_skip", value=clip_skip, limit=limit
+        )
+
+
+def clip_windows(tokenizer: Any, text: str, words: Words) -> list[list[Token]]:  # noqa: ANN401 - no types
+    """The tokens of a prompt, in as many windows as it takes."""
     size = int(tokenizer.model_max_length) - 2
-    tokens: list[_Token] = []
+    tokens: list[Token] = []
     for piece in parse_weights(text):
         for part, trigger in split_at(piece.text, words.triggers):
             if trigger is not None:
                 unknown = int(tokenizer.eos_token_id)
-                tokens += [_Token(unknown, piece.weight, row) for row in words.rows[trigger]]
+                tokens += [Token(unknown, piece.weight, row) for row in words.rows[trigger]]
                 continue
             ids = tokenizer(part, add_special_tokens=False, verbose=False).input_ids
-            tokens += [_Token(number, piece.weight) for number in ids]
+            tokens += [Token(number, piece.weight) for number in ids]
     return [tokens[start : start + size] for start in range(0, len(tokens), size)] or [[]]
 
 
-def _encode(
+def encode_clip(
     tokenizer: Any,  # noqa: ANN401 - no types
     text_encoder: Any,  # noqa: ANN401 - no types
-    windows: list[list[_Token]],
+    windows: list[list[Token]],
     count: int,
-    clip_skip: int,
+    read: Callable[[torch.Tensor], torch.Tensor],
 ) -> torch.Tensor:
+    """`count` windows side by side; `read` gives the states of a window's tokens."""
     import torch
 
-    def encode(window: list[_Token]) -> torch.Tensor:
+    def encode(window: list[Token]) -> torch.Tensor:
         ids = [token.number for token in window]
         row = [tokenizer.bos_token_id, *ids, tokenizer.eos_token_id]
         row += [tokenizer.pad_token_id] * (int(tokenizer.model_max_length) - len(row))
         tokens = torch.tensor([row], device=text_encoder.device)
         vectors = {at: t.vector for at, t in enumerate(window, 1) if t.vector is not None}
         with _in_place(text_encoder, vectors):
-            return _hidden(text_encoder, tokens, clip_skip)
+            return read(tokens)
 
     parts = []
     for window in windows + [[]] * (count - len(windows)):
         part = encode(window)
         if any(token.weight != 1.0 for token in window):
-            part = _weighted(part, encode([]), [token.weight for token in window])
+            part = weighted(part, encode([]), [token.weight for token in window], first=1)
         parts.append(part)
     return torch.cat(parts, dim=1)
 
@@ -136,12 +156,17 @@ def _in_place(text_encoder: Any, vectors: Mapping[int, torch.Tensor]) -> Iterato
         handle.remove()
 
 
-def _weighted(part: torch.Tensor, empty: torch.Tensor, weights: list[float]) -> torch.Tensor:
-    """Each token moved from what an empty prompt has at its place; (1, tokens, width)."""
+def weighted(
+    part: torch.Tensor, empty: torch.Tensor, weights: list[float], *, first: int
+) -> torch.Tensor:
+    """Each token moved from what an empty prompt has at its place; (1, tokens, width).
+
+    The weights are of the tokens from `first` on.
+    """
     import torch
 
     factors = torch.ones(part.shape[1], dtype=torch.float32, device=part.device)
-    factors[1 : 1 + len(weights)] = torch.tensor(weights, device=part.device)
+    factors[first : first + len(weights)] = torch.tensor(weights, device=part.device)
     moved = empty.float() + (part.float() - empty.float()) * factors[None, :, None]
     return torch.where(factors[None, :, None] == 1.0, part, moved.to(part.dtype))
 

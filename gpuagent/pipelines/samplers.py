@@ -83,7 +83,12 @@ class Foreseer:
         return kept[-1] if kept else None
 
     def _derived(self, model_output: Any, timestep: Any, sample: Any) -> Any:  # noqa: ANN401 - as above
-        """From the noise at this timestep; for samplers whose latents keep a variance of one."""
+        """From the noise at this timestep; for samplers whose latents keep a variance of one, and
+        for those of flow matching, where noise gives way to the picture in a straight line.
+        """
+        if not hasattr(self._scheduler, "alphas_cumprod"):
+            noise = float(timestep) / self._scheduler.config.num_train_timesteps
+            return sample - noise * model_output
         kept = self._scheduler.alphas_cumprod[int(timestep)]
         signal, noise = kept**0.5, (1 - kept) ** 0.5
         if self._scheduler.config.get("prediction_type") == "v_prediction":

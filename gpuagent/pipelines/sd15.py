@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
+from gpuagent.pipelines.batching import Member, denoise_batch
 from gpuagent.pipelines.family import Family
 from gpuagent.pipelines.prompts import Embeddings, encode_prompts
+from gpuagent.pipelines.samplers import make_scheduler
 from gpuagent.protocol.recipe import Recipe
+
+if TYPE_CHECKING:
+    import torch
 
 
 class StableDiffusion15(Family):
@@ -22,17 +27,10 @@ class StableDiffusion15(Family):
         from transformers import CLIPTextModel, CLIPTokenizer
 
         # The classes are named here and never read from the model's own files.
-        local = {"local_files_only": True, "use_safetensors": True}
-        dtype = self._engine.dtype(is_half=self.is_half)
-        vae_dtype = self._engine.vae_dtype(is_half=self.is_half)
         self._tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-        self._text_encoder = CLIPTextModel.from_pretrained(
-            folder / "text_encoder", dtype=dtype, **local
-        )
-        self._unet = UNet2DConditionModel.from_pretrained(
-            folder / "unet", torch_dtype=dtype, **local
-        )
-        vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=vae_dtype, **local)
+        self._text_encoder = self._load_part(CLIPTextModel, folder / "text_encoder")
+        self._unet = self._load_part(UNet2DConditionModel, folder / "unet")
+        vae = self._load_part(AutoencoderKL, folder / "vae")
         return {"text_encoder": self._text_encoder, "unet": self._unet, "vae": vae}
 
     @override
@@ -54,7 +52,8 @@ class StableDiffusion15(Family):
         }[mode]
 
     @override
-    def _components(self) -> Mapping[str, Any]:
+    def _components(self, mode: str) -> Mapping[str, Any]:
+        del mode
         return {
             "text_encoder": self._text_encoder,
             "tokenizer": self._tokenizer,
@@ -62,3 +61,19 @@ class StableDiffusion15(Family):
             "feature_extractor": None,
             "requires_safety_checker": False,
         }
+
+    @property
+    @override
+    def can_batch(self) -> bool:
+        return not self._is_for_inpainting and not self._guidance.is_split
+
+    @override
+    def denoise_together(
+        self, members: Sequence[Member], on_step: Callable[[], None] = lambda: None
+    ) -> list[torch.Tensor | None]:
+        import torch
+
+        scheduler = make_scheduler(members[0].recipe.sampler, self._scheduler_config)
+        with self._here(self.DENOISER), torch.inference_mode():
+            pipeline = self._pipeline("txt2img", scheduler)
+            return denoise_batch(pipeline, scheduler, members, on_step)

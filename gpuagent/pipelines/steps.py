@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any
 
 from gpuagent.pipelines.inpaint import LatentMask
@@ -27,8 +28,20 @@ class Watch:
     step: Callable[[int, int, Peek], None] = lambda _done, _of, _peek: None
 
 
+class Share(Enum):
+    """Which of a picture's steps a pipeline makes: those that it counts itself, or some of them."""
+
+    ALL = auto()
+    FIRST = auto()
+    REST = auto()
+
+
 class StepCallback:
-    """Turns the pipeline's callbacks into whole steps: second-order samplers call back twice."""
+    """Turns the pipeline's callbacks into whole steps: second-order samplers call back twice.
+
+    `unpack` makes latents of what the pipeline has, `pack_mask(mask, pipeline)` the reverse of a
+    mask, which is there only if the denoiser itself is not told of it.
+    """
 
     def __init__(
         self,
@@ -37,11 +50,14 @@ class StepCallback:
         watch: Watch,
         mask: LatentMask | None,
         *,
-        is_told_the_mask: bool,
         unpack: Callable[[Any], Any],
+        pack_mask: Callable[[Any, Any], Any],
+        share: Share = Share.ALL,
     ) -> None:
-        self._mask = None if is_told_the_mask else mask
+        self._share = share
+        self._mask = mask
         self._unpack = unpack
+        self._pack_mask = pack_mask
         self._steps = recipe.denoising_steps
         self._order = 2 if SAMPLERS[recipe.sampler].is_second_order else 1
         self._foreseer = foreseer
@@ -56,8 +72,7 @@ class StepCallback:
         tensors: dict[str, Any],
     ) -> dict[str, Any]:
         self._watch.check()
-        is_last = number + 1 >= pipeline.num_timesteps
-        done = self._steps if is_last else min((number + 1) // self._order, self._steps)
+        done = self._done_after(number + 1, pipeline.num_timesteps)
         if done > self._done:
             self._done = done
             foreseen = self._unpack(self._foreseer.predicted(tensors["latents"]))
@@ -66,4 +81,12 @@ class StepCallback:
             return {}
         # This call ends step `number`; the mask is for the end of the next.
         mask = self._mask.at(min(1.0, (number + 2) / pipeline.num_timesteps))
-        return {"mask": mask.repeat(1 + pipeline.do_classifier_free_guidance, 1, 1, 1)}
+        return {"mask": self._pack_mask(mask, pipeline)}
+
+    def _done_after(self, calls: int, of: int) -> int:
+        """Whole steps of the picture after so many calls of the pipeline's."""
+        if self._share is Share.REST:
+            return self._steps - -(-(of - calls) // self._order)
+        if self._share is Share.ALL and calls >= of:
+            return self._steps
+        return min(calls // self._order, self._steps)

@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from gpuagent.pipelines.encode import PREVIEW_SIDE, Pixels
 from gpuagent.pipelines.engine import Engine
+from gpuagent.pipelines.esrgan import SCALE, make_network, run_network
 from gpuagent.pipelines.loaded import LoadedModel
 from gpuagent.pipelines.placing import Placed
 from gpuagent.pipelines.preview import Floats, LatentColors
@@ -44,13 +45,10 @@ class Upscaler(LoadedModel):
     def __init__(self, folder: Path, engine: Engine) -> None:
         from safetensors.torch import load_file
 
-        from gpuagent.pipelines.esrgan import SCALE, make_network
-
         network = make_network(json.loads((folder / CONFIG_NAME).read_bytes()))
         network.load_state_dict(load_file(folder / WEIGHTS_NAME))
         self._dtype = engine.dtype()
         self._network = network.to(self._dtype).eval().requires_grad_(False)
-        self._scale = SCALE
         self._engine = engine
         # No measure is needed for a tile.
         super().__init__({"upscaler": Placed(self._network, engine.device)})
@@ -88,7 +86,7 @@ class Upscaler(LoadedModel):
             ].copy()
             rows = slice(box.top * scale, box.bottom * scale)
             made[rows, box.left * scale : box.right * scale] = self._tile(seen, scale)
-            watch.step(done, len(boxes), _small(picture))
+            watch.step(done, len(boxes), peek_at(picture))
         return made
 
     def _tile(self, seen: Pixels, scale: int) -> Pixels:
@@ -98,11 +96,11 @@ class Upscaler(LoadedModel):
 
         with torch.inference_mode():
             values = torch.from_numpy(seen).to(self._engine.device).permute(2, 0, 1)[None]
-            made: torch.Tensor = self._network(values.to(self._dtype) / 255).float()
-            edge = OVERLAP * self._scale
+            made: torch.Tensor = run_network(self._network, values.to(self._dtype) / 255).float()
+            edge = OVERLAP * SCALE
             made = made[:, :, edge:-edge, edge:-edge].clamp(0, 1)
-            if scale < self._scale:
-                made = functional.avg_pool2d(made, self._scale // scale)
+            if scale < SCALE:
+                made = functional.avg_pool2d(made, SCALE // scale)
             array: Floats = made[0].permute(1, 2, 0).cpu().numpy()
         return (array * 255).round().astype(np.uint8)
 
@@ -120,8 +118,8 @@ def picture_colors() -> PictureColors:
     return PictureColors(factors=np.eye(3, dtype=np.float32), bias=np.zeros(3, dtype=np.float32))
 
 
-def _small(picture: Image.Image) -> Callable[[], Floats]:
-    """The starting picture, small: what is shown while it is enlarged."""
+def peek_at(picture: Image.Image) -> Callable[[], Floats]:
+    """The starting picture, small: what is shown while something is made of it."""
 
     def peek() -> Floats:
         small = picture.convert("RGB")

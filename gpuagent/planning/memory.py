@@ -4,18 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gpuagent.planning.footprints import ACTIVATIONS_PER_PIXEL
 from gpuagent.planning.hires import drawn_size, held_for_result
 from gpuagent.protocol.recipe import Recipe
 
 BYTES_PER_ACTIVATION = 4
-# Peak activations per output pixel while a picture is made at batch 1 with guidance. Measured as
-# growth of peak resident memory (VmHWM) over what was resident before, divided by pixels and 4
-# bytes; torch 2.13 on CPU, fp32. It is the VAE's decoding that peaks:
-#   a model of 16 MB,  192 to 768 px:   190 to 257   (its U-Net alone: 50)
-#   true SD 1.x sizes, random weights, 384 and 512 px:   1,027 and 975   (its U-Net alone: 370)
-# The larger family decides, since an estimate that is too low kills a process. To be learned per
-# model version.
-ACTIVATIONS_PER_PIXEL = 1_040
 OVERHEAD_BYTES = 256 * 1024**2
 # A starting picture is opened at its own size, in the host's memory: with and without
 # transparency, and what is made of it. It is let go before the model runs, unless only its masked
@@ -39,7 +32,7 @@ class Estimate:
 def estimate(recipe: Recipe, *, weights_bytes: int, picture_pixels: int = 0) -> Estimate:
     """Memory for one picture at batch 1; `weights_bytes` as loaded (after dtype conversion).
 
-    `picture_pixels` are those of the starting picture. Taking it and a mask into latent space
+    `picture_pixels` are those of the largest picture given. Taking it and a mask into latent space
     needs no more than decoding does: the encoder is the smaller half.
     """
     width, height = drawn_size(recipe)
@@ -50,8 +43,8 @@ def estimate(recipe: Recipe, *, weights_bytes: int, picture_pixels: int = 0) -> 
 
 
 def opened_bytes(recipe: Recipe, picture_pixels: int) -> int:
-    """While a starting picture of so many pixels is opened, before the model runs."""
-    return picture_pixels * OPENED_BYTES_PER_PIXEL if recipe.image is not None else 0
+    """While a picture of so many pixels is opened, before the model runs; they are one by one."""
+    return picture_pixels * OPENED_BYTES_PER_PIXEL if recipe.inputs else 0
 
 
 def held_bytes(recipe: Recipe, picture_pixels: int) -> int:

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from gpuagent.planning.eviction import Kept, choose_evictions
-from gpuagent.planning.memory import ACTIVATIONS_PER_PIXEL, OVERHEAD_BYTES
+from gpuagent.planning.footprints import PLAIN, Footprint
+from gpuagent.planning.memory import OVERHEAD_BYTES
 
-# Of the U-Net alone, as ACTIVATIONS_PER_PIXEL is of the VAE's decoding: see there.
-DENOISER_ACTIVATIONS_PER_PIXEL = 370
+# What each ControlNet adds to the features of a U-Net, kept from its call to the U-Net's: computed
+# for Stable Diffusion 1.x, both halves of guidance.
+CONTROL_ACTIVATIONS_PER_PIXEL = 64
 # Finished tiles wait, as floats, until they are blended into one picture.
 TILED_OUTPUT_PER_PIXEL = 12
 ENCODER_ACTIVATION_BYTES = 16 * 1024**2
@@ -48,11 +50,14 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """Bytes of a model's parts, as loaded on this device without any measure."""
+    """Bytes of a model's parts, as loaded on this device without any measure, and what they take
+    beside themselves when they work.
+    """
 
     encoders: int
     denoiser: int
     vae: int
+    footprint: Footprint = PLAIN
 
     @property
     def total(self) -> int:
@@ -61,16 +66,21 @@ class Parts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What is to be made: the size of a picture, and adapters laid over the denoiser.
+    """What is to be made: the size of a picture, adapters laid over the denoiser, and so many
+    ControlNets that lie beside it all the time.
 
-    In the same memory a starting picture is opened before, and parts of it held meanwhile.
+    Pictures of a batch are denoised together and decoded one by one. In the same memory a starting
+    picture is opened before, and parts of it held meanwhile.
     """
 
     width: int
     height: int
     adapters_bytes: int = 0
+    beside_bytes: int = 0
+    beside_count: int = 0
     opened_bytes: int = 0
     held_bytes: int = 0
+    batch: int = 1
 
     @property
     def pixels(self) -> int:
@@ -95,14 +105,18 @@ class Room:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How to do it. `needed_bytes` is with the measures; `evict` names other models, in order."""
+    """How to do it. `needed_bytes` is with the measures; `evict` names other models, in order,
+    `beside` those that work with this one.
+    """
 
     verdict: Verdict
     needed_bytes: int
     available_bytes: int
     measures: frozenset[Measure] = frozenset()
     evict: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
     largest_side: int = 0
+    growth_bytes: int = 0
     rung: int = field(default=0, compare=False)
 
     @property
@@ -113,17 +127,20 @@ class Plan:
 
 def needed_bytes(parts: Parts, work: Work, room: Room, measures: frozenset[Measure]) -> int:
     """Memory at the worst moment: while prompts are read, while denoising, or while decoding."""
-    denoising = int(work.pixels * DENOISER_ACTIVATIONS_PER_PIXEL * room.denoiser_float_bytes)
-    if Measure.SPLIT_GUIDANCE in measures:
+    footprint = parts.footprint
+    a_pixel = footprint.denoising + work.beside_count * CONTROL_ACTIVATIONS_PER_PIXEL
+    denoising = int(work.pixels * a_pixel * room.denoiser_float_bytes) * work.batch
+    if Measure.SPLIT_GUIDANCE in measures and footprint.can_split:
         denoising = -(-denoising // 2)
-    decoding = work.pixels * ACTIVATIONS_PER_PIXEL * 4
+    decoding = work.pixels * footprint.decoding * 4
     tile = min(work.width, room.tile_side) * min(work.height, room.tile_side)
     if Measure.VAE_TILES in measures and tile < work.pixels:
-        decoding = tile * ACTIVATIONS_PER_PIXEL * 4 + work.pixels * TILED_OUTPUT_PER_PIXEL * 4
+        decoding = tile * footprint.decoding * 4 + work.pixels * TILED_OUTPUT_PER_PIXEL * 4
     encoders, denoiser, vae = parts.encoders, parts.denoiser + work.adapters_bytes, parts.vae
+    beside = work.beside_bytes
     if Measure.HALF_PRECISION in measures:
         encoders, denoiser, vae = encoders // 2, denoiser // 2, vae // 2
-        denoising, decoding = denoising // 2, decoding // 2
+        denoising, decoding, beside = denoising // 2, decoding // 2, beside // 2
     encoding = encoders + ENCODER_ACTIVATION_BYTES
     if Measure.PARTS_ASIDE in measures:
         peak = max(encoding, denoiser + denoising, vae + decoding)
@@ -134,7 +151,7 @@ def needed_bytes(parts: Parts, work: Work, room: Room, measures: frozenset[Measu
     resting = max(encoders, denoiser, vae)
     if not measures & {Measure.PARTS_ASIDE, Measure.ENCODERS_ASIDE}:
         resting = encoders + denoiser + vae
-    return max(peak + work.held_bytes, resting + work.opened_bytes) + OVERHEAD_BYTES
+    return max(peak + work.held_bytes, resting + work.opened_bytes) + beside + OVERHEAD_BYTES
 
 
 def make_plan(parts: Parts, work: Work, room: Room, *, after: Plan | None = None) -> Plan:
@@ -153,6 +170,7 @@ def make_plan(parts: Parts, work: Work, room: Room, *, after: Plan | None = None
                 available_bytes=room.memory_bytes,
                 measures=measures,
                 evict=evictions(room, needed),
+                growth_bytes=_growth_bytes(parts, work, needed, measures),
                 rung=number,
             )
     least = min((needed for _number, _measures, needed in rungs), default=0)
@@ -166,6 +184,16 @@ def make_plan(parts: Parts, work: Work, room: Room, *, after: Plan | None = None
         available_bytes=room.memory_bytes,
         largest_side=largest_side(parts, work, room, is_less=after is not None),
     )
+
+
+def _growth_bytes(parts: Parts, work: Work, needed: int, measures: frozenset[Measure]) -> int:
+    """What of the need comes on top of the weights; 0 where those come and go meanwhile."""
+    if measures & {Measure.PARTS_ASIDE, Measure.ENCODERS_ASIDE}:
+        return 0
+    weights = parts.total + work.beside_bytes
+    if Measure.HALF_PRECISION in measures:
+        weights //= 2
+    return max(0, needed - weights - OVERHEAD_BYTES)
 
 
 def largest_side(parts: Parts, work: Work, room: Room, *, is_less: bool = False) -> int:

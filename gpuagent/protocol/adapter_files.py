@@ -11,7 +11,7 @@ import json
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import Protocol
 
 from gpuagent.protocol.taxonomy import AssetKind
 
@@ -28,9 +28,14 @@ _PAIRS = (
 _PARTS = (
     ("unet.", "unet"),
     ("lora_unet_", "unet"),
+    ("transformer.", "transformer"),
+    ("lora_transformer_", "transformer"),
     ("text_encoder.", "text_encoder"),
     ("lora_te_", "text_encoder"),
-    ("base_model.model.", "unet"),
+    ("lora_te1_", "text_encoder"),
+    ("text_encoder_2.", "text_encoder_2"),
+    ("lora_te2_", "text_encoder_2"),
+    ("base_model.model.", ""),
 )
 # Tables of a text encoder: what they are given are numbers of tokens, not values.
 _WORDS = "embeddings."
@@ -72,7 +77,14 @@ def write_header(header: Header) -> bytes:
     return struct.pack("<Q", len(text)) + text
 
 
-def read_header(file: BinaryIO) -> Header:
+class Readable(Protocol):
+    """What a header can be read from: any open file of bytes."""
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes, fewer at the end."""
+
+
+def read_header(file: Readable) -> Header:
     """The header of a safetensors file.
 
     Raises:
@@ -158,9 +170,11 @@ def lora_layers(header: Header, bases: Bases) -> list[Layer]:
 
 
 def _module(stem: str, flat: Mapping[str, Mapping[str, str]]) -> tuple[str, str]:
-    prefix, part = next((pair for pair in _PARTS if stem.startswith(pair[0])), ("", "unet"))
+    prefix, part = next((pair for pair in _PARTS if stem.startswith(pair[0])), ("", ""))
+    # Those that name no part are of the one that draws.
+    part = part or ("transformer" if "transformer" in flat else "unet")
     name = stem.removeprefix(prefix).replace(".processor.", ".").replace(".", "_")
-    if part == "text_encoder":
+    if part.startswith("text_encoder"):
         name = name.removeprefix("text_model_")
     known = flat.get(part, {})
     module = known.get(name) or known.get(f"{name}_0")

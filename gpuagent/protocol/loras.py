@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -23,7 +22,7 @@ class LoraUse:
 
 def read_loras(reader: Reader) -> tuple[LoraUse, ...]:
     """`loras` of a recipe, in the order given; those that weigh nothing are left out."""
-    given = _list(reader, "loras", LORAS_MAX, "LoRAs")
+    given = reader.items("loras", LORAS_MAX, "LoRAs")
     read = [_lora(reader, item) for item in given]
     uses = [use for use in read if use is not None]
     _refuse_repeats(reader, "loras", [use.digest for use in uses])
@@ -32,33 +31,13 @@ def read_loras(reader: Reader) -> tuple[LoraUse, ...]:
 
 def read_embeddings(reader: Reader) -> tuple[str, ...]:
     """`embeddings` of a recipe: digests. Their order means nothing, so it is always the same."""
-    given = _list(reader, "embeddings", EMBEDDINGS_MAX, "embeddings")
+    given = reader.items("embeddings", EMBEDDINGS_MAX, "embeddings")
     digests = [str(item) for item in given if is_digest(item)]
     if len(digests) < len(given):
         message = "Name each embedding by its digest, as `GET adapters` has it."
         reader.problem("embeddings", "unknown_embedding", message)
     _refuse_repeats(reader, "embeddings", digests)
     return tuple(sorted(set(digests)))
-
-
-def _list(reader: Reader, field: str, maximum: int, label: str) -> list[object]:
-    """A list, also as the JSON text that a form sends."""
-    value = reader.raw.get(field)
-    if isinstance(value, str) and value:
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            value = short(value)
-    if value in (None, ""):
-        return []
-    if not isinstance(value, list | tuple):
-        reader.problem(field, "not_a_list", f"The {label} must be a list.", type(value).__name__)
-        return []
-    if len(value) > maximum:
-        message = f"There are {len(value)} {label}; at most {maximum} can be used together."
-        reader.problem(field, "too_many", message, len(value), maximum)
-        return []
-    return list(value)
 
 
 def _lora(reader: Reader, item: object) -> LoraUse | None:

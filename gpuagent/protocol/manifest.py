@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
+from gpuagent.protocol.controls import ControlUse
 from gpuagent.protocol.messages import ModelRef
 from gpuagent.protocol.recipe import Recipe
 from gpuagent.protocol.taxonomy import SAMPLERS, AssetKind
@@ -55,7 +56,7 @@ def _adapter(recipe: Recipe, ref: ModelRef) -> dict[str, object]:
     weights = {use.digest: use.weight for use in recipe.loras}
     if ref.kind is AssetKind.LORA:
         return {**said, "weight": weights[ref.digest]}
-    if ref.kind is AssetKind.UPSCALER:
+    if ref.kind is not AssetKind.EMBEDDING:
         return said
     return {**said, "trigger": next(iter(ref.trigger_words), "")}
 
@@ -74,8 +75,8 @@ def infotext(
     adapters: Sequence[ModelRef] = (),
 ) -> str:
     """The parameter text that A1111-class tools read back from a PNG."""
-    if recipe.is_upscale:
-        return _upscale_infotext(recipe, model_name=model_name, model_digest=model_digest)
+    if not recipe.is_drawn:
+        return _undrawn_infotext(recipe, model_name=model_name, model_digest=model_digest)
     laid = _laid(recipe, adapters)
     weights = {use.digest: use.weight for use in recipe.loras}
     named = [f" <lora:{r.name}:{weights[r.digest]:g}>" for r in laid if r.digest in weights]
@@ -102,6 +103,9 @@ def infotext(
     if recipe.is_masked_area:
         settings["Inpaint area"] = "Only masked"
         settings["Masked area padding"] = recipe.mask_padding
+    names = {ref.digest: ref.name for ref in laid}
+    for number, use in enumerate(recipe.controls):
+        settings[f"ControlNet {number}"] = _control_text(use, names.get(use.model, ""))
     for kind, label in ((AssetKind.LORA, "Lora hashes"), (AssetKind.EMBEDDING, "TI hashes")):
         hashes = [f"{ref.name}: {ref.digest[:10]}" for ref in laid if ref.kind is kind]
         if hashes:
@@ -110,14 +114,29 @@ def infotext(
     return "\n".join(lines)
 
 
-def _upscale_infotext(recipe: Recipe, *, model_name: str, model_digest: str) -> str:
-    """As those tools write what they enlarged in their extras."""
-    settings = {
-        "Size": f"{recipe.width}x{recipe.height}",
-        "Postprocess upscale by": recipe.scale,
-        "Postprocess upscaler": model_name,
-        "Model hash": model_digest[:10],
+def _control_text(use: ControlUse, name: str) -> str:
+    """As the extension writes it that brought ControlNets to those tools."""
+    said = {
+        "Module": use.kind.value if use.map is None else "none",
+        "Model": f"{name} [{use.model[:8]}]",
+        "Weight": f"{use.weight:g}",
+        "Guidance Start": f"{use.start:g}",
+        "Guidance End": f"{use.end:g}",
     }
+    return json.dumps(", ".join(f"{k}: {v}" for k, v in said.items()), ensure_ascii=False)
+
+
+def _undrawn_infotext(recipe: Recipe, *, model_name: str, model_digest: str) -> str:
+    """As those tools write what they made in their extras."""
+    settings: dict[str, object] = {"Size": f"{recipe.width}x{recipe.height}"}
+    if recipe.is_upscale:
+        settings["Postprocess upscale by"] = recipe.scale
+        settings["Postprocess upscaler"] = model_name
+    else:
+        settings["Postprocess remove background"] = model_name
+        if recipe.cutout_edge:
+            settings["Postprocess soft edge"] = recipe.cutout_edge
+    settings["Model hash"] = model_digest[:10]
     line = ", ".join(f"{name}: {value}" for name, value in settings.items())
     return f"{recipe.prompt}\n{line}" if recipe.prompt else line
 

@@ -12,18 +12,24 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from gpuagent.protocol.controls import ControlUse, pictures_of, read_controls
+from gpuagent.protocol.cutouts import (
+    CUTOUT_FIELDS,
+    NOT_ASKED,
+    CutoutResult,
+    asks_to_cut,
+    read_cutout,
+)
 from gpuagent.protocol.loras import LoraUse, read_embeddings, read_loras
+from gpuagent.protocol.parts import REFINER_START, read_parts
+from gpuagent.protocol.recipe_checks import KEPT_MIN as KEPT_MIN
+from gpuagent.protocol.recipe_checks import SIDES as SIDES
+from gpuagent.protocol.recipe_checks import check_together
 from gpuagent.protocol.recipe_reader import FieldProblem as FieldProblem
 from gpuagent.protocol.recipe_reader import Reader, as_float, is_digest, short
 from gpuagent.protocol.recipe_reader import RecipeInvalidError as RecipeInvalidError
-from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER, SAMPLERS, InpaintArea
-from gpuagent.protocol.tuning import (
-    Tuning,
-    asks_for_hires,
-    check_hires_size,
-    hires_size,
-    read_tuning,
-)
+from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER, SAMPLERS, AssetKind, InpaintArea
+from gpuagent.protocol.tuning import Tuning, asks_for_hires, hires_size, read_tuning
 
 RECIPE_VERSION = 1
 PROMPT_MAX_CHARACTERS = 4_000
@@ -37,12 +43,10 @@ STRENGTH_MIN, STRENGTH_MAX = 0.05, 1.0
 STRENGTH_OF_PICTURE, STRENGTH_OF_MASK = 0.7, 1.0
 MASK_BLUR_MAX = 64
 MASK_PADDING_MAX = 512
-SIDES = ("left", "top", "right", "bottom")
-KEPT_MIN = 32  # of a side of a picture that is extended
 SCALES = (2, 4)
 # Of what is made by upscaling: no more than can be added as a starting picture.
 UPSCALED_SIDE_MAX, UPSCALED_PIXELS_MAX = 8_192, 64_000_000
-_SAID_OF_UPSCALE = {"model", "prompt", "image", "scale", "width", "height"}
+_SAID_UNDRAWN = {"model", "prompt", "image", "width", "height"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +62,15 @@ class Recipe(Tuning):
     mask and `mask_padding` pixels around it, and the result has the size of the starting picture.
     `outpaint_…` are the pixels that are added at each side; `width` and `height` are the result's.
 
-    `embeddings` are the digests of those that the prompts call by their trigger words.
+    `embeddings` are the digests of those that the prompts call by their trigger words; `controls`
+    what guides the picture.
+
+    `vae` is the digest of one that is used in place of the model's; `refiner` of a model that makes
+    the steps from the share `refiner_start` of them on.
 
     With `scale` (2 or 4) the picture is only enlarged, by an upscaler: the prompt is then a note
     that finds it again, and `width` and `height` are the result's, 0 while they are not known yet.
+    The same goes for `cutout`: the background is taken away, with a soft edge of so many pixels.
     """
 
     model: str
@@ -87,7 +96,14 @@ class Recipe(Tuning):
     outpaint_bottom: int = 0
     loras: tuple[LoraUse, ...] = ()
     embeddings: tuple[str, ...] = ()
+    controls: tuple[ControlUse, ...] = ()
+    vae: str | None = None
+    refiner: str | None = None
+    refiner_start: float = REFINER_START
     scale: int = 0
+    cutout: bool = False
+    cutout_edge: int = 0
+    cutout_result: CutoutResult = CutoutResult.PICTURE
 
     def seed_of(self, index: int) -> int:
         """The seed of picture `index`: all variations have the same."""
@@ -106,7 +122,7 @@ class Recipe(Tuning):
     @property
     def denoising_steps(self) -> int:
         """Steps the sampler really takes: img2img starts part of the way."""
-        if self.is_upscale:
+        if not self.is_drawn:
             return 1
         if self.image is None:
             return self.num_inference_steps
@@ -127,6 +143,18 @@ class Recipe(Tuning):
         return self.width, self.height
 
     @property
+    def is_drawn(self) -> bool:
+        """Whether a model draws it; otherwise a picture is only enlarged, or cut out."""
+        return self.model_kind is AssetKind.CHECKPOINT
+
+    @property
+    def model_kind(self) -> AssetKind:
+        """What kind of model makes it."""
+        if self.is_upscale:
+            return AssetKind.UPSCALER
+        return AssetKind.CUTTER if self.cutout else AssetKind.CHECKPOINT
+
+    @property
     def is_outpaint(self) -> bool:
         """Whether the picture is extended."""
         return any(getattr(self, f"outpaint_{side}") for side in SIDES)
@@ -145,22 +173,27 @@ class Recipe(Tuning):
     @property
     def inputs(self) -> dict[str, str]:
         """SHA-256 of the pictures it is made from, by the name of the setting."""
-        named = {"image": self.image, "mask": self.mask}
+        named = {"image": self.image, "mask": self.mask, **pictures_of(self.controls)}
         return {name: sha256 for name, sha256 in named.items() if sha256 is not None}
 
     @property
     def adapters(self) -> tuple[str, ...]:
-        """Digests of all that is laid over the model, and of what refines with it."""
-        return (*(use.digest for use in self.loras), *self.embeddings, *self.refiners)
+        """Digests of all that is laid over the model or works beside it, each once."""
+        loras, nets = (use.digest for use in self.loras), (use.model for use in self.controls)
+        parts = (digest for digest in (self.vae, self.refiner) if digest is not None)
+        return tuple(dict.fromkeys((*loras, *self.embeddings, *nets, *parts, *self.enlargers)))
 
     def _unsaid(self) -> set[str]:
         """Settings that mean nothing here; recipes without a mask are written as ever."""
-        if self.is_upscale:
-            return set(self.__dataclass_fields__) - _SAID_OF_UPSCALE
-        unsaid = self.untuned() | {"scale"}
-        if self.guidance_scale <= 1:
-            unsaid.add("guidance_end")
-        unsaid |= {*(name for name in ("loras", "embeddings") if not getattr(self, name))}
+        if not self.is_drawn:
+            fields, own = self.__dataclass_fields__, ("scale", *CUTOUT_FIELDS)
+            said = {name for name in own if getattr(self, name) != fields[name].default}
+            return set(fields) - _SAID_UNDRAWN - said
+        named = ("loras", "embeddings", "controls", "vae", "refiner")
+        unsaid = {"scale", *CUTOUT_FIELDS, *(name for name in named if not getattr(self, name))}
+        unsaid |= self.untuned(self.guidance_scale)
+        if self.refiner is None:
+            unsaid.add("refiner_start")
         if self.mask is None:
             unsaid |= {"mask", "inpaint_area", "mask_padding"}
         if not self.is_outpaint:
@@ -183,6 +216,8 @@ class Recipe(Tuning):
             for name, value in asdict(self).items()
             if name not in unsaid
         }
+        if self.controls and "controls" not in unsaid:
+            said["controls"] = [use.to_wire() for use in self.controls]
         return {"version": RECIPE_VERSION, **said}
 
     def digest(self) -> str:
@@ -202,6 +237,13 @@ def asks_to_upscale(raw: Mapping[str, object]) -> bool:
     return raw.get("scale") not in (None, "", 0, "0")
 
 
+def kind_asked(raw: Mapping[str, object]) -> AssetKind:
+    """The kind of model that a request, right or wrong, is for."""
+    if asks_to_upscale(raw):
+        return AssetKind.UPSCALER
+    return AssetKind.CUTTER if asks_to_cut(raw) else AssetKind.CHECKPOINT
+
+
 def parse_recipe(raw: Mapping[str, object]) -> Recipe:
     """Check everything that can be checked without knowing the library or the fleet.
 
@@ -215,7 +257,9 @@ def parse_recipe(raw: Mapping[str, object]) -> Recipe:
         reader.problem("version", "unknown_version", f"This side reads version {RECIPE_VERSION}.")
     for key in sorted(set(raw) - set(Recipe.__dataclass_fields__) - {"version"}, key=str):
         reader.problem(short(key), "unknown_field", f"There is no setting called {short(key)!r}.")
-    recipe = _upscale(reader) if asks_to_upscale(raw) else _with_more(reader, _plain(reader))
+    makers = {AssetKind.UPSCALER: _upscale, AssetKind.CUTTER: _cutout}
+    make = makers.get(kind_asked(raw))
+    recipe = make(reader) if make is not None else _with_more(reader, _plain(reader))
     if reader.problems:
         raise RecipeInvalidError(tuple(reader.problems))
     return recipe
@@ -224,20 +268,33 @@ def parse_recipe(raw: Mapping[str, object]) -> Recipe:
 def _upscale(reader: Reader) -> Recipe:
     """What an upscale needs; settings of drawing are dropped, a mask or an extension is told."""
     scale = reader.integer("scale", 0, SCALES[0], SCALES[-1], "The scale", multiple=SCALES[0])
-    for field in ("mask", *(f"outpaint_{side}" for side in SIDES)):
-        if reader.raw.get(field) not in (None, "", 0, "0"):
+    for field in ("mask", *(f"outpaint_{side}" for side in SIDES), "cutout"):
+        if reader.raw.get(field) not in NOT_ASKED:
             message = "A picture is enlarged as it is. Repaint or extend it before or after that."
             reader.problem(field, "not_with_scale", message)
             break
     if reader.raw.get("image") in (None, ""):
         reader.problem("image", "needs_image", "There is no picture to enlarge. Add one.")
+    missing = "Choose an upscaler; if there is none, an admin can register one."
+    return _undrawn(reader, missing, {"scale": scale})
+
+
+def _cutout(reader: Reader) -> Recipe:
+    """What taking the background away needs; settings of drawing are dropped."""
+    others = ("mask", *(f"outpaint_{side}" for side in SIDES))
+    missing = "Choose a background remover; if there is none, an admin can register one."
+    return _undrawn(reader, missing, read_cutout(reader, others))
+
+
+def _undrawn(reader: Reader, missing: str, more: dict[str, Any]) -> Recipe:
+    """What is made of a picture without drawing; `missing` says so if no model is named."""
     return Recipe(
-        model=_model(reader, "Choose an upscaler; if there is none, an admin can register one."),
+        model=_model(reader, missing),
         prompt=reader.text("prompt", default="", maximum=PROMPT_MAX_CHARACTERS, label="The prompt"),
         image=reader.picture("image", "starting picture"),
-        scale=scale,
         width=reader.integer("width", 0, 0, UPSCALED_SIDE_MAX, "Width"),
         height=reader.integer("height", 0, 0, UPSCALED_SIDE_MAX, "Height"),
+        **more,
     )
 
 
@@ -322,48 +379,10 @@ def _with_more(reader: Reader, recipe: Recipe) -> Recipe:
         mask_padding=reader.integer("mask_padding", 32, 0, MASK_PADDING_MAX, "The padding"),
         loras=read_loras(reader),
         embeddings=read_embeddings(reader),
+        controls=read_controls(reader),
+        **read_parts(reader),
         **read_tuning(reader),
         **sides,
     )
-    _check_together(reader, asked)
+    check_together(reader, asked)
     return asked.normal()
-
-
-def _check_together(reader: Reader, recipe: Recipe) -> None:
-    """Settings that do not go together."""
-    if recipe.is_hires:
-        check_hires_size(reader, recipe.width, recipe.height, recipe.hires_scale)
-    if recipe.mask is not None and reader.raw.get("image") in (None, ""):
-        message = "A mask says what of a starting picture is to change. Add the picture, too."
-        reader.problem("mask", "needs_image", message)
-    if recipe.inpaint_area is InpaintArea.MASKED and reader.raw.get("mask") in (None, ""):
-        message = "There is no mask. Add one, or choose the whole picture."
-        reader.problem("inpaint_area", "needs_mask", message)
-    sides = [f"outpaint_{side}" for side in SIDES if getattr(recipe, f"outpaint_{side}")]
-    if not sides:
-        return
-    if recipe.mask is not None:
-        message = "Change a picture under a mask, or extend it. Remove the mask or the extension."
-        reader.problem(sides[0], "not_with_mask", message)
-    if reader.raw.get("image") in (None, ""):
-        reader.problem(sides[0], "needs_image", "There is no picture to extend. Add one.")
-    _check_kept(reader, recipe)
-
-
-def _check_kept(reader: Reader, recipe: Recipe) -> None:
-    """Width and height are those of the result: room must be left for the picture itself."""
-    kept = recipe.kept_size
-    for (first, second), whole, left in zip(
-        (("left", "right"), ("top", "bottom")), (recipe.width, recipe.height), kept, strict=True
-    ):
-        if left >= KEPT_MIN:
-            continue
-        added = whole - left
-        reader.problem(
-            f"outpaint_{first if getattr(recipe, f'outpaint_{first}') else second}",
-            "leaves_too_little",
-            f"{first.capitalize()} and {second} are {added} of {whole} pixels together; at least "
-            f"{KEPT_MIN} must be left for the picture. Add less, or make the result larger.",
-            added,
-            max(0, whole - KEPT_MIN),
-        )

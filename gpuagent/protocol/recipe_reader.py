@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -125,6 +126,25 @@ class Reader:
             self.problem(field, "unknown_image", f"That {label} is not known; add it again.")
             return None
         return str(value)
+
+    def items(self, field: str, maximum: int, label: str) -> list[object]:
+        """A list, also as the JSON text that a form sends."""
+        value = self.raw.get(field)
+        if isinstance(value, str) and value:
+            try:
+                value = json.loads(value)
+            except (ValueError, RecursionError):
+                value = short(value)
+        if value in (None, ""):
+            return []
+        if not isinstance(value, list | tuple):
+            self.problem(field, "not_a_list", f"The {label} must be a list.", type(value).__name__)
+            return []
+        if len(value) > maximum:
+            message = f"There are {len(value)} {label}; at most {maximum} can be used together."
+            self.problem(field, "too_many", message, len(value), maximum)
+            return []
+        return list(value)
 
     def one_of(
         self, field: str, choices: Sequence[str], default: str, code: str, label: str

@@ -12,7 +12,11 @@ class Architecture(StrEnum):
     """Families of models an agent can load."""
 
     SD15 = "sd15"
+    SDXL = "sdxl"
+    SD3 = "sd3"
+    FLUX = "flux"
     ESRGAN = "esrgan"
+    U2NET = "u2net"
 
 
 class AssetKind(StrEnum):
@@ -22,10 +26,32 @@ class AssetKind(StrEnum):
     LORA = "lora"
     EMBEDDING = "embedding"
     UPSCALER = "upscaler"
+    CUTTER = "cutter"
+    CONTROLNET = "controlnet"
+    VAE = "vae"
 
 
-MODELS = frozenset({AssetKind.CHECKPOINT, AssetKind.UPSCALER})
+MODELS = frozenset({AssetKind.CHECKPOINT, AssetKind.UPSCALER, AssetKind.CUTTER})
 ADAPTERS = frozenset({AssetKind.LORA, AssetKind.EMBEDDING})
+# What a recipe names beside its model; a checkpoint finishes, as its refiner, and an upscaler
+# works between two drawings.
+BESIDE_MODELS = ADAPTERS | {
+    AssetKind.CONTROLNET,
+    AssetKind.VAE,
+    AssetKind.CHECKPOINT,
+    AssetKind.UPSCALER,
+}
+
+
+class ControlKind(StrEnum):
+    """What the map shows that a ControlNet reads."""
+
+    CANNY = "canny"
+    LINEART = "lineart"
+    SCRIBBLE = "scribble"
+    TILE = "tile"
+    DEPTH = "depth"
+    OPENPOSE = "openpose"
 
 
 class FileKind(StrEnum):

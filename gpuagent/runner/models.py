@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -21,6 +21,8 @@ from gpuagent.cache.files import FileCache
 from gpuagent.cache.residency import Residency
 from gpuagent.pipelines.engine import Engine
 from gpuagent.pipelines.registry import LoadedModel, load_model, measure_parts, tile_side
+from gpuagent.planning.cutting import plan_cutout
+from gpuagent.planning.footprints import footprint_of
 from gpuagent.planning.hires import drawn_size
 from gpuagent.planning.memory import OVERHEAD_BYTES, held_bytes, opened_bytes
 from gpuagent.planning.plan import (
@@ -87,9 +89,12 @@ class Models:
         return tuple(dict.fromkeys((*self._device.warm, *self._host.warm)))
 
     @contextmanager
-    def hold(self, ref: ModelRef) -> Iterator[None]:
-        """Work waits for this model while this lasts: it and its files are not let go."""
-        with self._pins.hold(ref.digest), self._cache.hold(ref):
+    def hold(self, *refs: ModelRef) -> Iterator[None]:
+        """Work waits for these models while this lasts: they and their files are not let go."""
+        with ExitStack() as held:
+            for ref in refs:
+                held.enter_context(self._pins.hold(ref.digest))
+                held.enter_context(self._cache.hold(ref))
             yield
 
     def fetch(self, ref: ModelRef) -> None:
@@ -104,21 +109,26 @@ class Models:
         *,
         picture_pixels: int = 0,
         adapters: int = 0,
+        beside: Sequence[ModelRef] = (),
+        batch: int = 1,
         after: Plan | None = None,
     ) -> Plan:
         """How a picture can be made here, from one of so many pixels, with adapters of so many
-        parameters.
+        parameters and with these ControlNets; or a batch of them.
 
         `after` is a plan that ran out of memory.
 
         Raises:
             AttemptFailedError: by no means, or by no cheaper ones.
         """
-        if recipe.is_upscale:
-            plan = self._plan_upscale(ref, recipe, after=after)
+        if not recipe.is_drawn:
+            plan = self._plan_undrawn(ref, recipe, after=after)
         else:
-            work = self._work(recipe, picture_pixels, adapters)
-            plan = make_plan(self._parts(ref), work, self._room(ref), after=after)
+            work = self._work(recipe, picture_pixels, adapters, beside)
+            work = replace(work, batch=batch)
+            others = tuple(each.digest for each in beside)
+            plan = make_plan(self._parts(ref), work, self._room(ref, others), after=after)
+            plan = replace(plan, beside=others)
         if plan.verdict is Verdict.HERE:
             return plan
         raise AttemptFailedError(
@@ -128,11 +138,14 @@ class Models:
             needed_bytes=plan.needed_bytes,
             available_bytes=plan.available_bytes,
             largest_side=plan.largest_side,
+            loras=len(recipe.loras),
+            controls=len(recipe.controls),
         )
 
-    def _plan_upscale(self, ref: ModelRef, recipe: Recipe, *, after: Plan | None) -> Plan:
+    def _plan_undrawn(self, ref: ModelRef, recipe: Recipe, *, after: Plan | None) -> Plan:
         """There is but one plan, so none after it."""
-        plan = plan_upscale(
+        make = plan_upscale if recipe.is_upscale else plan_cutout
+        plan = make(
             recipe,
             weights_bytes=self._parts(ref).total,
             memory_bytes=self._engine.memory_bytes,
@@ -140,17 +153,21 @@ class Models:
         )
         return plan if after is None else replace(plan, verdict=Verdict.NOWHERE)
 
-    def _work(self, recipe: Recipe, picture_pixels: int, adapters: int) -> Work:
+    def _work(
+        self, recipe: Recipe, picture_pixels: int, adapters: int, beside: Sequence[ModelRef]
+    ) -> Work:
         """What is to be made. Starting pictures are opened in the host's memory, so they count
         where that is the device's, too.
         """
         is_one = not self._engine.has_own_memory
         width, height = drawn_size(recipe)
-        beside = TILE_BYTES if recipe.refiners else 0
+        enlarging = TILE_BYTES if recipe.enlargers else 0
         return Work(
             width=width,
             height=height,
-            adapters_bytes=adapters * self._engine.bytes_per_parameter + beside,
+            adapters_bytes=adapters * self._engine.bytes_per_parameter,
+            beside_bytes=sum(self._parts(each).total for each in beside) + enlarging,
+            beside_count=len(recipe.controls),
             opened_bytes=opened_bytes(recipe, picture_pixels) if is_one else 0,
             held_bytes=held_bytes(recipe, picture_pixels) if is_one else 0,
         )
@@ -163,6 +180,7 @@ class Models:
         *,
         picture_pixels: int = 0,
         adapters: int = 0,
+        beside: Sequence[ModelRef] = (),
     ) -> NoReturn:
         """There is to be no further try.
 
@@ -170,7 +188,14 @@ class Models:
             AttemptFailedError: out of memory, with the sizes and what is expected to fit.
         """
         last = replace(failed, rung=len(LADDER))
-        self.plan(ref, recipe, picture_pixels=picture_pixels, adapters=adapters, after=last)
+        self.plan(
+            ref,
+            recipe,
+            picture_pixels=picture_pixels,
+            adapters=adapters,
+            beside=beside,
+            after=last,
+        )
         raise AssertionError("a plan beyond the last rung")
 
     def loaded(self, ref: ModelRef, plan: Plan | None = None) -> LoadedModel:
@@ -184,7 +209,7 @@ class Models:
         needed = plan.needed_bytes if plan is not None else self._resting_bytes(ref)
         # In one memory what leaves goes where this comes from: taken first, it is not pushed out.
         aside = None if self._engine.has_own_memory else self._host.take(ref.digest)
-        self._evict(evictions(self._room(ref), needed))
+        self._evict(evictions(self._room(ref, plan.beside if plan is not None else ()), needed))
         is_half = Measure.HALF_PRECISION in measures
         if aside is not None and aside.is_half == is_half:
             model, source = aside, "host"
@@ -204,8 +229,19 @@ class Models:
             self._on_change()
         return model
 
-    def beside(self, ref: ModelRef) -> LoadedModel:
-        """A small model that works beside the one in hand, loaded for that alone."""
+    def beside(self, ref: ModelRef, plan: Plan) -> LoadedModel:
+        """What works with a model that was loaded by this plan, whose bytes it counts.
+
+        Raises:
+            AttemptFailedError: its files are not what they should be.
+        """
+        size = self._parts(ref).total
+        if Measure.HALF_PRECISION in plan.measures:
+            size //= 2
+        return self.loaded(ref, replace(plan, needed_bytes=size + OVERHEAD_BYTES, beside=()))
+
+    def aside(self, ref: ModelRef) -> LoadedModel:
+        """A small model, loaded for the attempt in hand alone."""
         model = self._cache.read(ref, lambda folder: self._load_from(ref, folder, is_half=False))
         self._compute.run(model.bring)
         return model
@@ -279,16 +315,20 @@ class Models:
             facts = self._cache.read(
                 ref, lambda folder: (measure_parts(folder, self._engine), tile_side(folder))
             )
+            footprint = footprint_of(ref.architecture)
+            facts = replace(facts[0], footprint=footprint), facts[1]
             self._facts[ref.digest] = facts
         return facts
 
-    def _room(self, ref: ModelRef) -> Room:
+    def _room(self, ref: ModelRef, beside: Sequence[str] = ()) -> Room:
+        """What works beside the model is counted with its work, not among the others."""
+        others = self._device.others(ref.digest)
         return Room(
             memory_bytes=self._engine.memory_bytes,
             measures=self._engine.measures,
             denoiser_float_bytes=self._engine.bytes_per_parameter,
             tile_side=self._facts_of(ref)[1],
-            others=self._device.others(ref.digest),
+            others=tuple(kept for kept in others if kept.key not in beside),
         )
 
     def _resting_bytes(self, ref: ModelRef) -> int:

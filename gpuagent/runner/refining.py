@@ -9,17 +9,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from gpuagent.cache.errors import AttemptFailedError
 from gpuagent.pipelines.encode import Pixels, open_input
-from gpuagent.pipelines.family import Family, Known, StartingPicture
+from gpuagent.pipelines.family import Family
+from gpuagent.pipelines.inpaint import Known, StartingPicture
 from gpuagent.pipelines.prompts import Embeddings
 from gpuagent.pipelines.steps import Peek, Watch
 from gpuagent.pipelines.tiling import decode_tiles, encode_tiles
 from gpuagent.pipelines.upscale import Upscaler
 from gpuagent.planning.hires import refining_steps, tiles_of
+from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.recipe import SCALES, Recipe
 from gpuagent.protocol.tuning import LATENT
 from gpuagent.runner.compute import Compute
 from gpuagent.runner.health import Health
+from gpuagent.runner.models import Models
 from gpuagent.runner.progress import ProgressReporter
 from gpuagent.runner.work import Work
 
@@ -28,6 +32,21 @@ if TYPE_CHECKING:
 
 # What stands for the starting picture of the second drawing: the first one, which has no bytes.
 _DRAFT = "0" * 64
+
+
+def find_upscaler(work: Work, models: Models) -> Upscaler | None:
+    """What enlarges between the two drawings, if the recipe names one.
+
+    Raises:
+        AttemptFailedError: it was not handed out, or is none.
+    """
+    if not work.recipe.enlargers:
+        return None
+    refs = [ref for ref in work.assignment.adapters if ref.digest in work.recipe.enlargers]
+    found = models.aside(refs[0]) if refs else None
+    if not isinstance(found, Upscaler):
+        raise AttemptFailedError(FailureCode.RECIPE_INVALID, reason="no upscaler")
+    return found
 
 
 def refining_recipe(recipe: Recipe) -> Recipe:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 from gpuagent.pipelines.adapters import Stack
 from gpuagent.planning.plan import Plan
-from gpuagent.protocol.messages import Assignment
+from gpuagent.protocol.messages import Assignment, ModelRef
 from gpuagent.protocol.recipe import Recipe
 from gpuagent.runner.held import Held
+from gpuagent.runner.telemetry import PeakMemory
 
 
 @dataclass(slots=True)
@@ -42,6 +43,7 @@ class Work:
     timings: Timings
     plan: Plan | None = None
     stack: Stack = field(default_factory=Stack)
+    beside: tuple[ModelRef, ...] = ()
     sources: dict[str, bytes] = field(default_factory=dict)
     picture_pixels: int = 0
     made: set[int] = field(default_factory=set)
@@ -66,3 +68,12 @@ class Work:
                 future.result()
             else:
                 future.exception()
+
+
+def note_memory(work: Work, plan: Plan | None, peak: PeakMemory) -> None:
+    """What it took, and what the plan had thought that the picture would take."""
+    work.timings.facts["peak_memory_bytes"] = peak.read()
+    growth = peak.growth()
+    if plan is not None and plan.growth_bytes and growth:
+        work.timings.facts["planned_growth_bytes"] = plan.growth_bytes
+        work.timings.facts["growth_bytes"] = growth

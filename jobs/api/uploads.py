@@ -31,7 +31,8 @@ ANSWERS = {201: shapes.UploadSerializer, **BAD_INPUT, 503: PROBLEM, 507: PROBLEM
 ADDRESS_FIELDS = frozenset({"url", "workspace"})
 
 
-def _created(upload: Upload) -> Response:
+def created(upload: Upload) -> Response:
+    """The answer about a picture that was added."""
     artifact = upload.picture
     body = {
         "id": artifact.pk,
@@ -66,7 +67,7 @@ class UploadsView(OrganizationView):
         """Add a PNG, JPEG, WebP or AVIF picture."""
         workspace = workspace_of(self, request.GET.get("workspace"), Permission.UPLOAD_CREATE)
         content = content_of(next(iter(request.FILES.values()), None))
-        return _created(add_upload(actor=self.actor, workspace=workspace, content=content))
+        return created(add_upload(actor=self.actor, workspace=workspace, content=content))
 
 
 class UploadFromAddressView(OrganizationView):
@@ -94,7 +95,7 @@ class UploadFromAddressView(OrganizationView):
             workspace=workspace,
             address=address if isinstance(address, str) else "",
         )
-        return _created(upload)
+        return created(upload)
 
 
 class OutputStartView(OrganizationView):
@@ -106,4 +107,4 @@ class OutputStartView(OrganizationView):
     def post(self, request: Request, output_id: str) -> Response:
         """Make it a starting picture of its workspace, with the same pixels."""
         output = access.get_output(self.actor, output_id, permission=Permission.OUTPUT_VIEW)
-        return _created(add_upload_of(actor=self.actor, picture=output.picture))
+        return created(add_upload_of(actor=self.actor, picture=output.picture))

@@ -4,6 +4,7 @@ from django.urls import path
 
 from jobs.api import (
     batches,
+    cutting,
     fleet,
     grids,
     people,
@@ -16,6 +17,7 @@ from jobs.api import (
     workspaces,
 )
 from jobs.api.adapters import AdaptersView
+from jobs.api.controls import ControlsView, MapsView
 
 WORKSPACE = "workspaces/<str:workspace_id>"
 FLEET_AGENT = "fleet/agents/<str:agent_id>"
@@ -24,6 +26,8 @@ JOIN_TOKENS = "fleet/join-tokens"
 
 urlpatterns = [
     path("adapters", AdaptersView.as_view(), name="api-adapters"),
+    path("controls", ControlsView.as_view(), name="api-controls"),
+    path("maps", MapsView.as_view(), name="api-maps"),
     path("models", views.ModelsView.as_view(), name="api-models"),
     path("samplers", views.SamplersView.as_view(), name="api-samplers"),
     path("workspaces", workspaces.WorkspacesView.as_view(), name="api-workspaces"),
@@ -62,6 +66,7 @@ urlpatterns = [
         name="api-variations",
     ),
     path("outputs/<str:output_id>/upscale", views.OutputUpscaleView.as_view(), name="api-upscale"),
+    path("outputs/<str:output_id>/cutout", cutting.OutputCutoutView.as_view(), name="api-cutout"),
     path(
         "outputs/<str:output_id>/start",
         uploads.OutputStartView.as_view(),

@@ -14,7 +14,8 @@ from typing_extensions import override
 
 from accounts.authentication import TokenAuthentication
 from accounts.roles import Permission
-from gpuagent.protocol.taxonomy import SAMPLERS, AssetKind
+from gpuagent.protocol.families import families_with
+from gpuagent.protocol.taxonomy import MODELS, SAMPLERS
 from jobs import access
 from jobs.api import serializers as shapes
 from jobs.api.answering import KEY, PREFER, answer
@@ -313,7 +314,7 @@ class ModelsView(OrganizationView):
                 "is_warm": version.digest in warm,
                 "presets": usable_presets(version.asset.presets),
             }
-            for kind in AssetKind
+            for kind in sorted(MODELS)
             for version in usable_versions(kind)
         ]
         return Response(models)
@@ -330,4 +331,9 @@ class SamplersView(OrganizationView):
     )
     def get(self, request: Request) -> Response:
         """Samplers by the names artists know."""
-        return Response([{"id": s.id, "label": s.label} for s in SAMPLERS.values()])
+        return Response(
+            [
+                {"id": s.id, "label": s.label, "architectures": families_with(s.id)}
+                for s in SAMPLERS.values()
+            ]
+        )

@@ -17,6 +17,12 @@ class InputRole(models.TextChoices):
 
     IMAGE = "image"
     MASK = "mask"
+    CONTROL_1 = "control_1"
+    CONTROL_2 = "control_2"
+    CONTROL_3 = "control_3"
+    REFERENCE_1 = "reference_1"
+    REFERENCE_2 = "reference_2"
+    REFERENCE_3 = "reference_3"
 
 
 class JobInput(models.Model):

@@ -15,6 +15,7 @@ from django.db import transaction
 
 from accounts.actors import Actor
 from accounts.roles import Permission
+from gpuagent.protocol.cutouts import asks_to_cut
 from gpuagent.protocol.recipe import (
     PICTURES_MAX,
     PROMPT_MAX_CHARACTERS,
@@ -38,6 +39,11 @@ from workspaces.models import Workspace
 JOBS_MAX = 64
 _PROMPTS = ("prompt", "negative_prompt")
 _KEY_ROOM = 8
+
+
+def is_undrawn(raw: Mapping[str, object]) -> bool:
+    """Whether a request only enlarges a picture or cuts it out: its prompt is a note."""
+    return asks_to_upscale(raw) or asks_to_cut(raw)
 
 
 class Choosing(StrEnum):
@@ -77,7 +83,7 @@ def plan_batch(
     require_in(actor, workspace, Permission.JOB_SUBMIT)
     how = _choosing(choosing)
     values = with_defaults(raw)
-    if how is Choosing.OFF or asks_to_upscale(values):
+    if how is Choosing.OFF or is_undrawn(values):
         return Batch(requests=(values,), varies=False)
     texts = _read(workspace, values)
     if not any(has_alternatives(text) for text in texts.values()):
@@ -99,7 +105,7 @@ def draw_once(
     if how is Choosing.ALL:
         message = "All alternatives are more than one job: ask for them with `POST batches`."
         raise invalid("alternatives", "needs_batch", message)
-    if how is Choosing.OFF or asks_to_upscale(values):
+    if how is Choosing.OFF or is_undrawn(values):
         return values
     return {**values, **_words(_read(workspace, values), _seed(values))}
 

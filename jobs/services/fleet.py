@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from accounts.services.tokens import hash_token
 from gpuagent.protocol.messages import Heartbeat, HeartbeatReply, ModelRef, Register
+from gpuagent.protocol.taxonomy import MODELS
 from jobs.announcements import announce_agents, wake_dispatcher_for_agents
 from jobs.fleet_codes import FleetCode
 from jobs.models import Agent
@@ -151,7 +152,7 @@ def _preload(agent: Agent, warm: list[str], *, is_ready: bool) -> tuple[ModelRef
     versions = ModelVersion.objects.select_related("asset")
     by_digest = {version.digest: version for version in versions.filter(digest__in=wished)}
     named = [by_digest[digest] for digest in wished if digest in by_digest]
-    public = versions.filter(asset__organization=None).order_by("id")
+    public = versions.filter(asset__organization=None, asset__kind__in=MODELS).order_by("id")
     oldest = [] if is_ready else list(public[:PRELOAD_MAX])
     wanted = {version.digest: version for version in (*pinned, *named, *oldest)}
     return tuple(model_ref(agent, version) for version in wanted.values())

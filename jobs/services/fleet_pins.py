@@ -10,7 +10,7 @@ from accounts.actors import Actor
 from accounts.roles import Permission
 from accounts.services.audit import record_event
 from gpuagent.protocol.recipe import FieldProblem
-from gpuagent.protocol.taxonomy import AssetKind
+from gpuagent.protocol.taxonomy import MODELS
 from jobs.models import Agent, JobAttempt, ModelPin
 from jobs.selectors import accepting_agents
 from jobs.services.fleet_policy import touch_policy
@@ -34,7 +34,7 @@ def pin_model(*, actor: Actor, version_id: str, agents: int, label: str = "") ->
         InvalidInputError: the number or the label cannot be.
     """
     actor.require(Permission.FLEET_MANAGE)
-    models = ModelVersion.objects.filter(asset__kind=AssetKind.CHECKPOINT.value)
+    models = ModelVersion.objects.filter(asset__kind__in=MODELS)
     version = models.filter(pk=version_id).first()
     if version is None:
         raise NotFoundError(noun="model")

@@ -18,6 +18,8 @@ from workspaces.models import Artifact, ArtifactKind, ArtifactStatus, Workspace
 from workspaces.services.artifacts import remove_artifacts
 
 _NAMES = {InputRole.IMAGE: "starting picture", InputRole.MASK: "mask"}
+# Roles of what a list of the recipe names end with its place there; the problem is the list's.
+_LISTS = {"control": "controls", "reference": "references"}
 Inputs = dict[InputRole, Artifact]
 
 
@@ -36,9 +38,9 @@ def find_inputs(workspace: Workspace, recipe: Recipe) -> Inputs:
 
 
 def pixels_of(inputs: Inputs) -> int:
-    """How large the starting picture is; 0 without one."""
-    image = inputs.get(InputRole.IMAGE)
-    return image.width * image.height if image is not None else 0
+    """How large the largest of them is; 0 without any. A mask is made as large as its picture."""
+    opened = [artifact for role, artifact in inputs.items() if role is not InputRole.MASK]
+    return max((artifact.width * artifact.height for artifact in opened), default=0)
 
 
 def hold_inputs(inputs: Inputs) -> None:
@@ -62,6 +64,12 @@ def attach_inputs(job: Job, inputs: Inputs) -> None:
 
 
 def _unknown(role: InputRole) -> FieldProblem:
+    kind, _, number = role.value.partition("_")
+    if number:
+        message = (
+            f"{kind.capitalize()} {number}: its picture is not in this workspace; add it again."
+        )
+        return FieldProblem(field=_LISTS[kind], code="unknown_image", message=message)
     message = f"That {_NAMES[role]} is not in this workspace; add it again."
     return FieldProblem(field=role.value, code="unknown_image", message=message)
 

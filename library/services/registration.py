@@ -7,48 +7,45 @@ from __future__ import annotations
 
 import hashlib
 import json
-import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from django.core.files import File
 from django.db import transaction
 
 from accounts.services.audit import record_system
 from gpuagent.protocol.adapter_files import AdapterUnfitError, read_header, write_header
+from gpuagent.protocol.families import FAMILIES
 from gpuagent.protocol.recipe import FieldProblem
 from gpuagent.protocol.taxonomy import Architecture, AssetKind
+from library.cutters import check_cutter, is_cutter
 from library.models import ModelAsset, ModelFile, ModelVersion
 from library.presets import Preset, check_presets
+from library.tensor_files import BrokenFileError, read_tensor_file
 from studio.core import storage
 from studio.core.errors import InvalidInputError
 
 PIPELINES = {
     "StableDiffusionPipeline": Architecture.SD15,
     "StableDiffusionInpaintPipeline": Architecture.SD15,  # told apart by the U-Net's channels
+    "StableDiffusionXLPipeline": Architecture.SDXL,
+    "StableDiffusionXLInpaintPipeline": Architecture.SDXL,
+    "StableDiffusionXLImg2ImgPipeline": Architecture.SDXL,  # as the refiner is published
+    "StableDiffusion3Pipeline": Architecture.SD3,
+    "FluxPipeline": Architecture.FLUX,
 }
 # A folder with these two is an upscaler. Agents know the names, too: gpuagent.pipelines.upscale.
 UPSCALER_CONFIG, UPSCALER_WEIGHTS = "config.json", "upscaler.safetensors"
 UPSCALER_NETWORKS = ("compact",)
 UPSCALER_SIZES = {"features": 256, "blocks": 64}
 KINDS = {
-    Architecture.SD15: AssetKind.CHECKPOINT,
+    **dict.fromkeys(FAMILIES, AssetKind.CHECKPOINT),
     Architecture.ESRGAN: AssetKind.UPSCALER,
+    Architecture.U2NET: AssetKind.CUTTER,
 }
 SUFFIXES = frozenset({".json", ".txt", ".safetensors"})
-HEADER_MAX_BYTES = 100 * 1024 * 1024
+LATENT_SIDE = 128
 CHUNK_BYTES = 1 << 20
-# What an untrusted header can raise, deeply nested JSON included.
-_BROKEN = (
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    IndexError,
-    OverflowError,
-    RecursionError,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +83,7 @@ def _read_json(path: Path) -> dict[str, object]:
 
 
 def recognise(folder: Path) -> Architecture:
-    """The architecture that a diffusers folder, or one of an upscaler, says it is.
+    """The architecture that a diffusers folder, or one of an upscaler or a cutter, says it is.
 
     Raises:
         InvalidInputError: neither, or of an unknown pipeline.
@@ -94,6 +91,9 @@ def recognise(folder: Path) -> Architecture:
     if (folder / UPSCALER_WEIGHTS).is_file():
         _check_upscaler(_read_json(folder / UPSCALER_CONFIG))
         return Architecture.ESRGAN
+    if is_cutter(folder):
+        check_cutter(folder)
+        return Architecture.U2NET
     name = _read_json(folder / "model_index.json").get("_class_name")
     architecture = PIPELINES.get(str(name))
     if architecture is None:
@@ -122,20 +122,11 @@ def check_safetensors(path: Path) -> None:
     Raises:
         InvalidInputError: it is not.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        prefix = file.read(8)
-        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
-        if not 2 <= length <= min(HEADER_MAX_BYTES, size - 8):
-            raise _refuse("broken_weights", f"{path.name} is not a safetensors file.")
-        try:
-            header = json.loads(file.read(length))
-            tensors = [v for k, v in header.items() if k != "__metadata__"]
-            end = max((int(v["data_offsets"][1]) for v in tensors), default=-1)
-        except _BROKEN as error:
-            raise _refuse("broken_weights", f"{path.name} has a broken header.") from error
-    if end < 0 or 8 + length + end != size:
-        raise _refuse("broken_weights", f"{path.name} is cut short or has a tail.")
+    try:
+        with path.open("rb") as file:
+            read_tensor_file(file, path.stat().st_size)
+    except BrokenFileError as error:
+        raise _refuse("broken_weights", f"{path.name} {error}.") from error
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -184,22 +175,30 @@ def version_digest(facts: Sequence[FileFacts]) -> str:
 
 
 def _native_side(folder: Path) -> int:
-    """Pixels a side the model was made for: latent size times the VAE's factor. Upscalers: 0."""
-    if (folder / UPSCALER_WEIGHTS).is_file():
+    """Pixels a side the model was made for: latent size times the VAE's factor. Others: 0."""
+    if (folder / UPSCALER_WEIGHTS).is_file() or is_cutter(folder):
         return 0
-    sample = _read_json(folder / "unet" / "config.json").get("sample_size")
+    denoiser = "transformer" if (folder / "transformer").is_dir() else "unet"
+    # A transformer that names none was made for what its pipelines make by default.
+    default = LATENT_SIDE if denoiser == "transformer" else None
+    sample = _read_json(folder / denoiser / "config.json").get("sample_size", default)
     blocks = _read_json(folder / "vae" / "config.json").get("block_out_channels")
     if not isinstance(sample, int) or not isinstance(blocks, list):
-        raise _refuse("unreadable", "unet/config.json or vae/config.json lacks its sizes.")
+        raise _refuse("unreadable", f"{denoiser}/config.json or vae/config.json lacks its sizes.")
     return int(sample * 2 ** (len(blocks) - 1))
 
 
 def register_model(
-    folder: Path, description: Description, *, organization_id: str | None
+    folder: Path,
+    description: Description,
+    *,
+    organization_id: str | None,
+    source_sha256: str = "",
 ) -> ModelVersion:
     """Register a folder as the newest version of the named model; the same files again: the same.
 
-    `organization_id` None makes it public on this installation.
+    `organization_id` None makes it public on this installation. `source_sha256` is of the single
+    file that the folder was made from.
 
     Raises:
         InvalidInputError: the folder or a preset is refused; the message says why.
@@ -213,7 +212,9 @@ def register_model(
         existing = ModelVersion.objects.filter(asset=asset, digest=digest).first()
         if existing is not None:
             return existing
-        return create_version(asset, digest, architecture, facts, side=side)
+        return create_version(
+            asset, digest, architecture, facts, side=side, source_sha256=source_sha256
+        )
 
 
 def restore_public(folder: Path) -> ModelVersion | None:
@@ -241,6 +242,8 @@ def put_asset(
 ) -> ModelAsset:
     """What is said anew takes the place of what was said before; what is left out stays.
 
+    An entry that was removed is back.
+
     Raises:
         InvalidInputError: the name is that of something of another kind.
     """
@@ -252,6 +255,7 @@ def put_asset(
     anew = {field: value for field, value in said.items() if value}
     if presets is not None:
         anew["presets"] = presets
+    anew["removed_at"] = None
     owned = {"organization_id": organization_id, "name": description.name}
     before = ModelAsset.objects.filter(**owned).first()
     if before is not None and before.kind != kind.value:
@@ -276,6 +280,7 @@ def create_version(
     *,
     side: int = 0,
     trigger_words: Sequence[str] = (),
+    source_sha256: str = "",
 ) -> ModelVersion:
     """The next version of the asset, with its files, which lie in the store already."""
     newest = ModelVersion.objects.filter(asset=asset).order_by("-number").first()
@@ -287,6 +292,7 @@ def create_version(
         default_width=side,
         default_height=side,
         trigger_words=list(trigger_words),
+        source_sha256=source_sha256,
         weights_bytes=sum(f.size_bytes for f in facts if f.path.endswith(".safetensors")),
     )
     ModelFile.objects.bulk_create(
@@ -314,8 +320,7 @@ def put_file(path: Path, fact: FileFacts) -> None:
     if storage.exists(key) and storage.size(key) == fact.size_bytes:
         return
     storage.delete(key)
-    with path.open("rb") as file:
-        storage.store().save(key, File(file))
+    storage.put_file(key, path)
 
 
 def _put_header(path: Path, key: str) -> None:

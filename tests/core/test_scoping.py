@@ -41,7 +41,7 @@ from jobs.models import (
     RunRecord,
     Wildcard,
 )
-from library.models import ModelAsset, ModelFile, ModelVersion
+from library.models import ModelAsset, ModelFile, ModelUpload, ModelVersion
 from studio.core.scoping import (
     ScopedManager,
     ScopeMissingError,
@@ -67,6 +67,7 @@ OWNED = [
     ModelAsset,
     ModelVersion,
     ModelFile,
+    ModelUpload,
     Job,
     JobAttempt,
     JobInput,

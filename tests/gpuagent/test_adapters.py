@@ -110,10 +110,10 @@ def test_weight_nothing_is_no_lora(make: Make, neon: Adapter, plain: Pixels) -> 
 
 
 def test_opposite_weights_go_opposite_ways(make: Make, neon: Adapter, plain: Pixels) -> None:
-    for weight in (-1.0, 1.0):
-        assert distance(make(MUG, loras((neon, weight))), plain) > 5
-    both = make(MUG, loras((neon, 1.0)))
-    assert distance(make(MUG, loras((neon, -1.0))), both) > distance(both, plain)
+    away, toward = (make(MUG, loras((neon, w))).astype(int) - plain for w in (-0.1, 0.1))
+    assert min(np.abs(away).mean(), np.abs(toward).mean()) > 0.5
+    alike = np.vdot(away, toward) / (np.linalg.norm(away) * np.linalg.norm(toward))
+    assert alike < -0.25
 
 
 def test_nothing_is_left_behind(
@@ -289,7 +289,7 @@ def test_a_stack_is_fetched_verified_and_kept_while_there_is_room(cache: FileCac
     stack(LoraUse(digest=fast.digest))  # neon was used last, but both do not fit
     assert adapters.kept == (f"{teal.digest} <teal>", fast.digest)
     adapters.release()
-    assert not list(adapters.kept)
+    assert not adapters.kept
 
 
 def test_an_adapter_that_is_not_in_the_assignment_is_missing(cache: FileCache) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.test import Client
 
 from accounts.actors import Actor
 from accounts.models import Organization, User
+from gpuagent.protocol.messages import Heartbeat
 from jobs.models import Job
 from jobs.services.claiming import claim_attempt
+from jobs.services.fleet import hear_heartbeat
 from jobs.services.outputs import rerun_output
 from jobs.services.submission import submit_job
 from library.models import ModelAsset, ModelVersion
@@ -85,6 +88,14 @@ def problems_of(call: Callable[[], object]) -> list[tuple[str, str, str]]:
     with pytest.raises(InvalidInputError) as caught:
         call()
     return [(each.field, each.code, each.message) for each in caught.value.problems]
+
+
+@pytest.mark.usefixtures("neon", "teal")
+def test_a_cold_agent_warms_models_and_no_adapters(house: ModelVersion, agent: AgentHandle) -> None:
+    cold = Heartbeat(boot_id=agent.row.boot_id, ready=False, warm=(), attempts=())
+    with system_scope():
+        told = hear_heartbeat(agent.row, cold).preload
+    assert [ref.digest for ref in told] == [house.digest]
 
 
 @pytest.mark.usefixtures("_in_a")
@@ -192,7 +203,7 @@ def test_run_again_says_what_is_missing_and_calls_nothing_new(
     bob_in_a: Actor, workspace: Workspace, neon: ModelVersion, agent: AgentHandle
 ) -> None:
     # Given a picture made with a LoRA, of a prompt that calls no embedding yet
-    raw = {"prompt": "a <teal> mug", "loras": [use(neon)]}
+    raw: dict[str, Any] = {"prompt": "a <teal> mug", "loras": [use(neon)]}
     output = factories.make_output(bob_in_a, workspace, agent.row, **raw)
     register(TEAL, "Teal")
     with organization_scope(workspace.organization_id):
@@ -217,7 +228,9 @@ def test_the_api_lists_what_fits_which_model(
     ]
     assert listed[0]["models"] == [house.digest]
     assert listed[1]["trigger_words"] == ["<teal>"]
-    assert [each["name"] for each in bob_api.get("/api/v1/models").json()] == ["House"]
+    models = bob_api.get("/api/v1/models").json()
+    assert {each["name"] for each in models if each["kind"] == "checkpoint"} == {"House"}
+    assert {each["kind"] for each in models} <= {"checkpoint", "upscaler"}
 
 
 def test_the_api_takes_a_stack_and_refuses_a_foreign_one(

@@ -312,7 +312,8 @@ def test_models_samplers_and_workspaces_are_listed(
     workspaces = bob_api.get("/api/v1/workspaces").json()
 
     assert (model["digest"], model["default_width"]) == (model_version.digest, 128)
-    assert {"id": "euler", "label": "Euler"} in samplers
+    euler = {"id": "euler", "label": "Euler", "architectures": ["sd15", "sdxl", "sd3", "flux"]}
+    assert euler in samplers
     (room,) = workspaces
     assert room == {
         "id": workspace.pk,

@@ -41,7 +41,7 @@ def upscaler(tmp_path: Path) -> ModelVersion:
 
 @pytest.fixture
 def picture(workspace: Workspace) -> Artifact:
-    return factories.make_input(workspace, factories.make_png("teal", size=(96, 40)))
+    return factories.make_input(workspace, factories.make_png("teal", size=(96, 40)), size=(96, 40))
 
 
 def problems(actor: Actor, workspace: Workspace, **raw: object) -> list[tuple[str, str]]:
@@ -164,7 +164,9 @@ def test_the_cost_goes_by_the_starting_picture(
     bob_in_a: Actor, workspace: Workspace, upscaler: ModelVersion, agent: AgentHandle
 ) -> None:
     small = factories.make_input(workspace, factories.make_png("teal", size=(64, 64)))
-    large = factories.make_input(workspace, factories.make_png("teal", size=(128, 128)))
+    large = factories.make_input(
+        workspace, factories.make_png("teal", size=(128, 128)), size=(128, 128)
+    )
     with organization_scope(workspace.organization_id):
 
         def seconds(image: Artifact, scale: int) -> float:

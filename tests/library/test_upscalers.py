@@ -113,4 +113,4 @@ def test_a_name_stands_for_one_kind(tmp_path: Path) -> None:
     folder = make_upscaler_folder(tmp_path / "upscaler")
     with pytest.raises(InvalidInputError) as caught:
         register_model(folder, Description(name="Mine"), organization_id=None)
-    assert caught.value.problems[0].code == "name_taken"
+    assert caught.value.problems[0].code == "other_kind"

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,12 +110,8 @@ def as_png(content: bytes) -> Decoded:
         BusyError: others' pictures are decoded, and that takes long.
     """
     _check_size(len(content))
-    if not _decoding.acquire(timeout=DECODE_SECONDS):
-        raise BusyError(what="Too many pictures are being added right now.")
-    try:
-        answer = _run_decoder(content)
-    finally:
-        _decoding.release()
+    limits = (str(settings.UPLOAD_MAX_PIXELS), str(SIDE_MAX))
+    answer = run_confined(Path(decoding.__file__), limits, content)
     line, _, encoded = answer.partition(b"\n")
     said = json.loads(line)
     if said.get("refused") == "too_many_pixels":
@@ -130,24 +126,46 @@ def as_png(content: bytes) -> Decoded:
     )
 
 
-def _run_decoder(content: bytes) -> bytes:
-    command = (str(settings.UPLOAD_MAX_PIXELS), str(SIDE_MAX))
+def run_confined(
+    program: Path,
+    arguments: Sequence[str],
+    content: bytes,
+    *,
+    environment: Mapping[str, str] = {},
+) -> bytes:
+    """What a program of ours makes of a picture, in a process of its own, one at a time.
+
+    Raises:
+        InvalidInputError: it makes nothing of it.
+        BusyError: others' pictures are in hand, and that takes long.
+    """
+    if not _decoding.acquire(timeout=DECODE_SECONDS):
+        raise BusyError(what="Too many pictures are being added right now.")
+    try:
+        return _run(program, arguments, content, environment)
+    finally:
+        _decoding.release()
+
+
+def _run(
+    program: Path, arguments: Sequence[str], content: bytes, environment: Mapping[str, str]
+) -> bytes:
     try:
         ended = subprocess.run(  # noqa: S603  # our own program; the picture is its input
-            [sys.executable, "-I", "-B", str(Path(decoding.__file__)), *command],
+            [sys.executable, "-I", "-B", str(program), *arguments],
             input=content,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             cwd="/",
-            env={},
+            env=dict(environment),
             timeout=DECODE_SECONDS,
             check=True,
         )
     except subprocess.TimeoutExpired:
-        logger.warning("a picture took longer than %s s to decode", DECODE_SECONDS)
+        logger.warning("%s took longer than %s s", program.stem, DECODE_SECONDS)
         raise _broken() from None
     except subprocess.CalledProcessError as error:
-        logger.warning("decoding a picture ended with %s", error.returncode)
+        logger.warning("%s ended with %s", program.stem, error.returncode)
         raise _broken() from None
     return ended.stdout
 
@@ -217,13 +235,15 @@ def _add(actor: Actor, workspace: Workspace, content: bytes, *, action: str) -> 
     decoded = as_png(content)
     contents = [decoded.content] if decoded.mask is None else [decoded.content, decoded.mask]
     with transaction.atomic():
-        kept = _keep(workspace, contents, decoded.size)
+        kept = keep_pictures(workspace, contents, decoded.size)
         for artifact in kept:
             record_event(actor, action, artifact.pk, {"workspace": workspace.pk})
     return Upload(picture=kept[0], mask=kept[1] if len(kept) > 1 else None)
 
 
-def _keep(workspace: Workspace, contents: list[bytes], size: tuple[int, int]) -> list[Artifact]:
+def keep_pictures(
+    workspace: Workspace, contents: list[bytes], size: tuple[int, int]
+) -> list[Artifact]:
     """The stored pictures with these bytes, their time without use begun anew; or new ones."""
     found = [find_input(workspace, hashlib.sha256(content).hexdigest()) for content in contents]
     # In one order for all, as `hold_inputs` does, so that nobody waits for each other.

@@ -17,12 +17,14 @@ from typing_extensions import override
 from accounts.models import Membership, Organization, User
 from accounts.roles import Role
 from accounts.services.audit import record_system
+from gpuagent.protocol.taxonomy import ControlKind
 from jobs.models import Agent
 from jobs.services import agent_access
 from jobs.services.fleet import create_agent
 from jobs.services.indexing import index_prompts
 from library.models import ModelAsset
 from library.services.adapters import register_adapter, restore_public_adapter
+from library.services.controls import register_controlnet
 from library.services.registration import Description, register_model, restore_public
 from library.services.upscalers import register_upscalers
 from studio.core.row_security import is_passed_by
@@ -103,6 +105,14 @@ HOUSE_ADAPTERS = (
     ),
 )
 
+CONTROLNET_NAME = "Edges"
+CONTROLNET_TEXT = "A ControlNet for the house model: pictures follow given edges."
+HOUSE_CUTTER = "House cutout"
+HOUSE_CUTTER_DESCRIPTION = (
+    "Takes the background away: a small U²-Net, trained on what the house model learnt from. "
+    "It knows single things on plain or simple backgrounds; for photos register u2net itself."
+)
+
 
 class Command(BaseCommand):
     """Tables, the demo organization, the house model, the local agent's credentials."""
@@ -120,6 +130,8 @@ class Command(BaseCommand):
             login = prepare_demo(state)
             register_house_model()
             register_house_adapters()
+            register_house_controlnet()
+            register_house_cutter()
             self.stdout.write("the house model is in the library")
             if register_upscalers() is None:
                 self.stdout.write("there are no weights for upscaling: their package is missing")
@@ -198,6 +210,36 @@ def register_house_adapters() -> None:
             example_prompts=examples,
         )
         register_adapter(file, description, organization_id=None, trigger_words=words)
+
+
+def register_house_controlnet() -> None:
+    """Register `house/adapters/canny`, unless it is here under whatever public name."""
+    folder = settings.BASE_DIR / "house" / "adapters" / "canny"
+    if restore_public(folder) is not None:
+        return
+    others = ModelAsset.objects.filter(organization=None, name=CONTROLNET_NAME)
+    is_taken = others.exclude(description=CONTROLNET_TEXT).exists()
+    description = Description(
+        name=f"{CONTROLNET_NAME} (studio)" if is_taken else CONTROLNET_NAME,
+        licence="CC0 1.0",
+        text=CONTROLNET_TEXT,
+    )
+    register_controlnet(folder, description, organization_id=None, kinds=[ControlKind.CANNY])
+
+
+def register_house_cutter() -> None:
+    """Register what takes backgrounds away, like the house model and beside it."""
+    folder = settings.BASE_DIR / "house" / "adapters" / "cutout"
+    if restore_public(folder) is not None:
+        return
+    others = ModelAsset.objects.filter(organization=None, name=HOUSE_CUTTER)
+    is_taken = others.exclude(description=HOUSE_CUTTER_DESCRIPTION).exists()
+    description = Description(
+        name=f"{HOUSE_CUTTER} (studio)" if is_taken else HOUSE_CUTTER,
+        licence="CC0 1.0",
+        text=HOUSE_CUTTER_DESCRIPTION,
+    )
+    register_model(folder, description, organization_id=None)
 
 
 def _house_name() -> str:

@@ -12,7 +12,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('accounts', '0007_sign_on'),
-        ('jobs', '0007_inputs'),
+        ('jobs', '0009_batch'),
         ('workspaces', '0006_unused_inputs'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]

@@ -1,0 +1,65 @@
+/** The controls of a recipe as the form holds them: read from its JSON, and written as it is sent. */
+
+export interface Use {
+  kind: string;
+  model: string;
+  /** The picture's hash; empty while there is none. */
+  picture: string;
+  isMap: boolean;
+  weight: number;
+  start: number;
+  end: number;
+  low: number;
+  high: number;
+}
+
+export const USUAL = { weight: 1, start: 0, end: 1, low: 6, high: 16 };
+
+/** As `POST jobs` takes it. */
+export function toWire(use: Use): Record<string, string | number> {
+  const said: Record<string, string | number> = { kind: use.kind, model: use.model };
+  if (use.picture) said[use.isMap ? "map" : "image"] = use.picture;
+  said["weight"] = use.weight;
+  said["start"] = use.start;
+  said["end"] = use.end;
+  if (use.kind === "canny" && !use.isMap) {
+    said["low"] = use.low;
+    said["high"] = use.high;
+  }
+  return said;
+}
+
+/** The list that a form or a recipe holds; whatever else it is counts as none. */
+export function parseControls(text: string): Use[] {
+  if (!text) return [];
+  try {
+    const read: unknown = JSON.parse(text);
+    return Array.isArray(read) ? read.filter(isNamed).map(fromWire) : [];
+  } catch {
+    return [];
+  }
+}
+
+function isNamed(each: unknown): each is Record<string, unknown> {
+  return typeof each === "object" && each !== null && typeof (each as Record<string, unknown>)["model"] === "string";
+}
+
+function fromWire(said: Record<string, unknown>): Use {
+  const map = typeof said["map"] === "string" ? said["map"] : "";
+  const image = typeof said["image"] === "string" ? said["image"] : "";
+  return {
+    kind: String(said["kind"] ?? "canny"),
+    model: String(said["model"]),
+    picture: map || image,
+    isMap: map !== "",
+    weight: numberOf(said["weight"], USUAL.weight),
+    start: numberOf(said["start"], USUAL.start),
+    end: numberOf(said["end"], USUAL.end),
+    low: numberOf(said["low"], USUAL.low),
+    high: numberOf(said["high"], USUAL.high),
+  };
+}
+
+function numberOf(value: unknown, usual: number): number {
+  return typeof value === "number" && Number.isFinite(value) ? value : usual;
+}

@@ -1,0 +1,215 @@
+"""ControlNets that guide a U-Net: loaded like models of their own, kept beside the one they guide.
+
+What diffusers' pipelines for ControlNets do between two calls is done here at the call of the
+U-Net itself. So every pipeline can be guided, a soft mask included, and the same bytes come out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from typing_extensions import override
+
+from gpuagent.cache.errors import AttemptFailedError
+from gpuagent.maps import make_map
+from gpuagent.pipelines.engine import Engine
+from gpuagent.pipelines.loaded import LoadedModel
+from gpuagent.pipelines.placing import Placed, SplitGuidance, half_of
+from gpuagent.pipelines.steps import Watch
+from gpuagent.protocol.controls import ControlUse
+from gpuagent.protocol.failures import FailureCode
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+# What both must have alike: else the one's features mean nothing to the other.
+_SHARED = ("block_out_channels", "cross_attention_dim", "layers_per_block", "down_block_types")
+
+
+class ControlNet(LoadedModel):
+    """One network: loaded into host memory, then brought to the device."""
+
+    def __init__(self, folder: Path, engine: Engine, *, is_half: bool = False) -> None:
+        from diffusers import ControlNetModel
+
+        # The class is named here and never read from the files.
+        net = ControlNetModel.from_pretrained(
+            folder,
+            torch_dtype=engine.dtype(is_half=is_half),
+            local_files_only=True,
+            use_safetensors=True,
+        )
+        self.net: Any = net.eval().requires_grad_(False)
+        self.is_half = is_half
+        self._device = engine.device
+        super().__init__({"controlnet": Placed(self.net, engine.device)})
+
+    @override
+    def _comes_and_goes(self, name: str) -> bool:
+        return False  # the measures are the guided model's
+
+    @override
+    def warm_up(self, watch: Watch | None = None) -> None:
+        del watch  # what its first call costs depends on the model that it guides
+
+    def take_in(self, drawn: Image.Image) -> torch.Tensor:
+        """A map as the network reads it."""
+        import torch
+
+        values = np.asarray(drawn.convert("RGB"), dtype=np.float32) / np.float32(255)
+        tensor = torch.from_numpy(values).permute(2, 0, 1)[None]
+        return tensor.to(device=self._device, dtype=self.net.dtype)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guide:
+    """A ControlNet at work: with its map, for a share of the steps."""
+
+    by: ControlNet
+    map: torch.Tensor
+    weight: float
+    start: float = 0.0
+    end: float = 1.0
+
+    @classmethod
+    def of(cls, use: ControlUse, by: ControlNet, drawn: Image.Image) -> Guide:
+        """As a recipe asks for it."""
+        return cls(by=by, map=by.take_in(drawn), weight=use.weight, start=use.start, end=use.end)
+
+    def is_on(self, call: int, calls: int) -> bool:
+        """In this call of the U-Net, counted from zero, of so many."""
+        return call / calls >= self.start and (call + 1) / calls <= self.end
+
+
+class Steering:
+    """Lets ControlNets guide one denoiser while they are on; else it does nothing.
+
+    To be made after `SplitGuidance`, whose halves it takes over: each is guided by itself.
+    """
+
+    def __init__(self, unet: Any, halves: SplitGuidance) -> None:  # noqa: ANN401 - torch's, which is imported late
+        self._unet = unet  # a transformer is none: no guide fits it, so it is called as ever
+        self._halves = halves
+        self._guides: tuple[Guide, ...] = ()
+        self._pipeline: Any = None
+        self._calls = 0
+        self._forward = unet.forward
+        unet.forward = self._call
+
+    @contextmanager
+    def on(self, guides: Sequence[Guide]) -> Iterator[None]:
+        """They guide what is made while this lasts.
+
+        Raises:
+            AttemptFailedError: one does not fit the U-Net.
+        """
+        for guide in guides:
+            self._check(guide)
+        self._guides = tuple(guide for guide in guides if guide.weight)
+        try:
+            yield
+        finally:
+            self._guides, self._pipeline = (), None
+
+    def begin(self, pipeline: Any) -> None:  # noqa: ANN401 - as above
+        """A picture begins; the pipeline knows how often it will call."""
+        self._pipeline, self._calls = pipeline, 0
+
+    def _check(self, guide: Guide) -> None:
+        own, its = self._unet.config, guide.by.net.config
+        for name in _SHARED:
+            if _plain(own.get(name)) != _plain(its.get(name)):
+                raise AttemptFailedError(FailureCode.ADAPTER_UNFIT, reason=name)
+
+    def _call(self, *given: Any, **named: Any) -> Any:  # noqa: ANN401 - as above
+        if not self._guides:
+            return self._forward(*given, **named)
+        return self._steered(*given, **named)
+
+    def _steered(
+        self,
+        sample: Any,  # noqa: ANN401 - as above
+        timestep: Any,  # noqa: ANN401 - as above
+        encoder_hidden_states: Any,  # noqa: ANN401 - as above
+        **more: Any,  # noqa: ANN401 - as above
+    ) -> Any:  # noqa: ANN401 - as above
+        calls = max(1, int(self._pipeline.num_timesteps))
+        active = [guide for guide in self._guides if guide.is_on(self._calls, calls)]
+        self._calls += 1
+        if not active:
+            return self._forward(sample, timestep, encoder_hidden_states, **more)
+        more["return_dict"] = False
+        given = {"sample": sample, "encoder_hidden_states": encoder_hidden_states, **more}
+        if not (self._halves.is_split and sample.shape[0] == 2):
+            return self._guided(active, timestep, **given)
+        import torch
+
+        halves = [self._guided(active, timestep, **half_of(given, i))[0] for i in range(2)]
+        return (torch.cat(halves),)
+
+    def _guided(
+        self,
+        active: Sequence[Guide],
+        timestep: Any,  # noqa: ANN401 - as above
+        *,
+        sample: Any,  # noqa: ANN401 - as above
+        encoder_hidden_states: Any,  # noqa: ANN401 - as above
+        **more: Any,  # noqa: ANN401 - as above
+    ) -> Any:  # noqa: ANN401 - as above
+        downs: list[Any] = []
+        middle: Any = None
+        for guide in active:
+            net = guide.by.net
+            # What a U-Net for inpainting is given beyond the latents is not for it.
+            latents = sample[:, : net.config.in_channels]
+            down, mid = net(
+                latents,
+                timestep,
+                encoder_hidden_states=encoder_hidden_states,
+                controlnet_cond=_sized(guide, latents),
+                conditioning_scale=guide.weight,
+                added_cond_kwargs=more.get("added_cond_kwargs"),
+                return_dict=False,
+            )
+            downs = [a + b for a, b in zip(downs, down, strict=True)] if downs else list(down)
+            middle = mid if middle is None else middle + mid
+        return self._forward(
+            sample,
+            timestep,
+            encoder_hidden_states,
+            down_block_additional_residuals=downs,
+            mid_block_additional_residual=middle,
+            **more,
+        )
+
+
+def draw_map(use: ControlUse, picture: Image.Image) -> Image.Image:
+    """The map of a control, from the picture it was given: that one itself if it is a map."""
+    if use.map is not None:
+        return picture
+    thresholds = {name: value for name in ("low", "high") if (value := getattr(use, name))}
+    return make_map(use.kind.value, picture, **thresholds)
+
+
+def _sized(guide: Guide, latents: torch.Tensor) -> torch.Tensor:
+    """The map for latents of any size (a draft has smaller ones), once for each of the batch."""
+    from torch.nn import functional
+
+    drawn, widths = guide.map, guide.by.net.config.conditioning_embedding_out_channels
+    scale = 2 ** (len(widths) - 1)
+    height, width = latents.shape[-2] * scale, latents.shape[-1] * scale
+    if drawn.shape[-2:] != (height, width):
+        size = (height, width)
+        drawn = functional.interpolate(drawn, size=size, mode="bilinear", antialias=True)
+    return drawn.expand(latents.shape[0], -1, -1, -1)
+
+
+def _plain(value: object) -> object:
+    """Configs have lists where their code has tuples."""
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,71 @@
+"""What works beside an attempt's model: which it is, and what ControlNets are given to follow."""
+
+from __future__ import annotations
+
+from gpuagent.cache.errors import AttemptFailedError
+from gpuagent.pipelines.canvas import Canvas
+from gpuagent.pipelines.control import ControlNet, Guide, draw_map
+from gpuagent.pipelines.encode import fit, open_picture
+from gpuagent.protocol.controls import ControlUse, role_of
+from gpuagent.protocol.failures import FailureCode
+from gpuagent.protocol.messages import Assignment, ModelRef
+from gpuagent.protocol.recipe import Recipe
+from gpuagent.protocol.taxonomy import AssetKind
+from gpuagent.runner.compute import Compute
+from gpuagent.runner.models import Models
+from gpuagent.runner.work import Work
+
+
+def find_beside(recipe: Recipe, assignment: Assignment) -> tuple[ModelRef, ...]:
+    """ControlNets, a VAE and a refiner that work beside the model, each once.
+
+    Raises:
+        AttemptFailedError: one was not handed out.
+    """
+    wanted = dict.fromkeys((use.model, AssetKind.CONTROLNET) for use in recipe.controls)
+    if recipe.vae is not None:
+        wanted[recipe.vae, AssetKind.VAE] = None
+    if recipe.refiner is not None:
+        wanted[recipe.refiner, AssetKind.CHECKPOINT] = None
+    given = {(ref.digest, ref.kind): ref for ref in assignment.adapters}
+    missing = next((digest for digest, kind in wanted if (digest, kind) not in given), None)
+    if missing is not None:
+        raise AttemptFailedError(FailureCode.ADAPTER_MISSING, digest=missing[:16])
+    return tuple(given[each] for each in wanted)
+
+
+def make_guides(
+    work: Work, models: Models, compute: Compute, canvas: Canvas | None
+) -> tuple[Guide, ...]:
+    """The recipe's controls with their maps, and their networks on the device.
+
+    Raises:
+        AttemptFailedError: a network or a picture cannot be read.
+    """
+    if work.plan is None:
+        return ()
+    refs = [ref for ref in work.beside if ref.kind is AssetKind.CONTROLNET]
+    nets = {ref.digest: models.beside(ref, work.plan) for ref in refs}
+    return tuple(
+        _guide(work, number, use, nets[use.model], compute, canvas)
+        for number, use in enumerate(work.recipe.controls, 1)
+    )
+
+
+def _guide(
+    work: Work,
+    number: int,
+    use: ControlUse,
+    net: object,
+    compute: Compute,
+    canvas: Canvas | None,
+) -> Guide:
+    if not isinstance(net, ControlNet):
+        raise AttemptFailedError(FailureCode.ADAPTER_UNFIT, digest=use.model[:16])
+    picture = open_picture(work.sources[role_of(number)])
+    if canvas is not None:
+        seen = canvas.view(picture)
+    else:
+        seen = fit(picture, work.recipe.width, work.recipe.height)
+    drawn = draw_map(use, seen)
+    return compute.run(lambda: Guide.of(use, net, drawn))

@@ -1,0 +1,59 @@
+"""Which ControlNets can guide which model, for the room's form and the API. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.db.models import prefetch_related_objects
+
+from gpuagent.protocol.controls import DRAWN_HERE, LABELS, ControlUse
+from gpuagent.protocol.recipe import Recipe
+from library.fitting import why_unfit
+from library.models import ModelVersion
+from library.selectors import usable_controls
+
+
+def control_choices(models: Sequence[ModelVersion]) -> list[dict[str, Any]]:
+    """The newest version of every ControlNet, with the digests of the models that it fits."""
+    prefetch_related_objects(list(models), "files")
+    return [
+        {
+            "digest": version.digest,
+            "name": version.asset.name,
+            "architecture": version.architecture,
+            "licence": version.asset.licence,
+            "description": version.asset.description,
+            "kinds": list(version.trigger_words),
+            "models": [model.digest for model in models if not why_unfit(version, model)],
+        }
+        for version in usable_controls()
+    ]
+
+
+def control_facts(recipe: Recipe, manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What guided a picture, by the names it had then."""
+    names = {each["digest"]: each["name"] for each in manifest.get("adapters", [])}
+    return [
+        {
+            "label": LABELS[use.kind],
+            "name": names.get(use.model, ""),
+            "weight": f"{use.weight:g}",
+            "share": "" if (use.start, use.end) == (0, 1) else _percent(use),
+            "picture": use.picture,
+            "is_map": use.map is not None,
+        }
+        for use in recipe.controls
+    ]
+
+
+def _percent(use: ControlUse) -> str:
+    return f"{use.start * 100:g} to {use.end * 100:g} %"
+
+
+def kind_choices() -> list[dict[str, Any]]:
+    """Every kind of map, and whether it is made here."""
+    return [
+        {"id": kind.value, "label": label, "is_drawn": kind in DRAWN_HERE}
+        for kind, label in LABELS.items()
+    ]
