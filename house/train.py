@@ -23,6 +23,7 @@ from house.recipe import ADAPTERS, JUDGE, MODEL, Work, read_recipe
 from house.training import stages
 from house.training.autoencoder import train_autoencoder
 from house.training.control import train_canny
+from house.training.cutter import train_cutter
 from house.training.fewstep import train_fast
 from house.training.inversion import train_teal
 from house.training.judging import train_judge
@@ -56,7 +57,8 @@ STAGES: dict[str, Stage] = {
     "fast": Stage(train_fast, ("data", "assemble")),
     "neon": Stage(train_neon, ("data", "assemble")),
     "teal": Stage(train_teal, ("assemble",)),
-    "release": Stage(release, ("assemble", "judge", "canny", "fast", "neon", "teal")),
+    "cutout": Stage(train_cutter),
+    "release": Stage(release, ("assemble", "judge", "canny", "fast", "neon", "teal", "cutout")),
 }
 # What a stage leaves in the folder of the work.
 _LEFT = {
@@ -70,6 +72,7 @@ _LEFT = {
     "fast": "adapters/fast/pytorch_lora_weights.safetensors",
     "neon": "adapters/neon/pytorch_lora_weights.safetensors",
     "teal": "adapters/teal/learned_embeds.safetensors",
+    "cutout": "adapters/cutout/cutout.safetensors",
 }
 
 

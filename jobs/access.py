@@ -16,6 +16,7 @@ _OUTPUT_RELATED = (
     "thumbnail",
     "project",
     "job__created_by",
+    "job__model_version",
     "attempt__agent",
 )
 

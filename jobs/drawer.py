@@ -26,7 +26,7 @@ from jobs.selectors import (
     waiting_jobs,
 )
 from jobs.services.retrying import RETRYABLE
-from jobs.wording import about, amount, listing, plural, tier_name
+from jobs.wording import about, amount, listing, plural, tier_name, undrawn_name
 from workspaces.models import Workspace
 
 GIB = 1024**3
@@ -122,7 +122,7 @@ def _ranked(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _prompt(job: Job) -> str:
     try:
         recipe = open_recipe(job)
-        return recipe.prompt or (f"Upscale ×{recipe.scale}" if recipe.is_upscale else "")
+        return recipe.prompt or undrawn_name(recipe)
     except SealBrokenError:
         return ""
 

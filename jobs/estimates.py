@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gpuagent.planning.memory import estimate, largest_side
+from gpuagent.planning.cutting import estimate_cutout
+from gpuagent.planning.memory import estimate
 from gpuagent.planning.upscaling import estimate_upscale
 from gpuagent.protocol.recipe import Recipe
 from gpuagent.protocol.taxonomy import SAMPLERS
@@ -22,6 +23,8 @@ CONTROL_SHARE = 0.4
 # An upscaler applies its weights at every pixel of the starting picture, a denoiser at one of 64 at
 # most. Measured: the small Real-ESRGAN on one core takes 35 s a megapixel, overlaps included.
 UPSCALE_PASSES = 370
+# What takes a background away reads one small size, then goes over every pixel of the picture.
+CUTOUT_PASSES, CUTOUT_PASSES_PER_MEGAPIXEL = 4.0, 3.0
 # Prior, seconds of a pass per stored byte of weights. CPU: the house model (16 MB) on two cores
 # takes 0.04 s a step at 128 × 128 with guidance. GPU: about 1,000 FLOP a byte and megapixel at
 # 10 TFLOP/s, which any card of the last years exceeds.
@@ -60,6 +63,8 @@ def passes_of(recipe: Recipe, *, pictures: int | None = None) -> float:
     if recipe.is_upscale:
         source = recipe.width * recipe.height / recipe.scale**2
         return UPSCALE_PASSES * (1 if pictures is None else pictures) * source / PIXELS_PER_PASS
+    if recipe.cutout:
+        return CUTOUT_PASSES + CUTOUT_PASSES_PER_MEGAPIXEL * recipe.width * recipe.height / 1e6
     calls = 2 if SAMPLERS[recipe.sampler].is_second_order else 1
     guided: float = 2 if recipe.guidance_scale > 1 else 1
     steps = recipe.denoising_steps * calls + STEPS_BESIDE
@@ -113,14 +118,9 @@ def estimate_cost(
     loaded = weights_bytes * LOADED_PER_STORED_BYTES
     if recipe.is_upscale:
         memory = estimate_upscale(recipe, weights_bytes=loaded)
+    elif recipe.cutout:
+        memory = estimate_cutout(recipe, weights_bytes=loaded)
     else:
         memory = estimate(recipe, weights_bytes=loaded, picture_pixels=picture_pixels)
     seconds = max(LEAST_SECONDS, passes_of(recipe) * seconds_per_pass)
     return Cost(seconds=seconds, memory_bytes=memory.total_bytes)
-
-
-def largest_square(*, available_bytes: int, weights_bytes: int) -> int:
-    """The largest square side in pixels that an agent with so much memory can make."""
-    return largest_side(
-        available_bytes=available_bytes, weights_bytes=weights_bytes * LOADED_PER_STORED_BYTES
-    )

@@ -96,7 +96,7 @@ def make_forecast(*, actor: Actor, workspace: Workspace, raw: Mapping[str, objec
     watch(member_name(organization_id, actor.user_id))
     recipe = _recipe_of(raw)
     version = find_model(recipe.model)
-    if recipe.is_upscale:
+    if not recipe.is_drawn:
         recipe = with_size(recipe, find_inputs(workspace, recipe))
     agents, _warm = count_agents()
     is_warm = version.digest in warm_digests()

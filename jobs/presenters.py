@@ -17,7 +17,7 @@ from gpuagent.protocol import recipe as limits
 from gpuagent.protocol.controls import CONTROLS_MAX
 from gpuagent.protocol.loras import LORAS_MAX
 from gpuagent.protocol.recipe import Recipe
-from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER, SAMPLERS, AssetKind
+from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER, SAMPLERS, Architecture, AssetKind
 from jobs.adapter_choices import adapter_choices
 from jobs.control_choices import control_choices, control_facts, kind_choices
 from jobs.drawer import queue_context
@@ -37,7 +37,7 @@ from jobs.selectors import (
     warm_digests,
 )
 from jobs.services.outputs import compare_with_original
-from jobs.wording import MEANINGS, tier_name
+from jobs.wording import MEANINGS, tier_name, undrawn_name
 from library.models import ModelVersion
 from library.presets import Preset, describe_recipe, usable_presets
 from library.selectors import usable_versions
@@ -67,6 +67,11 @@ LIMITS = {
 }
 
 
+def is_see_through(output: Output) -> bool:
+    """Whether parts of it may be transparent: pages then show what is behind."""
+    return output.job.model_version.architecture == Architecture.U2NET.value
+
+
 def output_tile(output: Output) -> dict[str, Any]:
     """A finished picture in the gallery."""
     picture = output.picture
@@ -85,6 +90,7 @@ def output_tile(output: Output) -> dict[str, Any]:
         "error_message": None,
         "can_cancel": False,
         "url": reverse("output", args=[output.workspace_id, output.pk]),
+        "is_see_through": is_see_through(output),
         "created_at": output.created_at,
     }
 
@@ -265,7 +271,8 @@ def room_context(workspace: Workspace, actor: Actor, email: str) -> dict[str, An
         "tiers": [{"id": t.value, "name": tier_name(t), "means": MEANINGS[t]} for t in TIERS],
         "example_prompts": prompts[:12],
         "limits": LIMITS,
-        "scales": limits.SCALES if can_upscale(actor) else (),
+        "scales": limits.SCALES if can_process(actor, AssetKind.UPSCALER) else (),
+        "can_cut": can_process(actor, AssetKind.CUTTER),
         "extend_sides": [(side, side.capitalize()) for side in limits.SIDES],
         "gallery": gallery_context(workspace, before=None, is_trash=False),
         "projects": project_choices(workspace),
@@ -291,9 +298,9 @@ def _neighbours(output: Output) -> dict[str, str]:
 
 def output_urls(output: Output) -> dict[str, str]:
     """What can be done with a picture."""
-    names = ("rerun", "upscale", "parameters", "start", "download", "trash", "restore", "project")
+    names = ("rerun", "upscale", "cutout", "parameters", "start", "download", "trash", "restore")
     arguments = [output.workspace_id, output.pk]
-    urls = {name: reverse(f"output-{name}", args=arguments) for name in names}
+    urls = {name: reverse(f"output-{name}", args=arguments) for name in (*names, "project")}
     share = reverse("share-new", args=[output.workspace_id]) + f"?output={output.pk}"
     return {**urls, "share": share, **_neighbours(output)}
 
@@ -329,12 +336,15 @@ def output_context(output: Output, actor: Actor) -> dict[str, Any]:
             "is_starred": False,
             "size_bytes": picture.size_bytes,
             "media_type": picture.media_type,
+            "is_see_through": is_see_through(output),
         },
         "is_outpaint": recipe.is_outpaint,
         "recipe": {**recipe.to_wire(), "sampler_label": SAMPLERS[recipe.sampler].label},
-        "is_upscale": recipe.is_upscale,
+        "is_drawn": recipe.is_drawn,
+        "undrawn": undrawn_name(recipe),
         "controls": control_facts(recipe, manifest),
         "scales": upscale_choices(output, actor),
+        "can_cut": not recipe.cutout and can_process(actor, AssetKind.CUTTER),
         "manifest": manifest,
         "manifest_json": json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False),
         "verdict": verdict_context(output),
@@ -348,15 +358,15 @@ def output_context(output: Output, actor: Actor) -> dict[str, Any]:
     }
 
 
-def can_upscale(actor: Actor) -> bool:
-    """Whether this person may, and there is an upscaler."""
+def can_process(actor: Actor, kind: AssetKind) -> bool:
+    """Whether this person may make something of a picture, and there is a model of this kind."""
     may = actor.can(Permission.JOB_SUBMIT) and actor.can(Permission.UPLOAD_CREATE)
-    return may and bool(usable_versions(AssetKind.UPSCALER))
+    return may and bool(usable_versions(kind))
 
 
 def upscale_choices(output: Output, actor: Actor) -> list[int]:
     """By how much the picture can be enlarged by this person; empty without an upscaler."""
-    if not can_upscale(actor):
+    if not can_process(actor, AssetKind.UPSCALER):
         return []
     width, height = output.picture.width, output.picture.height
     return [scale for scale in limits.SCALES if limits.can_become(width, height, scale)]

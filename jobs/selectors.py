@@ -23,6 +23,8 @@ OTHERS_ROWS = 20
 ENDED_ROWS = 5
 FAILURES_SHOWN_FOR = timedelta(hours=1)
 CANCELED_SHOWN_FOR = timedelta(minutes=10)
+# What a tile shows of a picture.
+TILE_RELATED = ("picture", "thumbnail", "job__model_version")
 
 
 def live_agents() -> QuerySet[Agent]:
@@ -101,7 +103,7 @@ def gallery_page(
     outputs = matching_outputs(workspace, filters, is_trash=is_trash)
     if before:
         outputs = outputs.filter(id__lt=before)
-    page = list(outputs.select_related("picture", "thumbnail", "job").order_by("-id")[: size + 1])
+    page = list(outputs.select_related(*TILE_RELATED).order_by("-id")[: size + 1])
     is_more = len(page) > size
     return page[:size], page[size - 1].pk if is_more else None
 
@@ -109,7 +111,7 @@ def gallery_page(
 def outputs_named(workspace: Workspace, output_ids: Sequence[str]) -> list[Output]:
     """Those of these pictures that are in the gallery, newest first."""
     outputs = Output.objects.filter(workspace=workspace, trashed_at=None, pk__in=output_ids)
-    return list(outputs.select_related("picture", "thumbnail", "job").order_by("-id"))
+    return list(outputs.select_related(*TILE_RELATED).order_by("-id"))
 
 
 def running_jobs(workspace: Workspace) -> list[Job]:
@@ -153,7 +155,7 @@ def agent_names(agent_ids: Collection[str]) -> dict[str, str]:
 
 def outputs_of(job: Job) -> dict[int, Output]:
     """A job's pictures by index, trashed ones too."""
-    outputs = Output.objects.filter(job=job).select_related("picture", "thumbnail")
+    outputs = Output.objects.filter(job=job).select_related(*TILE_RELATED)
     return {output.index: output for output in outputs}
 
 

@@ -60,7 +60,9 @@ def shared_outputs(link: ShareLink) -> QuerySet[Output]:
         outputs = outputs.filter(project_id=link.project_id)
     else:
         outputs = outputs.filter(pk__in=link.output_ids)
-    return outputs.select_related("picture__workspace", "thumbnail__workspace").order_by("-id")
+    return outputs.select_related(
+        "picture__workspace", "thumbnail__workspace", "job__model_version"
+    ).order_by("-id")
 
 
 def get_shared_output(link: ShareLink, output_id: str) -> Output:

@@ -63,6 +63,7 @@ urlpatterns = [
     path(OUTPUT + "/download", outputs.output_download, name="output-download"),
     path(OUTPUT + "/rerun", outputs.output_rerun, name="output-rerun"),
     path(OUTPUT + "/upscale", outputs.output_upscale, name="output-upscale"),
+    path(OUTPUT + "/cutout", outputs.output_cutout, name="output-cutout"),
     path(OUTPUT + "/start", outputs.output_start, name="output-start"),
     path(OUTPUT + "/trash", outputs.output_trash, name="output-trash"),
     path(OUTPUT + "/restore", outputs.output_restore, name="output-restore"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gpuagent.protocol.recipe import Recipe
 from jobs.forecast import Forecast, Ground, TierForecast
 from jobs.scheduling import Tier
 
@@ -20,6 +21,13 @@ MEANINGS = {
 def tier_name(tier: str) -> str:
     """As it is written on the page."""
     return NAMES.get(tier, tier)
+
+
+def undrawn_name(recipe: Recipe) -> str:
+    """What is done to a picture, where nothing is drawn and nobody wrote a note."""
+    if recipe.is_upscale:
+        return f"Upscale ×{recipe.scale}"
+    return "Remove background" if recipe.cutout else ""
 
 
 def plural(count: int, noun: str) -> str:

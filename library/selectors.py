@@ -20,6 +20,11 @@ def usable_adapters() -> list[ModelVersion]:
     return _newest(_offered(ADAPTERS).prefetch_related("files"))
 
 
+def usable_vaes() -> list[ModelVersion]:
+    """The newest version of every VAE that the scope sees, by name."""
+    return _newest(_of_kinds({AssetKind.VAE}).prefetch_related("files"))
+
+
 def usable_controls() -> list[ModelVersion]:
     """The newest version of every ControlNet that the scope sees, by name."""
     return _newest(_of_kinds({AssetKind.CONTROLNET}).prefetch_related("files"))
@@ -32,13 +37,13 @@ def find_version(digest: str) -> ModelVersion | None:
 
 
 def find_adapters(digests: Collection[str]) -> dict[str, ModelVersion]:
-    """Adapters and ControlNets the scope sees, by digest; the organization's own come first."""
+    """What works beside a model and the scope sees, by digest; the organization's own first."""
     found = _of_kinds(BESIDE_MODELS).filter(digest__in=digests).prefetch_related("files")
     return _own_first(found)
 
 
 def adapters_of(organization_id: str, digests: Collection[str]) -> dict[str, ModelVersion]:
-    """Adapters and ControlNets an organization sees, by digest; for work in the system scope."""
+    """The same that an organization sees; for work in the system scope."""
     owners = Q(asset__organization_id=organization_id) | Q(asset__organization=None)
     return _own_first(_of_kinds(BESIDE_MODELS).filter(owners, digest__in=digests))
 

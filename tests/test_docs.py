@@ -14,6 +14,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from accounts.permissions import ANY_TOKEN
 from accounts.render_permissions import render_page
 from gpuagent.protocol import recipe as limits
+from gpuagent.protocol.cutouts import EDGE_MAX, CutoutResult
 from gpuagent.protocol.failures import RETRYABLE, FailureCode
 from gpuagent.protocol.loras import EMBEDDINGS_MAX, LORAS_MAX
 from gpuagent.protocol.recipe import FieldProblem, Recipe, RecipeInvalidError, parse_recipe
@@ -120,6 +121,9 @@ LIMITS: dict[str, tuple[float | str, ...]] = {
     "loras": (LORAS_MAX,),
     "embeddings": (EMBEDDINGS_MAX,),
     "scale": limits.SCALES,
+    "cutout": ("false",),
+    "cutout_edge": (0, EDGE_MAX),
+    "cutout_result": tuple(result.value for result in CutoutResult),
 }
 
 
@@ -158,6 +162,7 @@ WRONG: tuple[dict[str, object], ...] = (
     {"mask": "a" * 64, "outpaint_left": 120, "inpaint_area": "x"},
     {"inpaint_area": "masked"},
     {"scale": 2, "outpaint_left": 8},
+    {"cutout": "maybe", "mask": "a" * 64, "cutout_result": "x"},
 )
 
 

@@ -90,6 +90,36 @@ test("upscaling puts the new job in the gallery; a refusal is told", async () =>
   expect(document.querySelector('[data-part="error"]')?.textContent).toBe("It would be too large.");
 });
 
+test("removing the background puts the new job in the gallery", async () => {
+  const host = document.getElementById("viewer") as HTMLElement;
+  host.innerHTML = HTML.replace("<p data-part", '<button data-action="cutout"></button><button data-action="cutout" data-result="mask"></button><p data-part').replace(
+    'data-rerun="/rerun"',
+    'data-rerun="/rerun" data-cutout="/cutout"',
+  );
+  const submitted = record("studio:submitted");
+  log = playServer(() => ({ status: 201, body: tileHtml({ job: "job_cut" }) }));
+  for (const [at, result] of ["picture", "mask"].entries()) {
+    host.querySelectorAll<HTMLElement>('[data-action="cutout"]')[at]?.click();
+    await settle();
+    expect(log.at(-1)).toMatchObject({ url: "/cutout", method: "POST" });
+    expect(String(log.at(-1)?.body)).toBe(`cutout_result=${result}`);
+  }
+  expect(submitted[0]).toEqual({ job: "job_cut", rerun: false });
+});
+
+test("the checkered ground ends where a see-through picture ends", () => {
+  const host = document.getElementById("viewer") as HTMLElement;
+  host.innerHTML = HTML.replace('class="viewer__picture">', 'class="viewer__picture" data-see-through><span data-part="zoom"></span>');
+  const viewer = host.querySelector<HTMLElement>("picture-viewer") as HTMLElement;
+  const picture = viewer.querySelector<HTMLElement>(".viewer__picture") as HTMLElement;
+  Object.assign(viewer.dataset, { width: "100", height: "50" });
+  Object.defineProperties(picture, { clientWidth: { value: 400 }, clientHeight: { value: 400 } });
+  viewer.querySelector<HTMLElement>('[data-action="zoom"]')?.click();
+  expect(picture.style.padding).toBe("");
+  viewer.querySelector<HTMLElement>('[data-action="zoom"]')?.click();
+  expect(picture.style.padding).toBe("100px 0px");
+});
+
 test("a refused run is told beside the button", async () => {
   playServer(() => ({ status: 409, body: '<p data-error-message>The model is gone.</p>' }));
   document.querySelector<HTMLElement>('[data-action="rerun"]')?.click();

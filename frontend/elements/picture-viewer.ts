@@ -121,6 +121,9 @@ export class PictureViewer extends HTMLElement {
       case "upscale":
         void this.upscale(target);
         break;
+      case "cutout":
+        void this.cutOut(target);
+        break;
       case "trash":
       case "restore":
         void this.trashOrRestore();
@@ -191,6 +194,14 @@ export class PictureViewer extends HTMLElement {
     emit("studio:submitted", { job, rerun: false });
   }
 
+  private async cutOut(button: HTMLElement): Promise<void> {
+    const { result = "picture" } = button.dataset;
+    const job = await this.submit(button, this.dataset.cutout ?? "", { cutout_result: result });
+    if (job === null) return;
+    announce(result === "mask" ? "Finding the objects of the picture." : "Removing the background of the picture.");
+    emit("studio:submitted", { job, rerun: false });
+  }
+
   /** Ask for a job and place its tile; null if there is none here, of which the person is told. */
   private async submit(button: HTMLElement, url: string, values: Record<string, string>): Promise<string | null> {
     if (button.getAttribute("aria-busy") === "true") return null;
@@ -244,7 +255,16 @@ export class PictureViewer extends HTMLElement {
     const height = Number(this.dataset.height);
     if (!picture || !shown || !width || !height) return;
     const share = this.isActual ? 1 : Math.min(picture.clientWidth / width, picture.clientHeight / height);
+    this.frame(picture, width * share, height * share);
     shown.textContent = share > 0 ? `${Math.round(share * 100)} %` : "";
+  }
+
+  /** What is see-through shows a checkered ground: just where the picture is, not beside it. */
+  private frame(picture: HTMLElement, width: number, height: number): void {
+    if (!("seeThrough" in picture.dataset)) return;
+    const beside = (whole: number, own: number): string => `${Math.max(0, (whole - own) / 2)}px`;
+    const [x, y] = [beside(picture.clientWidth, width), beside(picture.clientHeight, height)];
+    picture.style.padding = this.isActual ? "" : `${y} ${x}`;
   }
 
   private info(): void {

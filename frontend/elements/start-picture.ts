@@ -154,14 +154,14 @@ export class StartPicture extends HTMLElement {
     const web = part(this, "web");
     const card = part(this, "card");
     const strength = part(this, "strength");
-    const upscale = part(this, "upscale");
+    const asItIs = [part(this, "upscale"), part(this, "cutout")];
     const shown = part<HTMLImageElement>(this, "picture");
     const facts = part(this, "facts");
     if (drop) drop.hidden = picture !== null;
     if (web) web.hidden = picture !== null;
     if (card) card.hidden = picture === null;
     if (strength) strength.hidden = picture === null;
-    if (upscale) upscale.hidden = picture === null;
+    for (const row of asItIs) if (row) row.hidden = picture === null;
     if (shown) {
       shown.hidden = !picture?.url;
       if (picture?.url) shown.src = picture.url;

@@ -28,6 +28,20 @@ test("it asks for the picture, the scale, the project and how soon, once", async
   expect(submitted).toEqual([{ job: "job_large", rerun: false }]);
 });
 
+test("it asks for the objects of the picture, or for a mask of them", async () => {
+  const row = document.querySelector("upscale-row") as HTMLElement;
+  row.insertAdjacentHTML("afterbegin", '<button type="button" data-cutout="picture"></button><button type="button" data-cutout="mask"></button>');
+  const log = playServer(() => ({ status: 201, body: tileHtml({ job: "job_cut" }) }));
+  for (const result of ["picture", "mask"]) {
+    row.querySelector<HTMLElement>(`[data-cutout="${result}"]`)?.click();
+    await settle();
+    const body = new URLSearchParams(log.at(-1)?.body);
+    body.delete("idempotency_key");
+    expect(Object.fromEntries(body)).toEqual({ image: "cafe", cutout: "true", cutout_result: result, project: "prj_1", tier: "relax" });
+  }
+  expect(log).toHaveLength(2);
+});
+
 test("a refusal is told at the buttons", async () => {
   playServer(() => ({ status: 422, type: "application/problem+json", body: '{"errors":[{"field":"scale","message":"It would be too large."}]}' }));
   press();

@@ -1,4 +1,4 @@
-/** Upscale the starting picture as it is: the buttons beside it. Nothing else of the form counts. */
+/** Upscale the starting picture as it is, or cut its objects out: the buttons beside it. Nothing else of the form counts. */
 
 import { announce, emit, part } from "../lib/dom";
 import { ask } from "../lib/http";
@@ -10,16 +10,17 @@ export class UpscaleRow extends HTMLElement {
 
   connectedCallback(): void {
     this.addEventListener("click", (event) => {
-      const scale = (event.target as Element).closest<HTMLElement>("[data-scale]")?.dataset.scale;
-      if (scale) void this.send(scale);
+      const { scale, cutout } = (event.target as Element).closest<HTMLElement>("[data-scale], [data-cutout]")?.dataset ?? {};
+      if (scale) void this.send({ scale }, `Upscaling the starting picture by ${scale}.`);
+      if (cutout) void this.send({ cutout: "true", cutout_result: cutout }, "Cutting the objects out of the starting picture.");
     });
   }
 
-  private async send(scale: string): Promise<void> {
+  private async send(asked: Record<string, string>, said: string): Promise<void> {
     if (this.isSending) return;
     this.isSending = true;
     this.say("");
-    const body = new URLSearchParams({ scale, idempotency_key: randomUuid() });
+    const body = new URLSearchParams({ ...asked, idempotency_key: randomUuid() });
     for (const name of ["image", "project"]) {
       const value = this.closest("form")?.querySelector<HTMLInputElement>(`input[name="${name}"]`)?.value;
       if (value) body.set(name, value);
@@ -32,7 +33,7 @@ export class UpscaleRow extends HTMLElement {
     else if (answer.kind === "problems") this.say(answer.problems.map((problem) => problem.message).join(" "));
     else {
       const [job] = board.apply(answer.text);
-      announce(`Upscaling the starting picture by ${scale}.`);
+      announce(said);
       if (job) emit("studio:submitted", { job, rerun: false });
     }
   }

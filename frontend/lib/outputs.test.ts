@@ -35,3 +35,9 @@ test("of an upscale only the prompt and the picture can be drawn with", async ()
   playServer(() => ({ body: JSON.stringify({ recipe }), type: "application/json" }));
   expect(await fetchParameters("/p")).toEqual({ prompt: "a mug", image: "cafe" });
 });
+
+test("so it is of a picture without its background", async () => {
+  const recipe = { prompt: "a mug", image: "cafe", cutout: true, width: 333, height: 200, model: "cut" };
+  playServer(() => ({ body: JSON.stringify({ recipe }), type: "application/json" }));
+  expect(await fetchParameters("/p")).toEqual({ prompt: "a mug", image: "cafe" });
+});

@@ -41,9 +41,9 @@ export async function fetchParameters(url: string): Promise<Parameters | null> {
   return forDrawing(typeof inner === "object" && inner !== null ? (inner as Parameters) : body);
 }
 
-/** Of an upscale only what it was made from can be drawn with: its size is mostly too large, and there is nothing else. */
+/** Of an upscale or a cut-out only what it was made from can be drawn with: its size is mostly too large, and there is nothing else. */
 function forDrawing(recipe: Parameters): Parameters {
-  return recipe["scale"] ? { prompt: recipe["prompt"], image: recipe["image"] } : recipe;
+  return recipe["scale"] || recipe["cutout"] ? { prompt: recipe["prompt"], image: recipe["image"] } : recipe;
 }
 
 /** Offer the recipe of an output, or one part of it, to the form. */

@@ -86,7 +86,7 @@ class Upscaler(LoadedModel):
             ].copy()
             rows = slice(box.top * scale, box.bottom * scale)
             made[rows, box.left * scale : box.right * scale] = self._tile(seen, scale)
-            watch.step(done, len(boxes), _small(picture))
+            watch.step(done, len(boxes), peek_at(picture))
         return made
 
     def _tile(self, seen: Pixels, scale: int) -> Pixels:
@@ -118,8 +118,8 @@ def picture_colors() -> PictureColors:
     return PictureColors(factors=np.eye(3, dtype=np.float32), bias=np.zeros(3, dtype=np.float32))
 
 
-def _small(picture: Image.Image) -> Callable[[], Floats]:
-    """The starting picture, small: what is shown while it is enlarged."""
+def peek_at(picture: Image.Image) -> Callable[[], Floats]:
+    """The starting picture, small: what is shown while something is made of it."""
 
     def peek() -> Floats:
         small = picture.convert("RGB")

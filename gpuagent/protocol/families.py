@@ -83,7 +83,7 @@ def families_with(sampler_id: str) -> list[str]:
 def check_family(recipe: Recipe, architecture: Architecture) -> tuple[FieldProblem, ...]:
     """What of a recipe a model of this family cannot do."""
     rules = FAMILIES.get(architecture)
-    if rules is None or recipe.is_upscale:
+    if rules is None or not recipe.is_drawn:
         return ()
     return (*_sampler(recipe, rules), *_sides(recipe, rules), *_words(recipe, rules))
 

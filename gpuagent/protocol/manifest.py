@@ -55,7 +55,7 @@ def _adapter(recipe: Recipe, ref: ModelRef) -> dict[str, object]:
     weights = {use.digest: use.weight for use in recipe.loras}
     if ref.kind is AssetKind.LORA:
         return {**said, "weight": weights[ref.digest]}
-    if ref.kind is AssetKind.CONTROLNET:
+    if ref.kind is not AssetKind.EMBEDDING:
         return said
     return {**said, "trigger": next(iter(ref.trigger_words), "")}
 
@@ -74,8 +74,8 @@ def infotext(
     adapters: Sequence[ModelRef] = (),
 ) -> str:
     """The parameter text that A1111-class tools read back from a PNG."""
-    if recipe.is_upscale:
-        return _upscale_infotext(recipe, model_name=model_name, model_digest=model_digest)
+    if not recipe.is_drawn:
+        return _undrawn_infotext(recipe, model_name=model_name, model_digest=model_digest)
     laid = _laid(recipe, adapters)
     weights = {use.digest: use.weight for use in recipe.loras}
     named = [f" <lora:{r.name}:{weights[r.digest]:g}>" for r in laid if r.digest in weights]
@@ -123,14 +123,17 @@ def _control_text(use: ControlUse, name: str) -> str:
     return json.dumps(", ".join(f"{k}: {v}" for k, v in said.items()), ensure_ascii=False)
 
 
-def _upscale_infotext(recipe: Recipe, *, model_name: str, model_digest: str) -> str:
-    """As those tools write what they enlarged in their extras."""
-    settings = {
-        "Size": f"{recipe.width}x{recipe.height}",
-        "Postprocess upscale by": recipe.scale,
-        "Postprocess upscaler": model_name,
-        "Model hash": model_digest[:10],
-    }
+def _undrawn_infotext(recipe: Recipe, *, model_name: str, model_digest: str) -> str:
+    """As those tools write what they made in their extras."""
+    settings: dict[str, object] = {"Size": f"{recipe.width}x{recipe.height}"}
+    if recipe.is_upscale:
+        settings["Postprocess upscale by"] = recipe.scale
+        settings["Postprocess upscaler"] = model_name
+    else:
+        settings["Postprocess remove background"] = model_name
+        if recipe.cutout_edge:
+            settings["Postprocess soft edge"] = recipe.cutout_edge
+    settings["Model hash"] = model_digest[:10]
     line = ", ".join(f"{name}: {value}" for name, value in settings.items())
     return f"{recipe.prompt}\n{line}" if recipe.prompt else line
 

@@ -13,11 +13,19 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from gpuagent.protocol.controls import ControlUse, pictures_of, read_controls
+from gpuagent.protocol.cutouts import (
+    CUTOUT_FIELDS,
+    NOT_ASKED,
+    CutoutResult,
+    asks_to_cut,
+    read_cutout,
+)
 from gpuagent.protocol.loras import LoraUse, read_embeddings, read_loras
+from gpuagent.protocol.parts import REFINER_START, read_parts
 from gpuagent.protocol.recipe_reader import FieldProblem as FieldProblem
 from gpuagent.protocol.recipe_reader import Reader, as_float, is_digest, short
 from gpuagent.protocol.recipe_reader import RecipeInvalidError as RecipeInvalidError
-from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER, SAMPLERS, InpaintArea
+from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER, SAMPLERS, AssetKind, InpaintArea
 
 RECIPE_VERSION = 1
 PROMPT_MAX_CHARACTERS = 4_000
@@ -36,7 +44,7 @@ KEPT_MIN = 32  # of a side of a picture that is extended
 SCALES = (2, 4)
 # Of what is made by upscaling: no more than can be added as a starting picture.
 UPSCALED_SIDE_MAX, UPSCALED_PIXELS_MAX = 8_192, 64_000_000
-_SAID_OF_UPSCALE = {"model", "prompt", "image", "scale", "width", "height"}
+_SAID_UNDRAWN = {"model", "prompt", "image", "width", "height"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +63,12 @@ class Recipe:
     `embeddings` are the digests of those that the prompts call by their trigger words; `controls`
     what guides the picture.
 
+    `vae` is the digest of one that is used in place of the model's; `refiner` of a model that makes
+    the steps from the share `refiner_start` of them on.
+
     With `scale` (2 or 4) the picture is only enlarged, by an upscaler: the prompt is then a note
     that finds it again, and `width` and `height` are the result's, 0 while they are not known yet.
+    The same goes for `cutout`: the background is taken away, with a soft edge of so many pixels.
     """
 
     model: str
@@ -83,7 +95,13 @@ class Recipe:
     loras: tuple[LoraUse, ...] = ()
     embeddings: tuple[str, ...] = ()
     controls: tuple[ControlUse, ...] = ()
+    vae: str | None = None
+    refiner: str | None = None
+    refiner_start: float = REFINER_START
     scale: int = 0
+    cutout: bool = False
+    cutout_edge: int = 0
+    cutout_result: CutoutResult = CutoutResult.PICTURE
 
     def seed_of(self, index: int) -> int:
         """The seed of picture `index`."""
@@ -96,7 +114,7 @@ class Recipe:
     @property
     def denoising_steps(self) -> int:
         """Steps the sampler really takes: img2img starts part of the way."""
-        if self.is_upscale:
+        if not self.is_drawn:
             return 1
         if self.image is None:
             return self.num_inference_steps
@@ -106,6 +124,18 @@ class Recipe:
     def is_upscale(self) -> bool:
         """Whether the picture is enlarged, and nothing is drawn."""
         return self.scale > 0
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether a model draws it; otherwise a picture is only enlarged, or cut out."""
+        return self.model_kind is AssetKind.CHECKPOINT
+
+    @property
+    def model_kind(self) -> AssetKind:
+        """What kind of model makes it."""
+        if self.is_upscale:
+            return AssetKind.UPSCALER
+        return AssetKind.CUTTER if self.cutout else AssetKind.CHECKPOINT
 
     @property
     def is_outpaint(self) -> bool:
@@ -133,14 +163,19 @@ class Recipe:
     def adapters(self) -> tuple[str, ...]:
         """Digests of all that is laid over the model or works beside it, each once."""
         loras, nets = (use.digest for use in self.loras), (use.model for use in self.controls)
-        return tuple(dict.fromkeys((*loras, *self.embeddings, *nets)))
+        parts = (digest for digest in (self.vae, self.refiner) if digest is not None)
+        return tuple(dict.fromkeys((*loras, *self.embeddings, *nets, *parts)))
 
     def _unsaid(self) -> set[str]:
         """Settings that mean nothing here; recipes without a mask are written as ever."""
-        if self.is_upscale:
-            return set(self.__dataclass_fields__) - _SAID_OF_UPSCALE
-        lists = ("loras", "embeddings", "controls")
-        unsaid = {"scale", *(name for name in lists if not getattr(self, name))}
+        if not self.is_drawn:
+            fields, own = self.__dataclass_fields__, ("scale", *CUTOUT_FIELDS)
+            said = {name for name in own if getattr(self, name) != fields[name].default}
+            return set(fields) - _SAID_UNDRAWN - said
+        named = ("loras", "embeddings", "controls", "vae", "refiner")
+        unsaid = {"scale", *CUTOUT_FIELDS, *(name for name in named if not getattr(self, name))}
+        if self.refiner is None:
+            unsaid.add("refiner_start")
         if self.mask is None:
             unsaid |= {"mask", "inpaint_area", "mask_padding"}
         if not self.is_outpaint:
@@ -184,6 +219,13 @@ def asks_to_upscale(raw: Mapping[str, object]) -> bool:
     return raw.get("scale") not in (None, "", 0, "0")
 
 
+def kind_asked(raw: Mapping[str, object]) -> AssetKind:
+    """The kind of model that a request, right or wrong, is for."""
+    if asks_to_upscale(raw):
+        return AssetKind.UPSCALER
+    return AssetKind.CUTTER if asks_to_cut(raw) else AssetKind.CHECKPOINT
+
+
 def parse_recipe(raw: Mapping[str, object]) -> Recipe:
     """Check everything that can be checked without knowing the library or the fleet.
 
@@ -197,7 +239,9 @@ def parse_recipe(raw: Mapping[str, object]) -> Recipe:
         reader.problem("version", "unknown_version", f"This side reads version {RECIPE_VERSION}.")
     for key in sorted(set(raw) - set(Recipe.__dataclass_fields__) - {"version"}, key=str):
         reader.problem(short(key), "unknown_field", f"There is no setting called {short(key)!r}.")
-    recipe = _upscale(reader) if asks_to_upscale(raw) else _with_more(reader, _plain(reader))
+    makers = {AssetKind.UPSCALER: _upscale, AssetKind.CUTTER: _cutout}
+    make = makers.get(kind_asked(raw))
+    recipe = make(reader) if make is not None else _with_more(reader, _plain(reader))
     if reader.problems:
         raise RecipeInvalidError(tuple(reader.problems))
     return recipe
@@ -206,20 +250,33 @@ def parse_recipe(raw: Mapping[str, object]) -> Recipe:
 def _upscale(reader: Reader) -> Recipe:
     """What an upscale needs; settings of drawing are dropped, a mask or an extension is told."""
     scale = reader.integer("scale", 0, SCALES[0], SCALES[-1], "The scale", multiple=SCALES[0])
-    for field in ("mask", *(f"outpaint_{side}" for side in SIDES)):
-        if reader.raw.get(field) not in (None, "", 0, "0"):
+    for field in ("mask", *(f"outpaint_{side}" for side in SIDES), "cutout"):
+        if reader.raw.get(field) not in NOT_ASKED:
             message = "A picture is enlarged as it is. Repaint or extend it before or after that."
             reader.problem(field, "not_with_scale", message)
             break
     if reader.raw.get("image") in (None, ""):
         reader.problem("image", "needs_image", "There is no picture to enlarge. Add one.")
+    missing = "Choose an upscaler; if there is none, an admin can register one."
+    return _undrawn(reader, missing, {"scale": scale})
+
+
+def _cutout(reader: Reader) -> Recipe:
+    """What taking the background away needs; settings of drawing are dropped."""
+    others = ("mask", *(f"outpaint_{side}" for side in SIDES))
+    missing = "Choose a background remover; if there is none, an admin can register one."
+    return _undrawn(reader, missing, read_cutout(reader, others))
+
+
+def _undrawn(reader: Reader, missing: str, more: dict[str, Any]) -> Recipe:
+    """What is made of a picture without drawing; `missing` says so if no model is named."""
     return Recipe(
-        model=_model(reader, "Choose an upscaler; if there is none, an admin can register one."),
+        model=_model(reader, missing),
         prompt=reader.text("prompt", default="", maximum=PROMPT_MAX_CHARACTERS, label="The prompt"),
         image=reader.picture("image", "starting picture"),
-        scale=scale,
         width=reader.integer("width", 0, 0, UPSCALED_SIDE_MAX, "Width"),
         height=reader.integer("height", 0, 0, UPSCALED_SIDE_MAX, "Height"),
+        **more,
     )
 
 
@@ -304,6 +361,7 @@ def _with_more(reader: Reader, recipe: Recipe) -> Recipe:
         loras=read_loras(reader),
         embeddings=read_embeddings(reader),
         controls=read_controls(reader),
+        **read_parts(reader),
         **sides,
     )
     _check_together(reader, asked)

@@ -16,6 +16,7 @@ class Architecture(StrEnum):
     SD3 = "sd3"
     FLUX = "flux"
     ESRGAN = "esrgan"
+    U2NET = "u2net"
 
 
 class AssetKind(StrEnum):
@@ -25,13 +26,15 @@ class AssetKind(StrEnum):
     LORA = "lora"
     EMBEDDING = "embedding"
     UPSCALER = "upscaler"
+    CUTTER = "cutter"
     CONTROLNET = "controlnet"
+    VAE = "vae"
 
 
-MODELS = frozenset({AssetKind.CHECKPOINT, AssetKind.UPSCALER})
+MODELS = frozenset({AssetKind.CHECKPOINT, AssetKind.UPSCALER, AssetKind.CUTTER})
 ADAPTERS = frozenset({AssetKind.LORA, AssetKind.EMBEDDING})
-# What a recipe names beside its model.
-BESIDE_MODELS = ADAPTERS | {AssetKind.CONTROLNET}
+# What a recipe names beside its model; a checkpoint finishes, as its refiner.
+BESIDE_MODELS = ADAPTERS | {AssetKind.CONTROLNET, AssetKind.VAE, AssetKind.CHECKPOINT}
 
 
 class ControlKind(StrEnum):

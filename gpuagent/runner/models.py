@@ -21,6 +21,7 @@ from gpuagent.cache.files import FileCache
 from gpuagent.cache.residency import Residency
 from gpuagent.pipelines.engine import Engine
 from gpuagent.pipelines.registry import LoadedModel, load_model, measure_parts, tile_side
+from gpuagent.planning.cutting import plan_cutout
 from gpuagent.planning.footprints import footprint_of
 from gpuagent.planning.memory import OVERHEAD_BYTES, held_bytes, opened_bytes
 from gpuagent.planning.plan import (
@@ -108,20 +109,22 @@ class Models:
         picture_pixels: int = 0,
         adapters: int = 0,
         beside: Sequence[ModelRef] = (),
+        batch: int = 1,
         after: Plan | None = None,
     ) -> Plan:
         """How a picture can be made here, from one of so many pixels, with adapters of so many
-        parameters and with these ControlNets.
+        parameters and with these ControlNets; or a batch of them.
 
         `after` is a plan that ran out of memory.
 
         Raises:
             AttemptFailedError: by no means, or by no cheaper ones.
         """
-        if recipe.is_upscale:
-            plan = self._plan_upscale(ref, recipe, after=after)
+        if not recipe.is_drawn:
+            plan = self._plan_undrawn(ref, recipe, after=after)
         else:
             work = self._work(recipe, picture_pixels, adapters, beside)
+            work = replace(work, batch=batch)
             others = tuple(each.digest for each in beside)
             plan = make_plan(self._parts(ref), work, self._room(ref, others), after=after)
             plan = replace(plan, beside=others)
@@ -134,11 +137,14 @@ class Models:
             needed_bytes=plan.needed_bytes,
             available_bytes=plan.available_bytes,
             largest_side=plan.largest_side,
+            loras=len(recipe.loras),
+            controls=len(recipe.controls),
         )
 
-    def _plan_upscale(self, ref: ModelRef, recipe: Recipe, *, after: Plan | None) -> Plan:
+    def _plan_undrawn(self, ref: ModelRef, recipe: Recipe, *, after: Plan | None) -> Plan:
         """There is but one plan, so none after it."""
-        plan = plan_upscale(
+        make = plan_upscale if recipe.is_upscale else plan_cutout
+        plan = make(
             recipe,
             weights_bytes=self._parts(ref).total,
             memory_bytes=self._engine.memory_bytes,

@@ -57,8 +57,13 @@ class Spot:
 
 def draw(spec: Spec, rng: np.random.Generator, size: int = 128) -> Pixels:
     """The picture as `[size, size, 3]`, one of many that fit `spec`."""
+    return draw_layers(spec, rng, size)[0]
+
+
+def draw_layers(spec: Spec, rng: np.random.Generator, size: int = 128) -> tuple[Pixels, Pixels]:
+    """The picture that `draw` gives, and `[size, size, 4]`: its objects alone, without shadows."""
     vary: Vary = rng.uniform
-    surface = skia.Surface(size, size)
+    surface, alone = skia.Surface(size, size), skia.Surface(size, size)
     canvas = surface.getCanvas()
     horizon = vary(*HORIZON) * size
     SCENES[spec.background](canvas, Stage(size, horizon, spec.style in ("photo", "neon")), vary)
@@ -67,8 +72,14 @@ def draw(spec: Spec, rng: np.random.Generator, size: int = 128) -> Pixels:
     if spec.style == "sketch":
         canvas.drawColor(skia.Color(*PAPER, round(255 * PAPER_SHARE)))
     for item, spot in zip(spec.items, _spots(spec, vary, size, horizon), strict=True):
-        _draw_item(canvas, item, spot, spec.style, vary)
-    return np.ascontiguousarray(surface.toarray(colorType=skia.kRGBA_8888_ColorType)[..., :3])
+        _draw_shadow(canvas, spot, spec.style)
+        _draw_item((canvas, alone.getCanvas()), item, spot, spec.style, vary)
+    return np.ascontiguousarray(_pixels(surface)[..., :3]), _pixels(alone)
+
+
+def _pixels(surface: skia.Surface) -> Pixels:
+    pixels: Pixels = surface.toarray(colorType=skia.kRGBA_8888_ColorType)
+    return pixels
 
 
 def _spots(spec: Spec, vary: Vary, size: int, horizon: float) -> list[Spot]:
@@ -92,18 +103,23 @@ def _spot(item: Item, x: float, radius: float, ground: float, size: int) -> Spot
     return Spot(x, y, radius, ground + (0.04 * size if floating else 0.0), floating)
 
 
-def _draw_item(canvas: skia.Canvas, item: Item, spot: Spot, style: str, vary: Vary) -> None:
+def _draw_item(
+    canvases: tuple[skia.Canvas, ...], item: Item, spot: Spot, style: str, vary: Vary
+) -> None:
     base = colour_of(item.colour, vary)
-    _draw_shadow(canvas, spot, style)
     kind = OBJECTS.get(item.kind) or HELD_OUT[item.kind]
-    canvas.save()
-    canvas.translate(spot.x, spot.y)
-    canvas.rotate(vary(-7, 7) if spot.floating else vary(-1.5, 1.5))
-    canvas.scale(spot.radius * vary(0.96, 1.04), spot.radius)
-    for part in kind(vary):
-        paint = PAINTERS[style]
-        paint(canvas, part, _part_colour(part.paint, base, item.colour), spot.radius)
-    canvas.restore()
+    turn = vary(-7, 7) if spot.floating else vary(-1.5, 1.5)
+    wide = spot.radius * vary(0.96, 1.04)
+    parts = kind(vary)
+    for canvas in canvases:
+        canvas.save()
+        canvas.translate(spot.x, spot.y)
+        canvas.rotate(turn)
+        canvas.scale(wide, spot.radius)
+        for part in parts:
+            paint = PAINTERS[style]
+            paint(canvas, part, _part_colour(part.paint, base, item.colour), spot.radius)
+        canvas.restore()
 
 
 def _draw_shadow(canvas: skia.Canvas, spot: Spot, style: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from gpuagent.protocol.cutouts import EDGE_MAX, CutoutResult
 from gpuagent.protocol.recipe import SCALES
 from gpuagent.protocol.taxonomy import SAMPLERS, AssetKind
 from jobs.explanations import Why, watch, why_of
@@ -119,6 +120,26 @@ class UpscaleSerializer(serializers.Serializer[Any]):
     tier = serializers.ChoiceField(required=False, choices=[tier.value for tier in Tier])
 
 
+class CutoutSerializer(serializers.Serializer[Any]):
+    """Body of `POST outputs/{id}/cutout`."""
+
+    cutout_edge = serializers.IntegerField(
+        required=False,
+        min_value=0,
+        max_value=EDGE_MAX,
+        help_text="Pixels inside the object over which it fades.",
+    )
+    cutout_result = serializers.ChoiceField(
+        required=False,
+        choices=[result.value for result in CutoutResult],
+        help_text="`mask`: where the objects are, white, instead of the objects themselves.",
+    )
+    model = serializers.CharField(
+        required=False, help_text="Digest of a background remover; the first if left out."
+    )
+    tier = serializers.ChoiceField(required=False, choices=[tier.value for tier in Tier])
+
+
 class MoveSerializer(serializers.Serializer[Any]):
     """Body of `POST jobs/{id}/move`: one of the three."""
 
@@ -184,6 +205,7 @@ class PresetSerializer(serializers.Serializer[Any]):
 class ModelSerializer(serializers.Serializer[Any]):
     """A model that can be asked for by its digest."""
 
+    id = serializers.CharField(help_text="Of its entry in the library: `GET models/{id}`.")
     digest = serializers.CharField()
     name = serializers.CharField()
     kind = serializers.ChoiceField(choices=[kind.value for kind in AssetKind])

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from jobs.api import fleet, people, projects, queue, shares, uploads, views, workspaces
+from jobs.api import cutting, fleet, people, projects, queue, shares, uploads, views, workspaces
 from jobs.api.adapters import AdaptersView
 from jobs.api.controls import ControlsView, MapsView
 
@@ -41,6 +41,7 @@ urlpatterns = [
     path("outputs/<str:output_id>", views.OutputView.as_view(), name="api-output"),
     path("outputs/<str:output_id>/rerun", views.OutputRerunView.as_view(), name="api-rerun"),
     path("outputs/<str:output_id>/upscale", views.OutputUpscaleView.as_view(), name="api-upscale"),
+    path("outputs/<str:output_id>/cutout", cutting.OutputCutoutView.as_view(), name="api-cutout"),
     path(
         "outputs/<str:output_id>/start",
         uploads.OutputStartView.as_view(),

@@ -300,6 +300,7 @@ class ModelsView(OrganizationView):
         warm = warm_digests()
         models = [
             {
+                "id": version.asset_id,
                 "digest": version.digest,
                 "name": version.asset.name,
                 "kind": version.asset.kind,

@@ -1,4 +1,4 @@
-"""What only an upscale asks of a submission: an upscaler, and the size of the result."""
+"""What is asked of a submission that draws nothing: its kind of model, the size of the result."""
 
 from __future__ import annotations
 
@@ -11,31 +11,44 @@ from jobs.services.inputs import Inputs
 from library.models import ModelVersion
 from studio.core.errors import invalid
 
+_DOES = {
+    AssetKind.CHECKPOINT: "draws pictures",
+    AssetKind.UPSCALER: "only upscales",
+    AssetKind.CUTTER: "only takes backgrounds away",
+}
+_NEEDED = {
+    AssetKind.CHECKPOINT: "Choose a model that draws.",
+    AssetKind.UPSCALER: "Choose an upscaler.",
+    AssetKind.CUTTER: "Choose a background remover.",
+}
+_ONLY = {AssetKind.UPSCALER: "only_upscales", AssetKind.CUTTER: "only_cuts_out"}
+_NOT = {AssetKind.UPSCALER: "not_an_upscaler", AssetKind.CUTTER: "not_a_cutter"}
+
 
 def check_kind(recipe: Recipe, version: ModelVersion) -> None:
-    """An upscaler cannot draw, and what draws cannot enlarge.
+    """An upscaler cannot draw, what draws cannot enlarge, and so on.
 
     Raises:
-        InvalidInputError: the model is of the other kind.
+        InvalidInputError: the model is of another kind than the recipe needs.
     """
-    is_upscaler = version.asset.kind == AssetKind.UPSCALER.value
-    if recipe.is_upscale and not is_upscaler:
-        message = f"{version.asset.name} draws pictures and does not upscale. Choose an upscaler."
-        raise invalid("model", "not_an_upscaler", message)
-    if is_upscaler and not recipe.is_upscale:
-        message = f"{version.asset.name} only upscales. Choose a model that draws, or a scale."
-        raise invalid("model", "only_upscales", message)
+    needed, kind = recipe.model_kind, AssetKind(version.asset.kind)
+    if kind is not needed:
+        code = _NOT.get(needed) or _ONLY.get(kind, "no_model")
+        message = f"{version.asset.name} {_DOES[kind]}. {_NEEDED[needed]}"
+        raise invalid("model", code, message)
 
 
 def with_size(recipe: Recipe, inputs: Inputs) -> Recipe:
-    """An upscale with the size of its result; any other recipe as it is.
+    """What draws nothing with the size of its result; any other recipe as it is.
 
     Raises:
         InvalidInputError: the result would be too large.
     """
-    if not recipe.is_upscale:
+    if recipe.is_drawn:
         return recipe
     image = inputs[InputRole.IMAGE]
+    if recipe.cutout:
+        return replace(recipe, width=image.width, height=image.height)
     check_result(image.width, image.height, recipe.scale)
     return replace(recipe, width=image.width * recipe.scale, height=image.height * recipe.scale)
 

@@ -19,7 +19,7 @@ def for_family(recipe: Recipe, raw: Mapping[str, object], version: ModelVersion)
         InvalidInputError: the family cannot do something of it; every field is named.
     """
     architecture = Architecture(version.architecture)
-    if raw.get("sampler") in (None, "") and not recipe.is_upscale:
+    if raw.get("sampler") in (None, "") and recipe.is_drawn:
         recipe = replace(recipe, sampler=default_sampler(architecture))
     problems = check_family(recipe, architecture)
     if problems:

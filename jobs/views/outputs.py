@@ -20,6 +20,7 @@ from jobs.presenters import (
     upload_facts,
 )
 from jobs.recipes import open_recipe
+from jobs.services.cutting import cut_output
 from jobs.services.outputs import rerun_output, restore_output, trash_output
 from jobs.services.placing import place_outputs
 from jobs.services.upscaling import upscale_output
@@ -89,6 +90,22 @@ def output_upscale(request: WorkspaceRequest, output_id: str) -> HttpResponse:
         output=output,
         actor=request.actor,
         scale=request.POST.get("scale"),
+        idempotency_key=request.POST.get("idempotency_key") or None,
+    )
+    tiles = job_tiles(submitted.job, request.actor)
+    return render(request, "jobs/partials/tiles.html", {"tiles": tiles}, status=201)
+
+
+@require_POST
+@workspace_page(Permission.JOB_SUBMIT)
+def output_cutout(request: WorkspaceRequest, output_id: str) -> HttpResponse:
+    """Take its background away: a new job, whose tile is the answer."""
+    output = _output(request, output_id, Permission.OUTPUT_VIEW)
+    submitted = cut_output(
+        output=output,
+        actor=request.actor,
+        edge=request.POST.get("cutout_edge"),
+        result=request.POST.get("cutout_result"),
         idempotency_key=request.POST.get("idempotency_key") or None,
     )
     tiles = job_tiles(submitted.job, request.actor)

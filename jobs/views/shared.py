@@ -22,6 +22,7 @@ from accounts.addresses import client_address
 from accounts.http import public
 from gpuagent.protocol.sealing import SealBrokenError
 from jobs.models import Output
+from jobs.presenters import is_see_through
 from jobs.recipes import open_manifest, open_recipe
 from jobs.services.sharing import text_of
 from jobs.shares import (
@@ -259,6 +260,7 @@ def _tile(output: Output, token: str) -> dict[str, Any]:
         "thumb_url": reverse("shared-thumbnail", args=[token, output.pk]),
         "width": output.picture.width,
         "height": output.picture.height,
+        "is_see_through": is_see_through(output),
         "created_at": output.created_at,
     }
 

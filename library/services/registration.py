@@ -18,6 +18,7 @@ from gpuagent.protocol.adapter_files import AdapterUnfitError, read_header, writ
 from gpuagent.protocol.families import FAMILIES
 from gpuagent.protocol.recipe import FieldProblem
 from gpuagent.protocol.taxonomy import Architecture, AssetKind
+from library.cutters import check_cutter, is_cutter
 from library.models import ModelAsset, ModelFile, ModelVersion
 from library.presets import Preset, check_presets
 from library.tensor_files import BrokenFileError, read_tensor_file
@@ -40,6 +41,7 @@ UPSCALER_SIZES = {"features": 256, "blocks": 64}
 KINDS = {
     **dict.fromkeys(FAMILIES, AssetKind.CHECKPOINT),
     Architecture.ESRGAN: AssetKind.UPSCALER,
+    Architecture.U2NET: AssetKind.CUTTER,
 }
 SUFFIXES = frozenset({".json", ".txt", ".safetensors"})
 LATENT_SIDE = 128
@@ -81,7 +83,7 @@ def _read_json(path: Path) -> dict[str, object]:
 
 
 def recognise(folder: Path) -> Architecture:
-    """The architecture that a diffusers folder, or one of an upscaler, says it is.
+    """The architecture that a diffusers folder, or one of an upscaler or a cutter, says it is.
 
     Raises:
         InvalidInputError: neither, or of an unknown pipeline.
@@ -89,6 +91,9 @@ def recognise(folder: Path) -> Architecture:
     if (folder / UPSCALER_WEIGHTS).is_file():
         _check_upscaler(_read_json(folder / UPSCALER_CONFIG))
         return Architecture.ESRGAN
+    if is_cutter(folder):
+        check_cutter(folder)
+        return Architecture.U2NET
     name = _read_json(folder / "model_index.json").get("_class_name")
     architecture = PIPELINES.get(str(name))
     if architecture is None:
@@ -170,8 +175,8 @@ def version_digest(facts: Sequence[FileFacts]) -> str:
 
 
 def _native_side(folder: Path) -> int:
-    """Pixels a side the model was made for: latent size times the VAE's factor. Upscalers: 0."""
-    if (folder / UPSCALER_WEIGHTS).is_file():
+    """Pixels a side the model was made for: latent size times the VAE's factor. Others: 0."""
+    if (folder / UPSCALER_WEIGHTS).is_file() or is_cutter(folder):
         return 0
     denoiser = "transformer" if (folder / "transformer").is_dir() else "unet"
     # A transformer that names none was made for what its pipelines make by default.

@@ -19,6 +19,7 @@ from jobs.management.commands.prepare import (
     HOUSE_NAME_BESIDE_ANOTHER,
     HOUSE_PRESETS,
     register_house_adapters,
+    register_house_cutter,
     register_house_model,
     write_all_credentials,
 )
@@ -151,6 +152,20 @@ def test_each_agent_of_this_machine_gets_credentials_once(
     assert (again[0], again[1]["token"] == before[1]["token"]) == (before[0], False)
     for agent in (*agents, Agent.objects.get(pk=again[1]["agent_id"])):
         agent_access.revoke(agent)
+
+
+@pytest.mark.usefixtures("store_folder")
+def test_the_house_cutter_is_registered_once_and_gives_way_to_a_name() -> None:
+    register_house_cutter()
+    first = ModelVersion.objects.get()
+    assert (first.asset.name, first.asset.kind) == ("House cutout", "cutter")
+    ModelAsset.objects.update(name="Ours")
+    register_house_cutter()
+    assert ModelVersion.objects.get().asset.name == "Ours"
+    ModelVersion.objects.all().delete()
+    ModelAsset.objects.update(name="House cutout", kind="checkpoint", description="Another.")
+    register_house_cutter()
+    assert ModelVersion.objects.get().asset.name == "House cutout (studio)"
 
 
 @pytest.mark.usefixtures("store_folder")

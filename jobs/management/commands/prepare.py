@@ -107,6 +107,11 @@ HOUSE_ADAPTERS = (
 
 CONTROLNET_NAME = "Edges"
 CONTROLNET_TEXT = "A ControlNet for the house model: pictures follow given edges."
+HOUSE_CUTTER = "House cutout"
+HOUSE_CUTTER_DESCRIPTION = (
+    "Takes the background away: a small U²-Net, trained on what the house model learnt from. "
+    "It knows single things on plain or simple backgrounds; for photos register u2net itself."
+)
 
 
 class Command(BaseCommand):
@@ -126,6 +131,7 @@ class Command(BaseCommand):
             register_house_model()
             register_house_adapters()
             register_house_controlnet()
+            register_house_cutter()
             self.stdout.write("the house model is in the library")
             if register_upscalers() is None:
                 self.stdout.write("there are no weights for upscaling: their package is missing")
@@ -219,6 +225,21 @@ def register_house_controlnet() -> None:
         text=CONTROLNET_TEXT,
     )
     register_controlnet(folder, description, organization_id=None, kinds=[ControlKind.CANNY])
+
+
+def register_house_cutter() -> None:
+    """Register what takes backgrounds away, like the house model and beside it."""
+    folder = settings.BASE_DIR / "house" / "adapters" / "cutout"
+    if restore_public(folder) is not None:
+        return
+    others = ModelAsset.objects.filter(organization=None, name=HOUSE_CUTTER)
+    is_taken = others.exclude(description=HOUSE_CUTTER_DESCRIPTION).exists()
+    description = Description(
+        name=f"{HOUSE_CUTTER} (studio)" if is_taken else HOUSE_CUTTER,
+        licence="CC0 1.0",
+        text=HOUSE_CUTTER_DESCRIPTION,
+    )
+    register_model(folder, description, organization_id=None)
 
 
 def _house_name() -> str:

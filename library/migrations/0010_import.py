@@ -12,7 +12,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('accounts', '0007_sign_on'),
-        ('library', '0007_control'),
+        ('library', '0009_family_parts'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -1,31 +1,43 @@
-"""The picture of an attempt that only enlarges one."""
+"""The picture of an attempt that draws nothing: it enlarges one, or takes its background away."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from PIL import Image
 
 from gpuagent.cache.errors import AttemptFailedError
+from gpuagent.pipelines.cutout import Cutter
 from gpuagent.pipelines.encode import Pixels, open_picture
+from gpuagent.pipelines.loaded import LoadedModel
 from gpuagent.pipelines.steps import Peek, Watch
 from gpuagent.pipelines.upscale import Upscaler, picture_colors
+from gpuagent.planning.cutting import steps_of
 from gpuagent.planning.upscaling import tiles_of
 from gpuagent.protocol.failures import FailureCode
+from gpuagent.protocol.recipe import Recipe
 from gpuagent.runner.compute import Compute
 from gpuagent.runner.health import Health
 from gpuagent.runner.progress import ProgressReporter
 from gpuagent.runner.work import Work
 
 
+def can_make(model: LoadedModel, recipe: Recipe) -> TypeGuard[Upscaler | Cutter]:
+    """Whether the recipe draws nothing and the model is of the kind that it needs."""
+    if recipe.is_upscale:
+        return isinstance(model, Upscaler)
+    return recipe.cutout and isinstance(model, Cutter)
+
+
 @dataclass(frozen=True, slots=True)
-class UpscaleMaker:
-    """Enlarges the starting picture on the compute thread; its steps are tiles."""
+class UndrawnMaker:
+    """Works on the starting picture on the compute thread; steps are tiles, or bands of rows."""
 
     work: Work
     compute: Compute
-    model: Upscaler
+    model: Upscaler | Cutter
     reporter: ProgressReporter
     health: Health
 
@@ -33,25 +45,36 @@ class UpscaleMaker:
         return self.compute.run(lambda: self._make(index))
 
     def _make(self, index: int) -> Pixels:
-        recipe, timings = self.work.recipe, self.work.timings
+        timings = self.work.timings
         began = time.monotonic()
         picture = self._open()
         timings.measure("decode", began)
         began = time.monotonic()
-        self.health.begin(self.work.kind, tiles_of(*picture.size))
+        self.health.begin(self.work.kind, self._steps(picture))
         try:
-            made = self.model.enlarge(picture, recipe.scale, watch=self._watch(index))
+            made = self._work_on(picture, self._watch(index))
         finally:
             self.health.end()
         timings.measure("denoise", began)
         return made
+
+    def _steps(self, picture: Image.Image) -> int:
+        is_cut = isinstance(self.model, Cutter)
+        return steps_of(picture.height) if is_cut else tiles_of(*picture.size)
+
+    def _work_on(self, picture: Image.Image, watch: Watch) -> Pixels:
+        recipe, model = self.work.recipe, self.model
+        if isinstance(model, Upscaler):
+            return model.enlarge(picture, recipe.scale, watch=watch)
+        return model.cut(picture, edge=recipe.cutout_edge, result=recipe.cutout_result, watch=watch)
 
     def _open(self) -> Image.Image:
         """The starting picture, of the size that was counted on."""
         recipe = self.work.recipe
         picture = open_picture(self.work.sources["image"])
         width, height = picture.size
-        if (width * recipe.scale, height * recipe.scale) != (recipe.width, recipe.height):
+        scale = max(1, recipe.scale)
+        if (width * scale, height * scale) != (recipe.width, recipe.height):
             raise AttemptFailedError(FailureCode.INPUT_UNREADABLE, reason="another size")
         return picture
 

@@ -1,0 +1,24 @@
+"""Background removers: a kind of model, and their family."""
+
+from __future__ import annotations
+
+from django.db import migrations, models
+
+KINDS = ("checkpoint", "lora", "embedding", "upscaler", "cutter", "controlnet")
+ARCHITECTURES = ("sd15", "sdxl", "sd3", "flux", "esrgan", "u2net")
+
+
+class Migration(migrations.Migration):
+    dependencies = [("library", "0007_control")]
+    operations = [
+        migrations.AlterField(
+            "modelasset",
+            "kind",
+            models.CharField(choices=[(kind, kind) for kind in KINDS], max_length=24),
+        ),
+        migrations.AlterField(
+            "modelversion",
+            "architecture",
+            models.CharField(choices=[(name, name) for name in ARCHITECTURES], max_length=24),
+        ),
+    ]
