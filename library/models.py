@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from django.conf import settings
 from django.db import models
-from typing_extensions import override
+from typing_extensions import Self, override
 
 from accounts.models import Organization
 from gpuagent.protocol.taxonomy import Architecture, AssetKind
@@ -171,7 +171,7 @@ class ModelUpload(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField()
 
-    objects: ClassVar[ScopedManager[ModelUpload]] = ScopedManager["ModelUpload"]()
+    objects: ClassVar[ScopedManager[Self]] = ScopedManager()
 
     class Meta:
         indexes = [

@@ -72,6 +72,7 @@ KIND_NAMES: Mapping[str, str] = MappingProxyType(
         "upscaler": "upscaler",
         "controlnet": "ControlNet",
         "vae": "VAE",
+        "cutter": "background remover",
         "unet": "U-Net alone",
         "text_encoder": "text encoder alone",
         "t2i_adapter": "T2I-Adapter",

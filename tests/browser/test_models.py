@@ -27,15 +27,26 @@ def open_models(room: Page) -> None:
     room.goto(f"{origin}/o/{found[1]}/models")
 
 
-def test_a_lora_is_added_by_hand_and_used_in_the_room(room: Page) -> None:
+def another_neon(path: Path) -> Path:
+    """The house's LoRA as somebody else's file, with the words that its maker wrote into it."""
+    content = NEON.read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] = {"modelspec.trigger_phrase": "neon sign of, glowing"}
+    encoded = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(encoded)) + encoded + content[8 + length :])
+    return path
+
+
+def test_a_lora_is_added_by_hand_and_used_in_the_room(room: Page, tmp_path: Path) -> None:
     address = room.url
+    path = another_neon(tmp_path / "my_signs.safetensors")
     open_models(room)
     assert violations(room) == []
     # When: a file is chosen, named and added
-    room.locator("#id_file").set_input_files(NEON)
-    expect(room.locator("#id_name")).to_have_value("pytorch lora weights")
+    room.locator("#id_file").set_input_files(path)
+    expect(room.locator("#id_name")).to_have_value("my signs")
     room.locator("#id_name").fill("Signs of my own")
-    room.locator("#id_trigger_words").fill("neon sign of, glowing")
     room.get_by_role("button", name="Add", exact=True).click()
     # Then: its own page says what it is
     expect(room.get_by_role("heading", name="Signs of my own")).to_be_visible(timeout=30_000)
@@ -51,7 +62,7 @@ def test_a_lora_is_added_by_hand_and_used_in_the_room(room: Page) -> None:
     wait_for_picture(room, generate(room))
     # When: it is removed, it cannot be chosen any more, until it is restored
     open_models(room)
-    room.get_by_role("link", name="Signs of my own").click()
+    room.get_by_role("link", name="Signs of my own", exact=True).click()
     room.get_by_role("button", name="Remove", exact=True).click()
     expect(room.get_by_role("button", name="Restore", exact=True)).to_be_visible()
     room.goto(address)
@@ -92,7 +103,7 @@ def test_an_upload_that_was_cut_off_goes_on(room: Page, tmp_path: Path) -> None:
     room.reload()
     expect(room.get_by_text("choose the same file again to go on").first).to_be_visible()
     # Then: the same file goes on where it was
-    room.route("**/content?offset=*", lambda route: (sent.append("again"), route.continue_())[1])
+    room.on("request", lambda r: sent.append("again") if "content?offset" in r.url else None)
     room.locator("#id_file").set_input_files(path)
     room.locator("#id_name").fill("Odd")
     room.get_by_role("button", name="Add", exact=True).click()

@@ -87,6 +87,7 @@ def test_a_removed_model_is_not_offered_and_still_runs(
     api: Client, own: ModelVersion, organization_a: Organization
 ) -> None:
     address = f"{MODELS}/{own.asset_id}"
+    assert own.asset_id in {model["id"] for model in api.get(MODELS).json()}
     removed = api.delete(address)
     assert removed.status_code == 200
     assert removed.json()["removed_at"] is not None
@@ -95,7 +96,7 @@ def test_a_removed_model_is_not_offered_and_still_runs(
     with organization_scope(organization_a.pk):
         assert usable_versions() == []
         assert find_version(own.digest) == own, "what was made with it can be made again"
-    assert own.digest not in {model["digest"] for model in api.get(MODELS).json()}
+    assert own.asset_id not in {model["id"] for model in api.get(MODELS).json()}
 
     assert api.post(f"{address}/restore").json()["removed_at"] is None
     with organization_scope(organization_a.pk):
