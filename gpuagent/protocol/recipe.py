@@ -59,7 +59,7 @@ _SAID_UNDRAWN = {"model", "prompt", "image", "width", "height"}
 class Recipe(Tuning):
     """A checked request for `num_images_per_prompt` pictures.
 
-    Sizes are in pixels; picture `i` uses seed `(seed + i) mod 2**32` and is made alone (batch 1),
+    Sizes are in pixels; picture `i` uses seed `(seed + i) mod 2**32`. Several are made one by one,
     so that each can be made again by itself. `model` is the digest of a model version,
     `image` the SHA-256 of the starting picture's bytes (img2img) or None (txt2img).
 
