@@ -121,7 +121,7 @@ LIMITS: dict[str, tuple[float | str, ...]] = {
     "loras": (LORAS_MAX,),
     "embeddings": (EMBEDDINGS_MAX,),
     "scale": limits.SCALES,
-    "cutout": ("false",),
+    "cutout": (),
     "cutout_edge": (0, EDGE_MAX),
     "cutout_result": tuple(result.value for result in CutoutResult),
 }
