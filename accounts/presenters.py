@@ -25,6 +25,7 @@ SECTIONS = (
     Section("Members", "members", Permission.MEMBER_VIEW),
     Section("Teams", "teams", Permission.MEMBER_VIEW),
     Section("Workspaces", "workspaces", Permission.WORKSPACE_CREATE),
+    Section("Models", "models", Permission.MODEL_VIEW),
     Section("Service accounts", "service-accounts", Permission.SERVICE_ACCOUNT_MANAGE),
     Section("Sign-on", "sign-on", Permission.SIGN_ON_MANAGE),
     Section("Audit log", "audit-log", Permission.AUDIT_VIEW),

@@ -19,7 +19,7 @@ MEANINGS: Mapping[Permission, str] = MappingProxyType(
         Permission.OUTPUT_TRASH: "put pictures into the trash and bring them back",
         Permission.UPLOAD_CREATE: "add starting pictures",
         Permission.MODEL_VIEW: "see models and samplers",
-        Permission.MODEL_MANAGE: "manage models; no page or call asks for it yet",
+        Permission.MODEL_MANAGE: "add, describe, remove and restore models of the organization",
         Permission.PROJECT_MANAGE: "make projects, rename them, put pictures into them",
         Permission.SHARE_MANAGE: "share pictures by link, and revoke links",
         Permission.WORKSPACE_VIEW: "see a workspace, and who can see it",

@@ -1,7 +1,8 @@
 """The reference: a bare diffusers loop in a process of its own.
 
 `python -m benchmarks._direct FOLDER THREADS` reads one JSON list of recipes a line, makes their
-pictures as a careful script would, and answers with one JSON line. The model stays loaded.
+pictures as a careful script would, and answers with one JSON line. The model stays loaded, until a
+recipe names another `checkpoint`: that is loaded in its place.
 """
 
 from __future__ import annotations
@@ -80,32 +81,53 @@ def serve(folder: Path, threads: int, lines: IO[str], answers: IO[str]) -> None:
     """Make what each line asks for."""
     quiet_libraries()
     import torch
-    from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
     from diffusers.utils import logging
 
     logging.disable_progress_bar()
     torch.set_num_threads(threads)
-    pipeline = StableDiffusionPipeline.from_pretrained(
-        folder, torch_dtype=torch.float32, safety_checker=None, local_files_only=True
-    )
-    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(
-        pipeline.scheduler.config, use_karras_sigmas=True
-    )
-    pipeline.set_progress_bar_config(disable=True)
+    loaded = _Loaded()
+    loaded.have(folder)
     with tempfile.TemporaryDirectory(prefix="studio-direct-") as out:
         for line in lines:
-            outcome = _make(pipeline, json.loads(line), Path(out))
+            outcome = _make(loaded, json.loads(line), Path(out))
             answers.write(json.dumps(outcome) + "\n")
             answers.flush()
 
 
-def _make(pipeline: Any, recipes: list[dict[str, Any]], out: Path) -> dict[str, object]:  # noqa: ANN401 - diffusers has no types
+class _Loaded:
+    """The one pipeline in memory."""
+
+    def __init__(self) -> None:
+        self.folder: Path | None = None
+        self.pipeline: Any = None
+
+    def have(self, folder: Path) -> None:
+        """Load it, unless it is there."""
+        import torch
+        from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+
+        if folder.resolve() == self.folder:
+            return
+        self.folder, self.pipeline = folder.resolve(), None
+        pipeline = StableDiffusionPipeline.from_pretrained(
+            folder, torch_dtype=torch.float32, safety_checker=None, local_files_only=True
+        )
+        pipeline.scheduler = DPMSolverMultistepScheduler.from_config(
+            pipeline.scheduler.config, use_karras_sigmas=True
+        )
+        pipeline.set_progress_bar_config(disable=True)
+        self.pipeline = pipeline
+
+
+def _make(loaded: _Loaded, recipes: list[dict[str, Any]], out: Path) -> dict[str, object]:
     import torch
 
     began, used, each, pictures = time.perf_counter(), time.process_time(), [], []
     for number, recipe in enumerate(recipes):
         before = time.perf_counter()
-        picture = pipeline(
+        if "checkpoint" in recipe:
+            loaded.have(Path(recipe["checkpoint"]))
+        picture = loaded.pipeline(
             prompt=recipe["prompt"],
             negative_prompt="",
             width=recipe["width"],

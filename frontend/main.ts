@@ -18,6 +18,7 @@ import "./elements/job-tile";
 import "./elements/key-list";
 import "./elements/live-board";
 import "./elements/local-time";
+import "./elements/model-upload";
 import "./elements/number-stepper";
 import "./elements/panel-resizer";
 import "./elements/passkey-form";

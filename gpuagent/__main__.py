@@ -107,6 +107,7 @@ def _run() -> int:
         settings.credentials.namespace,
         agent.runner,
         ca_file=settings.ca_file,
+        batch=settings.batch,
         renew=agent.queue_url,
     )
     worker.start()

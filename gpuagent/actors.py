@@ -19,7 +19,8 @@ from gpuagent.runner.logs import log_event, log_trouble
 QUEUE = "gpu"
 ACTOR = "run_attempt"
 # One attempt computes while another is claimed and fetched, or encoded and stored. Dramatiq counts
-# what is in progress as prefetched: with 1 the second thread would never get a message.
+# what is in progress as prefetched: with 1 the second thread would never get a message. So many for
+# each picture of a batch.
 THREADS = 2
 WAIT_MILLISECONDS = 250
 _FULL_SECONDS = 0.02
@@ -142,6 +143,7 @@ def make_worker(
     runner: AttemptRunner,
     *,
     ca_file: Path | None = None,
+    batch: int = 1,
     renew: Callable[[], str | None] = lambda: None,
 ) -> dramatiq.Worker:
     """A worker that runs attempts sent to this agent.
@@ -156,7 +158,7 @@ def make_worker(
 
     dramatiq.actor(broker=broker, actor_name=ACTOR, queue_name=QUEUE)(run_attempt)
     worker = dramatiq.Worker(
-        broker, queues={QUEUE}, worker_threads=THREADS, worker_timeout=WAIT_MILLISECONDS
+        broker, queues={QUEUE}, worker_threads=THREADS * batch, worker_timeout=WAIT_MILLISECONDS
     )
-    worker.queue_prefetch = THREADS
+    worker.queue_prefetch = THREADS * batch
     return worker

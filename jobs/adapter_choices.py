@@ -9,7 +9,7 @@ from django.db.models import prefetch_related_objects
 
 from library.fitting import why_unfit
 from library.models import ModelVersion
-from library.selectors import usable_adapters
+from library.selectors import usable_adapters, usable_vaes
 
 
 def adapter_choices(models: Sequence[ModelVersion]) -> list[dict[str, Any]]:
@@ -26,5 +26,5 @@ def adapter_choices(models: Sequence[ModelVersion]) -> list[dict[str, Any]]:
             "trigger_words": list(version.trigger_words),
             "models": [model.digest for model in models if not why_unfit(version, model)],
         }
-        for version in usable_adapters()
+        for version in (*usable_adapters(), *usable_vaes())
     ]

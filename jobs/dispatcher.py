@@ -49,6 +49,7 @@ from jobs.services.leasing import (
     lease_attempts,
     resend_unclaimed,
 )
+from jobs.services.recording import batch_of
 from jobs.services.transitions import fail_job
 from studio.core.queue import flush_outbox, send_on_commit
 
@@ -173,7 +174,7 @@ class Dispatcher:
     def _settle(self, queue: Queue) -> None:
         """Replace the estimates of ended attempts by what they took."""
         ended = JobAttempt.objects.filter(settled_at=None, ended_at__isnull=False)
-        columns = ("pk", "status", "placement", "started_at", "claimed_at", "ended_at")
+        columns = ("pk", "status", "placement", "timings", "started_at", "claimed_at", "ended_at")
         attempts = list(ended.only(*columns).order_by("ended_at")[:SETTLE_AT_ONCE])
         if not attempts:
             return
@@ -302,4 +303,6 @@ def _settle_one(queue: Queue, charge: Charge, attempt: JobAttempt) -> None:
     if attempt.status == AttemptStatus.EXPIRED.value or began is None or attempt.ended_at is None:
         refund(queue, charge)
     else:
-        settle(queue, charge, (attempt.ended_at - began).total_seconds())
+        # Who was made in a batch pays for a share of its time.
+        took = (attempt.ended_at - began).total_seconds() / batch_of(attempt.timings)
+        settle(queue, charge, took)

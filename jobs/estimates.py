@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gpuagent.planning.cutting import estimate_cutout
-from gpuagent.planning.memory import estimate, largest_side
+from gpuagent.planning.memory import estimate
 from gpuagent.planning.upscaling import estimate_upscale
 from gpuagent.protocol.recipe import Recipe
 from gpuagent.protocol.taxonomy import SAMPLERS
@@ -124,10 +124,3 @@ def estimate_cost(
         memory = estimate(recipe, weights_bytes=loaded, picture_pixels=picture_pixels)
     seconds = max(LEAST_SECONDS, passes_of(recipe) * seconds_per_pass)
     return Cost(seconds=seconds, memory_bytes=memory.total_bytes)
-
-
-def largest_square(*, available_bytes: int, weights_bytes: int) -> int:
-    """The largest square side in pixels that an agent with so much memory can make."""
-    return largest_side(
-        available_bytes=available_bytes, weights_bytes=weights_bytes * LOADED_PER_STORED_BYTES
-    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gpuagent.protocol.failures import FailureCode
+from jobs.room import GIB, counted
 
 _SENTENCES: Mapping[str, str] = {
     FailureCode.OUT_OF_MEMORY: "The agent ran out of memory. Make the picture smaller.",
@@ -25,6 +26,8 @@ _SENTENCES: Mapping[str, str] = {
     FailureCode.YIELDED: "It made way for something more urgent too often. Try again.",
     FailureCode.INTERNAL: "Something went wrong on the agent. Try again.",
 }
+# What may lie beside the model: its noun, and how many there were in the data.
+_BESIDE: Mapping[str, str] = {"ControlNet": "controls", "LoRA": "loras"}
 # The same where the agent says what would fit.
 _TOO_LARGE: Mapping[str, str] = {
     FailureCode.OUT_OF_MEMORY: "The agent ran out of memory.",
@@ -37,7 +40,37 @@ def failure_sentence(code: str, data: Mapping[str, object]) -> str:
     if code == FailureCode.RECIPE_INVALID and {"field", "value", "limit"} <= data.keys():
         setting = str(data["field"]).replace("_", " ").capitalize()
         return f"{setting} is {data['value']}; this model allows at most {data['limit']}."
-    side = data.get("largest_side")
-    if code in _TOO_LARGE and isinstance(side, int) and not isinstance(side, bool) and side > 0:
-        return f"{_TOO_LARGE[code]} Up to {side} × {side} pixels it should work."
+    if code in _TOO_LARGE and (more := _needs(data) + _remedy(data)):
+        return _TOO_LARGE[code] + more
     return _SENTENCES.get(code, "Something went wrong. Try again.")
+
+
+def _needs(data: Mapping[str, object]) -> str:
+    """What was asked for and what it takes; empty if the agent does not say."""
+    width, height, needed, there = (
+        _number(data, name) for name in ("width", "height", "needed_bytes", "available_bytes")
+    )
+    if not (width and height and needed and there):
+        return ""
+    having = [counted(n, noun) for noun, name in _BESIDE.items() if (n := _number(data, name))]
+    beside = f" with {' and '.join(having)}" if having else ""
+    if needed <= there:  # so it was thought
+        return f" {width} × {height}{beside} was too much."
+    return (
+        f" {width} × {height}{beside} needs about {needed / GIB:.1f} GiB; "
+        f"it has {there / GIB:.1f} GiB."
+    )
+
+
+def _remedy(data: Mapping[str, object]) -> str:
+    """What would fit; what to leave out if no size does; empty if nothing is known."""
+    if side := _number(data, "largest_side"):
+        return f" Up to {side} × {side} pixels it should work."
+    fewer = [f"{noun}s" for noun, name in _BESIDE.items() if _number(data, name)]
+    return f" Use fewer {' or '.join(fewer)}, or a smaller model." if fewer else ""
+
+
+def _number(data: Mapping[str, object], name: str) -> int:
+    """A whole number above zero; 0 if there is none."""
+    value = data.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

@@ -6,6 +6,7 @@ Counts begin at nothing when the process does, as Prometheus expects. No label n
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -64,6 +65,12 @@ WHOLES = Histogram(
 LOADS = Counter(
     "studio_model_loads", "Runs by where they found the model.", ["source"], registry=DISPATCHER
 )
+PLANNER_ERROR = Histogram(
+    "studio_planner_error",
+    "Memory planned for a picture beside the weights, over what it took, less 1.",
+    buckets=(-0.5, -0.25, -0.1, 0, 0.1, 0.25, 0.5, 1, 2, 5, 10),
+    registry=DISPATCHER,
+)
 MESSAGES = Counter(
     "studio_worker_messages", "Background work done.", ["actor", "outcome"], registry=WORKER
 )
@@ -78,6 +85,17 @@ def count_end(attempt: JobAttempt) -> None:
     ATTEMPTS.labels(tier if tier in _TIERS else "unknown", attempt.status).inc()
     if attempt.status == AttemptStatus.EXPIRED.value:
         LEASES_LOST.inc()
+    error = planner_error(attempt.timings)
+    if error is not None:
+        PLANNER_ERROR.observe(error)
+
+
+def planner_error(timings: Mapping[str, object]) -> float | None:
+    """How much more was planned than it took, as a part of that; None where nobody measured."""
+    planned, took = timings.get("planned_growth_bytes"), timings.get("growth_bytes")
+    if not isinstance(planned, int) or not isinstance(took, int) or planned <= 0 or took <= 0:
+        return None
+    return planned / took - 1
 
 
 class RunFollower:

@@ -17,7 +17,7 @@ from jobs.models import Agent, Job, JobAttempt, Output
 from jobs.scheduling import AgentView, Charge, Tier, WaitingJob
 from jobs.scheduling.choosing import Member
 from jobs.scheduling.policy import TIERS
-from jobs.services.leasing import OPEN, YIELDING
+from jobs.services.leasing import OPEN, RIDES_WITH, YIELDING
 
 READ_AT_ONCE = 2_000
 HOST = "host"  # where an agent says that it keeps models from which they load quickly
@@ -36,6 +36,7 @@ _COLUMNS = (
     "fence",
     "status",
     "paused_at",
+    "batch_key",
 )
 
 
@@ -53,6 +54,7 @@ class _Row(NamedTuple):
     fence: int
     status: str
     paused_at: datetime | None
+    batch_key: str
 
     @property
     def waits(self) -> bool:
@@ -98,17 +100,19 @@ def _waiting(row: _Row, made: int) -> WaitingJob:
         submitted_at=row.submitted_at.timestamp(),
         position=row.position,
         pictures=left,
+        batch_key=row.batch_key,
     )
 
 
 @dataclass(slots=True)
 class InFlight:
-    """What agents hold: attempts by agent, organization and member, and until when each is busy.
+    """What agents hold: batches by agent (most are of one job), attempts by organization and
+    member, and until when each agent is busy.
 
     `boundaries` are of agents that run one job of several pictures and nothing else.
     """
 
-    held: Counter[str] = field(default_factory=Counter)
+    batches: dict[str, set[str]] = field(default_factory=dict)
     organizations: Counter[str] = field(default_factory=Counter)
     members: Counter[Member] = field(default_factory=Counter)
     busy_until: dict[str, float] = field(default_factory=dict)
@@ -156,7 +160,8 @@ def read_in_flight() -> InFlight:
     attempts = JobAttempt.objects.filter(status__in=OPEN).order_by("leased_at")
     for held in (_Held(*columns) for columns in attempts.values_list(*_HELD_COLUMNS)):
         agent_id, tier = held.agent_id, Tier(held.tier)
-        found.held[agent_id] += 1
+        batch = str(held.placement.get(RIDES_WITH) or held.job_id)
+        found.batches.setdefault(agent_id, set()).add(batch)
         found.organizations[held.organization_id] += 1
         found.members[held.organization_id, held.user_id] += 1
         begins = max(found.busy_until.get(agent_id, 0.0), held.leased_at.timestamp())
@@ -217,7 +222,7 @@ def views(agents: Iterable[Agent], in_flight: InFlight) -> list[AgentView]:
         in_host = {item["digest"] for item in agent.residents if item.get("place") == HOST}
         view = AgentView(
             id=agent.pk,
-            free_slots=max(0, settings.AGENT_SLOTS - in_flight.held[agent.pk]),
+            free_slots=max(0, settings.AGENT_SLOTS - len(in_flight.batches.get(agent.pk, ()))),
             memory_bytes=agent.memory_bytes,
             resident=resident,
             cached=frozenset(in_host - resident),
@@ -227,6 +232,7 @@ def views(agents: Iterable[Agent], in_flight: InFlight) -> list[AgentView]:
             running=in_flight.running.get(agent.pk),
             yields_at=boundary,
             is_yielding=agent.pk in in_flight.yielding,
+            batch_limit=int(agent.telemetry.get("batch_limit", 1)),
         )
         found.append(view)
     return found

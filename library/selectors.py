@@ -12,12 +12,17 @@ from library.models import ModelVersion
 
 def usable_versions(kind: AssetKind = AssetKind.CHECKPOINT) -> list[ModelVersion]:
     """The newest version of every model of a kind that the scope sees, by name."""
-    return _newest(_of_kinds({kind}))
+    return _newest(_offered({kind}))
 
 
 def usable_adapters() -> list[ModelVersion]:
     """The newest version of every LoRA and embedding that the scope sees, by name."""
-    return _newest(_of_kinds(ADAPTERS).prefetch_related("files"))
+    return _newest(_offered(ADAPTERS).prefetch_related("files"))
+
+
+def usable_vaes() -> list[ModelVersion]:
+    """The newest version of every VAE that the scope sees, by name."""
+    return _newest(_of_kinds({AssetKind.VAE}).prefetch_related("files"))
 
 
 def usable_controls() -> list[ModelVersion]:
@@ -32,13 +37,13 @@ def find_version(digest: str) -> ModelVersion | None:
 
 
 def find_adapters(digests: Collection[str]) -> dict[str, ModelVersion]:
-    """Adapters and ControlNets the scope sees, by digest; the organization's own come first."""
+    """What works beside a model and the scope sees, by digest; the organization's own first."""
     found = _of_kinds(BESIDE_MODELS).filter(digest__in=digests).prefetch_related("files")
     return _own_first(found)
 
 
 def adapters_of(organization_id: str, digests: Collection[str]) -> dict[str, ModelVersion]:
-    """Adapters and ControlNets an organization sees, by digest; for work in the system scope."""
+    """The same that an organization sees; for work in the system scope."""
     owners = Q(asset__organization_id=organization_id) | Q(asset__organization=None)
     return _own_first(_of_kinds(BESIDE_MODELS).filter(owners, digest__in=digests))
 
@@ -51,6 +56,11 @@ def _own_first(versions: QuerySet[ModelVersion]) -> dict[str, ModelVersion]:
 def _of_kinds(kinds: Collection[AssetKind]) -> QuerySet[ModelVersion]:
     versions = ModelVersion.objects.select_related("asset")
     return versions.filter(asset__kind__in=[kind.value for kind in kinds])
+
+
+def _offered(kinds: Collection[AssetKind]) -> QuerySet[ModelVersion]:
+    """Those that can be chosen; what was removed is only found by its digest."""
+    return _of_kinds(kinds).filter(asset__removed_at=None)
 
 
 def _newest(versions: QuerySet[ModelVersion]) -> list[ModelVersion]:

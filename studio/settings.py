@@ -264,6 +264,11 @@ UPLOAD_MAX_PIXELS = 64_000_000
 # Ports of web addresses from which starting pictures may be fetched; none: nothing is fetched.
 FETCH_PORTS = env.integers("STUDIO_FETCH_PORTS", default=(80, 443))
 UNUSED_INPUT_DAYS = env.integer("STUDIO_UNUSED_INPUT_DAYS", default=30)
+# Files that are added to the library: each, and all that an organization may have of them.
+MODEL_MAX_BYTES = env.integer("STUDIO_MODEL_MAX_GIB", default=32) * 1024**3
+MODEL_QUOTA_BYTES = env.integer("STUDIO_MODEL_QUOTA_GIB", default=500) * 1024**3
+# Where they are put together and taken apart: room for three of the largest.
+WORK_FOLDER = env.text("STUDIO_WORK_FOLDER", str(MAIL_FOLDER.parent / "work"))
 # What a request may hold (`studio/limits.py`): everywhere, and with a picture and its form.
 BODY_MAX_BYTES = 1024 * 1024
 UPLOAD_BODY_MAX_BYTES = UPLOAD_MAX_BYTES + BODY_MAX_BYTES

@@ -86,8 +86,10 @@ urlpatterns = [
     path("api/schema/", schema, name="api-schema"),
     path("api/v1/", include("jobs.api.urls")),
     path("api/v1/", include("workspaces.token_urls")),
+    path("api/v1/", include("library.api_urls")),
     path("", include("accounts.sign_on.urls")),
     path("", include("accounts.urls")),
     path("", include("workspaces.urls")),
+    path("", include("library.urls")),
     path("", include("jobs.urls")),
 ]

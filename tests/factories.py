@@ -43,8 +43,10 @@ from jobs.services.leasing import lease_attempt
 from jobs.services.reporting import commit_output, finish_attempt
 from jobs.services.sharing import Terms, create_share
 from jobs.services.submission import submit_job
-from library.models import ModelVersion
+from library.models import ModelUpload, ModelVersion
 from library.services.registration import Description, register_model
+from library.services.uploads import begin_upload
+from library.uploads import Details
 from studio.core import storage
 from studio.core.keys import open_with_master
 from studio.core.models import OutgoingMail
@@ -165,6 +167,20 @@ def make_tiny_folder(folder: Path, *, weights: bytes = b"weights") -> Path:
         content = make_safetensors({part: weights})
         (folder / part / "diffusion_pytorch_model.safetensors").write_bytes(content)
     return folder
+
+
+def make_model_upload(organization: Organization, *, size_bytes: int = 64) -> ModelUpload:
+    """A file of which nothing has arrived."""
+    owner = make_member(organization, Role.ADMIN)
+    with organization_scope(organization.pk):
+        upload, _is_new = begin_upload(
+            actor=Actor.of(owner.pk, organization.pk, Role.ADMIN),
+            file_name="file.safetensors",
+            size_bytes=size_bytes,
+            details=Details(name="A file"),
+            fingerprint="",
+        )
+    return upload
 
 
 def make_model_version(

@@ -91,6 +91,8 @@ UNKNOWN = {
     "version_id": "ver_00000000000000000000000000",
     "customer_id": "org_00000000000000000000000001",
     "join_id": "jot_00000000000000000000000000",
+    "asset_id": "mdl_00000000000000000000000000",
+    "upload_id": "mup_00000000000000000000000000",
     "sha256": "0" * 64,
 }
 
@@ -180,6 +182,10 @@ def ids(
         "project_id": project.pk,
         "share_id": share.pk,
         "grant_id": factories.make_grant(output.workspace, guest, WorkspaceRole.VIEWER).pk,
+        "asset_id": factories.make_model_version(
+            organization=output.organization, name="Own"
+        ).asset_id,
+        "upload_id": factories.make_model_upload(output.organization).pk,
         "sha256": file.sha256,
         **fleet_ids,
     }

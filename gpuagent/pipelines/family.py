@@ -6,28 +6,30 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from typing_extensions import override
 
-from gpuagent.cache.writing import write_atomically
+from gpuagent.cache.errors import AttemptFailedError
 from gpuagent.pipelines.adapters import Laying, Stack
 from gpuagent.pipelines.control import Guide, Steering
 from gpuagent.pipelines.encode import Pixels
 from gpuagent.pipelines.engine import Engine
 from gpuagent.pipelines.inpaint import INPAINTING_CHANNELS, LatentMask, latent_values, mask_pixels
+from gpuagent.pipelines.inpaint import StartingPicture as StartingPicture
 from gpuagent.pipelines.loaded import VAE, LoadedModel
 from gpuagent.pipelines.placing import Placed, SplitGuidance
-from gpuagent.pipelines.preview import Floats, LatentColors, fit_latent_colors
+from gpuagent.pipelines.preview import Floats, noted_latent_colors
 from gpuagent.pipelines.prompts import Embeddings
 from gpuagent.pipelines.samplers import Foreseer, make_scheduler
-from gpuagent.pipelines.steps import StepCallback, Watch
+from gpuagent.pipelines.steps import Share, StepCallback, Watch
+from gpuagent.pipelines.vae import Autoencoder
 from gpuagent.planning.plan import Measure
+from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.recipe import Recipe
 from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER
 
@@ -35,18 +37,11 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
+    from gpuagent.pipelines.batching import Member
+
 CPU_WARM_UP_SIDE = 128
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartingPicture:
-    """A picture taken into latent space: each picture made from it samples this once.
-
-    With a mask, only what it covers is made anew.
-    """
-
-    posterior: Any
-    mask: LatentMask | None = None
+# What two VAEs must have alike, or the latents of one mean nothing to the other.
+_SAME_LATENTS = ("latent_channels", "scaling_factor", "shift_factor")
 
 
 class Family(LoadedModel):
@@ -82,7 +77,7 @@ class Family(LoadedModel):
         config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
         self._scheduler_config: dict[str, object] = dict(config)
         self._pipelines: dict[str, Any] = {}
-        self.colors = self._latent_colors(notes)
+        self.colors = noted_latent_colors(notes, self._to_latents, self._to_colors)
 
     @abstractmethod
     def _load(self, folder: Path) -> Mapping[str, Any]:
@@ -193,8 +188,11 @@ class Family(LoadedModel):
         *,
         start: StartingPicture | None = None,
         watch: Watch | None = None,
+        until: float | None = None,
     ) -> torch.Tensor:
         """The finished latents of picture `index`. Same arguments, same numbers.
+
+        With `until` only that share of the steps is made; somebody else makes the rest.
 
         Raises:
             Exception: whatever `watch.check` raises, within one step.
@@ -214,6 +212,7 @@ class Family(LoadedModel):
             None if self._is_for_inpainting else mask,
             unpack=lambda latents: self._unpacked(latents, recipe),
             pack_mask=self._packed_mask,
+            share=Share.ALL if until is None else Share.FIRST,
         )
         with self._here(self.DENOISER), torch.inference_mode():
             size = self._size_arguments(recipe, start, generator)
@@ -229,8 +228,20 @@ class Family(LoadedModel):
                 output_type="latent",
                 callback_on_step_end=callback,
                 **size,
+                **self._share_arguments(until),
             ).images
         return self._unpacked(latents, recipe)
+
+    @property
+    def can_batch(self) -> bool:
+        """Whether pictures of several jobs can be denoised together."""
+        return False
+
+    def denoise_together(
+        self, members: Sequence[Member], on_step: Callable[[], None] = lambda: None
+    ) -> list[torch.Tensor | None]:
+        """The finished latents of each, in one batch; None for those that left."""
+        raise NotImplementedError
 
     def decode(self, latents: torch.Tensor) -> Pixels:
         """Latents of one picture to pixels (height, width, 3)."""
@@ -261,6 +272,36 @@ class Family(LoadedModel):
         )
         embeddings = self.encode_prompts(recipe)
         self.decode(self.denoise(recipe, 0, embeddings, watch=watch))
+
+    def _share_arguments(self, until: float | None) -> dict[str, object]:
+        """What the pipeline is told of where to end.
+
+        Raises:
+            AttemptFailedError: models of this family end alone.
+        """
+        if until is not None:
+            raise AttemptFailedError(FailureCode.RECIPE_INVALID, field="refiner")
+        return {}
+
+    @contextmanager
+    def decoding_by(self, vae: Autoencoder | None) -> Iterator[None]:
+        """Another VAE takes the place of the model's while this lasts.
+
+        Raises:
+            AttemptFailedError: its latents are others.
+        """
+        if vae is None:
+            yield
+            return
+        for name in _SAME_LATENTS:
+            if self._vae.config.get(name) != vae.module.config.get(name):
+                raise AttemptFailedError(FailureCode.ADAPTER_UNFIT, reason=name)
+        own, placed = self._vae, self._parts[VAE]
+        self._vae, self._parts[VAE] = vae.module, vae.placed
+        try:
+            yield
+        finally:
+            self._vae, self._parts[VAE] = own, placed
 
     def _unpacked(self, latents: torch.Tensor, recipe: Recipe) -> torch.Tensor:
         """Latents as the VAE has them (1, channels, height, width), of what a pipeline has."""
@@ -331,17 +372,6 @@ class Family(LoadedModel):
             self._pipelines[mode] = pipeline
         pipeline.scheduler = scheduler
         return pipeline
-
-    def _latent_colors(self, notes: Path | None) -> LatentColors:
-        if notes is not None:
-            try:
-                return LatentColors.from_json(notes.read_bytes())
-            except (OSError, ValueError):
-                pass  # not fitted yet, or another version's note
-        colors = fit_latent_colors(self._to_latents, self._to_colors)
-        if notes is not None:
-            write_atomically(notes, colors.to_json())
-        return colors
 
     def _to_latents(self, colors: Floats) -> Floats:
         import torch

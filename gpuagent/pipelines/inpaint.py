@@ -1,4 +1,4 @@
-"""Masks in latent space: what a pipeline for inpainting is given beside the prompt."""
+"""Starting pictures and masks in latent space: what a pipeline is given beside the prompt."""
 
 from __future__ import annotations
 
@@ -30,6 +30,17 @@ class LatentMask:
         the starting picture. So a soft edge is soft in what is drawn there, not only in paint.
         """
         return (self.values >= 1 - done).logical_and(self.values > 0).to(self.values.dtype)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartingPicture:
+    """A picture taken into latent space: each picture made from it samples this once.
+
+    With a mask, only what it covers is made anew.
+    """
+
+    posterior: Any
+    mask: LatentMask | None = None
 
 
 def latent_values(mask: Floats, scale: int) -> Floats:

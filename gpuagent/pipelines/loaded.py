@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from gpuagent.cache.errors import AttemptFailedError
@@ -26,7 +26,7 @@ class LoadedModel(ABC):
 
     is_half = False
 
-    def __init__(self, parts: Mapping[str, Placed]) -> None:
+    def __init__(self, parts: dict[str, Placed]) -> None:
         self._parts = parts
         self._measures: frozenset[Measure] = frozenset()
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from gpuagent.cache.writing import write_atomically
 from gpuagent.pipelines.encode import Pixels
 
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
@@ -60,6 +62,21 @@ class LatentColors:
         if factors.ndim != 2 or factors.shape[1] != 3 or bias.shape != (3,):
             raise ValueError("latent colours of another shape")
         return cls(factors=factors, bias=bias)
+
+
+def noted_latent_colors(
+    notes: Path | None, encode: Callable[[Floats], Floats], decode: Callable[[Floats], Floats]
+) -> LatentColors:
+    """Those of the note beside a model's files; fitted, and noted, if there is none."""
+    if notes is not None:
+        try:
+            return LatentColors.from_json(notes.read_bytes())
+        except (OSError, ValueError):
+            pass  # not fitted yet, or another version's note
+    colors = fit_latent_colors(encode, decode)
+    if notes is not None:
+        write_atomically(notes, colors.to_json())
+    return colors
 
 
 def fit_latent_colors(

@@ -19,6 +19,7 @@ from gpuagent.pipelines.sd3 import StableDiffusion3
 from gpuagent.pipelines.sd15 import StableDiffusion15
 from gpuagent.pipelines.sdxl import StableDiffusionXL
 from gpuagent.pipelines.upscale import WEIGHTS_NAME, Upscaler
+from gpuagent.pipelines.vae import Autoencoder
 from gpuagent.planning.plan import Parts
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.messages import ModelRef
@@ -60,6 +61,8 @@ def load_model(
     """
     if ref.kind is AssetKind.CONTROLNET:
         return ControlNet(folder, engine, is_half=is_half)
+    if ref.kind is AssetKind.VAE:
+        return Autoencoder(folder, engine, is_half=is_half)
     if ref.architecture is Architecture.ESRGAN:
         return Upscaler(folder, engine)
     if ref.architecture is Architecture.U2NET:
@@ -78,7 +81,8 @@ def measure_parts(folder: Path, engine: Engine) -> Parts:
         if (folder / name).exists():
             return Parts(encoders=0, denoiser=_parameters(folder / name) * size, vae=0)
     if (folder / CONTROL_NAME).exists():
-        return Parts(encoders=0, denoiser=_parameters_in(folder) * size, vae=0)
+        each = 4 if _is_vae(folder) else size
+        return Parts(encoders=0, denoiser=_parameters_in(folder) * each, vae=0)
     encoders = sum(_parameters_in(each) for each in folder.glob("text_encoder*"))
     denoiser = _parameters_in(folder / "unet") + _parameters_in(folder / "transformer")
     return Parts(
@@ -95,6 +99,13 @@ def tile_side(folder: Path) -> int:
         return int(side if not isinstance(side, list) else side[0])
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return _TILE_SIDE
+
+
+def _is_vae(folder: Path) -> bool:
+    try:
+        return bool(json.loads((folder / "config.json").read_bytes())["latent_channels"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _parameters_in(folder: Path) -> int:

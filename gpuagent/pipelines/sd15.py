@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
+from gpuagent.pipelines.batching import Member, denoise_batch
 from gpuagent.pipelines.family import Family
 from gpuagent.pipelines.prompts import Embeddings, encode_prompts
+from gpuagent.pipelines.samplers import make_scheduler
 from gpuagent.protocol.recipe import Recipe
+
+if TYPE_CHECKING:
+    import torch
 
 
 class StableDiffusion15(Family):
@@ -56,3 +61,19 @@ class StableDiffusion15(Family):
             "feature_extractor": None,
             "requires_safety_checker": False,
         }
+
+    @property
+    @override
+    def can_batch(self) -> bool:
+        return not self._is_for_inpainting and not self._guidance.is_split
+
+    @override
+    def denoise_together(
+        self, members: Sequence[Member], on_step: Callable[[], None] = lambda: None
+    ) -> list[torch.Tensor | None]:
+        import torch
+
+        scheduler = make_scheduler(members[0].recipe.sampler, self._scheduler_config)
+        with self._here(self.DENOISER), torch.inference_mode():
+            pipeline = self._pipeline("txt2img", scheduler)
+            return denoise_batch(pipeline, scheduler, members, on_step)

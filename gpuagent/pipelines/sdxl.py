@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
@@ -17,8 +17,13 @@ from gpuagent.cache.errors import AttemptFailedError
 from gpuagent.pipelines.encoders import read_clips
 from gpuagent.pipelines.family import Family
 from gpuagent.pipelines.prompts import Embeddings
+from gpuagent.pipelines.samplers import Foreseer
+from gpuagent.pipelines.steps import Share, StepCallback, Watch
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.recipe import Recipe
+
+if TYPE_CHECKING:
+    import torch
 
 
 class StableDiffusionXL(Family):
@@ -72,6 +77,53 @@ class StableDiffusionXL(Family):
             "pooled_prompt_embeds": embeddings.pooled,
             "negative_pooled_prompt_embeds": embeddings.negative_pooled,
         }
+
+    @override
+    def _share_arguments(self, until: float | None) -> dict[str, object]:
+        return {} if until is None else {"denoising_end": until}
+
+    def refine(
+        self,
+        recipe: Recipe,
+        index: int,
+        embeddings: Embeddings,
+        latents: torch.Tensor,
+        *,
+        watch: Watch | None = None,
+    ) -> torch.Tensor:
+        """Make the rest of the steps of a picture that another model of this family began.
+
+        Raises:
+            Exception: whatever `watch.check` raises, within one step.
+        """
+        import torch
+
+        # What was drawn for the first steps must not be drawn again: a seed has 32 bits.
+        generator = torch.Generator("cpu").manual_seed(recipe.seed_of(index) + (1 << 32))
+        scheduler = self._make_scheduler(recipe.sampler, generator)
+        callback = StepCallback(
+            recipe,
+            Foreseer(scheduler),
+            watch or Watch(),
+            None,
+            unpack=lambda latents: self._unpacked(latents, recipe),
+            pack_mask=self._packed_mask,
+            share=Share.REST,
+        )
+        with self._here(self.DENOISER), torch.inference_mode():
+            pipeline = self._pipeline("img2img", scheduler)
+            self._steering.begin(pipeline)
+            refined: torch.Tensor = pipeline(
+                **self._prompt_arguments(embeddings),
+                image=latents.to(self._denoiser.dtype),
+                denoising_start=recipe.refiner_start,
+                num_inference_steps=recipe.num_inference_steps,
+                guidance_scale=recipe.guidance_scale,
+                generator=generator,
+                output_type="latent",
+                callback_on_step_end=callback,
+            ).images
+        return refined
 
     @override
     def _pipeline_class(self, mode: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any
 
 from gpuagent.pipelines.inpaint import LatentMask
@@ -27,6 +28,14 @@ class Watch:
     step: Callable[[int, int, Peek], None] = lambda _done, _of, _peek: None
 
 
+class Share(Enum):
+    """Which of a picture's steps a pipeline makes: those that it counts itself, or some of them."""
+
+    ALL = auto()
+    FIRST = auto()
+    REST = auto()
+
+
 class StepCallback:
     """Turns the pipeline's callbacks into whole steps: second-order samplers call back twice.
 
@@ -43,7 +52,9 @@ class StepCallback:
         *,
         unpack: Callable[[Any], Any],
         pack_mask: Callable[[Any, Any], Any],
+        share: Share = Share.ALL,
     ) -> None:
+        self._share = share
         self._mask = mask
         self._unpack = unpack
         self._pack_mask = pack_mask
@@ -61,8 +72,7 @@ class StepCallback:
         tensors: dict[str, Any],
     ) -> dict[str, Any]:
         self._watch.check()
-        is_last = number + 1 >= pipeline.num_timesteps
-        done = self._steps if is_last else min((number + 1) // self._order, self._steps)
+        done = self._done_after(number + 1, pipeline.num_timesteps)
         if done > self._done:
             self._done = done
             foreseen = self._unpack(self._foreseer.predicted(tensors["latents"]))
@@ -72,3 +82,11 @@ class StepCallback:
         # This call ends step `number`; the mask is for the end of the next.
         mask = self._mask.at(min(1.0, (number + 2) / pipeline.num_timesteps))
         return {"mask": self._pack_mask(mask, pipeline)}
+
+    def _done_after(self, calls: int, of: int) -> int:
+        """Whole steps of the picture after so many calls of the pipeline's."""
+        if self._share is Share.REST:
+            return self._steps - -(-(of - calls) // self._order)
+        if self._share is Share.ALL and calls >= of:
+            return self._steps
+        return min(calls // self._order, self._steps)

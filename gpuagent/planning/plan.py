@@ -69,7 +69,8 @@ class Work:
     """What is to be made: the size of a picture, adapters laid over the denoiser, and so many
     ControlNets that lie beside it all the time.
 
-    In the same memory a starting picture is opened before, and parts of it held meanwhile.
+    Pictures of a batch are denoised together and decoded one by one. In the same memory a starting
+    picture is opened before, and parts of it held meanwhile.
     """
 
     width: int
@@ -79,6 +80,7 @@ class Work:
     beside_count: int = 0
     opened_bytes: int = 0
     held_bytes: int = 0
+    batch: int = 1
 
     @property
     def pixels(self) -> int:
@@ -114,6 +116,7 @@ class Plan:
     evict: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
     largest_side: int = 0
+    growth_bytes: int = 0
     rung: int = field(default=0, compare=False)
 
     @property
@@ -126,7 +129,7 @@ def needed_bytes(parts: Parts, work: Work, room: Room, measures: frozenset[Measu
     """Memory at the worst moment: while prompts are read, while denoising, or while decoding."""
     footprint = parts.footprint
     a_pixel = footprint.denoising + work.beside_count * CONTROL_ACTIVATIONS_PER_PIXEL
-    denoising = int(work.pixels * a_pixel * room.denoiser_float_bytes)
+    denoising = int(work.pixels * a_pixel * room.denoiser_float_bytes) * work.batch
     if Measure.SPLIT_GUIDANCE in measures and footprint.can_split:
         denoising = -(-denoising // 2)
     decoding = work.pixels * footprint.decoding * 4
@@ -167,6 +170,7 @@ def make_plan(parts: Parts, work: Work, room: Room, *, after: Plan | None = None
                 available_bytes=room.memory_bytes,
                 measures=measures,
                 evict=evictions(room, needed),
+                growth_bytes=_growth_bytes(parts, work, needed, measures),
                 rung=number,
             )
     least = min((needed for _number, _measures, needed in rungs), default=0)
@@ -180,6 +184,16 @@ def make_plan(parts: Parts, work: Work, room: Room, *, after: Plan | None = None
         available_bytes=room.memory_bytes,
         largest_side=largest_side(parts, work, room, is_less=after is not None),
     )
+
+
+def _growth_bytes(parts: Parts, work: Work, needed: int, measures: frozenset[Measure]) -> int:
+    """What of the need comes on top of the weights; 0 where those come and go meanwhile."""
+    if measures & {Measure.PARTS_ASIDE, Measure.ENCODERS_ASIDE}:
+        return 0
+    weights = parts.total + work.beside_bytes
+    if Measure.HALF_PRECISION in measures:
+        weights //= 2
+    return max(0, needed - weights - OVERHEAD_BYTES)
 
 
 def largest_side(parts: Parts, work: Work, room: Room, *, is_less: bool = False) -> int:

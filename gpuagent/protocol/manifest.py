@@ -55,7 +55,7 @@ def _adapter(recipe: Recipe, ref: ModelRef) -> dict[str, object]:
     weights = {use.digest: use.weight for use in recipe.loras}
     if ref.kind is AssetKind.LORA:
         return {**said, "weight": weights[ref.digest]}
-    if ref.kind is AssetKind.CONTROLNET:
+    if ref.kind is not AssetKind.EMBEDDING:
         return said
     return {**said, "trigger": next(iter(ref.trigger_words), "")}
 

@@ -85,6 +85,7 @@ class Assignment(Message):
     already stored. `preview_key` seals previews (context kind `preview`, object = attempt id).
     `adapters` are those that the recipe names, as far as the library still has them.
     `lease_seconds` is how long the attempt is the agent's after each heartbeat that names it.
+    `may_batch`: it may be made in one batch with others (see `gpuagent.protocol.batching`).
     """
 
     type: ClassVar[str] = "assignment"
@@ -100,6 +101,7 @@ class Assignment(Message):
     adapters: tuple[ModelRef, ...] = ()
     done: tuple[int, ...] = ()
     lease_seconds: float = LEASE_SECONDS
+    may_batch: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,7 +267,8 @@ class Heartbeat(Message):
 
     `ready` is true once the first warm-up has finished; `leaving` once nothing more is taken.
     `sick_code` says why the agent took itself out, and is empty while it is well. `telemetry`:
-    `temperature_c`, `power_w`, `utilization` (0 to 1), `memory_used_bytes`, `throttled` (reasons);
+    `temperature_c`, `power_w`, `utilization` (0 to 1), `memory_used_bytes`, `throttled` (reasons),
+    `batch_limit` (pictures of different jobs that it makes at once);
     `residents`: `digest`, `component`, `bytes`, `place` (`gpu`, `host`, `disk`), and `name`.
     """
 

@@ -21,6 +21,7 @@ from gpuagent.protocol.cutouts import (
     read_cutout,
 )
 from gpuagent.protocol.loras import LoraUse, read_embeddings, read_loras
+from gpuagent.protocol.parts import REFINER_START, read_parts
 from gpuagent.protocol.recipe_reader import FieldProblem as FieldProblem
 from gpuagent.protocol.recipe_reader import Reader, as_float, is_digest, short
 from gpuagent.protocol.recipe_reader import RecipeInvalidError as RecipeInvalidError
@@ -62,6 +63,9 @@ class Recipe:
     `embeddings` are the digests of those that the prompts call by their trigger words; `controls`
     what guides the picture.
 
+    `vae` is the digest of one that is used in place of the model's; `refiner` of a model that makes
+    the steps from the share `refiner_start` of them on.
+
     With `scale` (2 or 4) the picture is only enlarged, by an upscaler: the prompt is then a note
     that finds it again, and `width` and `height` are the result's, 0 while they are not known yet.
     The same goes for `cutout`: the background is taken away, with a soft edge of so many pixels.
@@ -91,6 +95,9 @@ class Recipe:
     loras: tuple[LoraUse, ...] = ()
     embeddings: tuple[str, ...] = ()
     controls: tuple[ControlUse, ...] = ()
+    vae: str | None = None
+    refiner: str | None = None
+    refiner_start: float = REFINER_START
     scale: int = 0
     cutout: bool = False
     cutout_edge: int = 0
@@ -156,7 +163,8 @@ class Recipe:
     def adapters(self) -> tuple[str, ...]:
         """Digests of all that is laid over the model or works beside it, each once."""
         loras, nets = (use.digest for use in self.loras), (use.model for use in self.controls)
-        return tuple(dict.fromkeys((*loras, *self.embeddings, *nets)))
+        parts = (digest for digest in (self.vae, self.refiner) if digest is not None)
+        return tuple(dict.fromkeys((*loras, *self.embeddings, *nets, *parts)))
 
     def _unsaid(self) -> set[str]:
         """Settings that mean nothing here; recipes without a mask are written as ever."""
@@ -164,8 +172,10 @@ class Recipe:
             fields, own = self.__dataclass_fields__, ("scale", *CUTOUT_FIELDS)
             said = {name for name in own if getattr(self, name) != fields[name].default}
             return set(fields) - _SAID_UNDRAWN - said
-        unsaid = {"scale", *CUTOUT_FIELDS}
-        unsaid |= {name for name in ("loras", "embeddings", "controls") if not getattr(self, name)}
+        named = ("loras", "embeddings", "controls", "vae", "refiner")
+        unsaid = {"scale", *CUTOUT_FIELDS, *(name for name in named if not getattr(self, name))}
+        if self.refiner is None:
+            unsaid.add("refiner_start")
         if self.mask is None:
             unsaid |= {"mask", "inpaint_area", "mask_padding"}
         if not self.is_outpaint:
@@ -351,6 +361,7 @@ def _with_more(reader: Reader, recipe: Recipe) -> Recipe:
         loras=read_loras(reader),
         embeddings=read_embeddings(reader),
         controls=read_controls(reader),
+        **read_parts(reader),
         **sides,
     )
     _check_together(reader, asked)

@@ -28,12 +28,13 @@ class AssetKind(StrEnum):
     UPSCALER = "upscaler"
     CUTTER = "cutter"
     CONTROLNET = "controlnet"
+    VAE = "vae"
 
 
 MODELS = frozenset({AssetKind.CHECKPOINT, AssetKind.UPSCALER, AssetKind.CUTTER})
 ADAPTERS = frozenset({AssetKind.LORA, AssetKind.EMBEDDING})
-# What a recipe names beside its model.
-BESIDE_MODELS = ADAPTERS | {AssetKind.CONTROLNET}
+# What a recipe names beside its model; a checkpoint finishes, as its refiner.
+BESIDE_MODELS = ADAPTERS | {AssetKind.CONTROLNET, AssetKind.VAE, AssetKind.CHECKPOINT}
 
 
 class ControlKind(StrEnum):

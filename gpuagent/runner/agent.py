@@ -118,6 +118,7 @@ class Agent:
             reporter=self._make_reporter,
             health=self._health,
             peak=PeakMemory(has_gpu=self._engine.has_own_memory),
+            batch_limit=settings.batch,
             on_end=self._after_attempt,
         )
 
@@ -196,7 +197,11 @@ class Agent:
             warm=self._models.warm,
             is_leaving=self._is_leaving,
             sick_code=self._health.code,
-            telemetry={**self._telemetry.latest, **self._models.ledger.to_wire()},
+            telemetry={
+                **self._telemetry.latest,
+                **self._models.ledger.to_wire(),
+                "batch_limit": self._settings.batch,
+            },
             residents=self._models.residents(),
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,22 +22,15 @@ from gpuagent.pipelines.registry import LoadedModel
 from gpuagent.pipelines.steps import Peek, Watch
 from gpuagent.planning.plan import Plan
 from gpuagent.protocol.failures import FailureCode
-from gpuagent.protocol.messages import Assignment, AttemptError, AttemptFinish, Claim
+from gpuagent.protocol.messages import Assignment, AttemptError
 from gpuagent.protocol.recipe import parse_recipe
-from gpuagent.protocol.wire import MessageInvalidError
-from gpuagent.runner import clock
-from gpuagent.runner.client import (
-    WHILE_LEASED,
-    StaleError,
-    StudioClient,
-    StudioUnreachableError,
-    persist,
-)
+from gpuagent.runner.client import StudioClient
 from gpuagent.runner.compute import Compute
 from gpuagent.runner.controls import find_beside, make_guides
 from gpuagent.runner.ending import log_end, status_of
 from gpuagent.runner.failures import attempt_error, is_device_failure, is_out_of_memory
-from gpuagent.runner.finishing import Finisher
+from gpuagent.runner.finishers import Refine, find_refine, using_vae
+from gpuagent.runner.finishing import Finisher, MadeBy
 from gpuagent.runner.health import Health, SickCode
 from gpuagent.runner.held import AttemptStoppedError, Held, HeldAttempts, Stop
 from gpuagent.runner.inputs import read_input
@@ -45,8 +39,10 @@ from gpuagent.runner.models import Models
 from gpuagent.runner.patience import patiently
 from gpuagent.runner.progress import ProgressReporter
 from gpuagent.runner.telemetry import PeakMemory
+from gpuagent.runner.telling import Teller
+from gpuagent.runner.together import Hands, Seat, Seats, Together
 from gpuagent.runner.undrawn import UndrawnMaker, can_make
-from gpuagent.runner.work import Timings, Work
+from gpuagent.runner.work import Timings, Work, note_memory
 
 _FINISHING_THREADS = 2
 
@@ -67,10 +63,10 @@ class AttemptRunner:
         reporter: Callable[[Assignment, Held], ProgressReporter],
         health: Health,
         peak: PeakMemory,
+        batch_limit: int = 1,
         on_end: Callable[[], None] = lambda: None,
     ) -> None:
-        self._boot_id = boot_id
-        self._client = client
+        self._teller = Teller(client, boot_id)
         self._held = held
         self._models = models
         self._compute = compute
@@ -82,6 +78,20 @@ class AttemptRunner:
         self._on_end = on_end
         self._embeddings = EmbeddingCache()
         self._pool = ThreadPoolExecutor(_FINISHING_THREADS, thread_name_prefix="finishing")
+        self._seats = Seats(batch_limit)
+        self._batches = Together(
+            hands=Hands(
+                laid=self._laid,
+                embed=lambda work, model: self._embed(work, model, work.assignment.model.digest),
+                reporter=reporter,
+                finish=self._finish_picture,
+            ),
+            seats=self._seats,
+            models=models,
+            compute=compute,
+            health=health,
+            peak=peak,
+        )
 
     def run(self, attempt_id: str, fence: int) -> None:
         """Do an attempt. Never raises: how it ended is told to the studio."""
@@ -93,7 +103,7 @@ class AttemptRunner:
         timings = Timings()
         assignment = None
         try:
-            assignment = self._claim(held, timings)
+            assignment = self._teller.claim(held, timings)
             if assignment is not None:
                 self._run_claimed(held, assignment, timings)
         finally:
@@ -103,28 +113,12 @@ class AttemptRunner:
     def hand_back(self, held: Held, reason: str) -> None:
         """Give an attempt to somebody else now, without waiting for its lease to run out."""
         error = AttemptError(code=FailureCode.AGENT_LOST, data={"reason": reason})
-        self._tell_finish(held, "failed", error, Timings())
+        self._teller.finish(held, "failed", error, Timings())
         held.stop(Stop.LOST)
 
     def close(self) -> None:
         """Release the threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-
-    def _claim(self, held: Held, timings: Timings) -> Assignment | None:
-        began, sent_at = time.monotonic(), clock.now()
-        message = Claim(fence=held.fence, boot_id=self._boot_id)
-        try:
-            assignment = persist(
-                lambda: self._client.claim(held.attempt_id, message), check=held.check
-            )
-        except (StaleError, StudioUnreachableError, AttemptStoppedError):
-            return None  # stale, or it will be sent again
-        except MessageInvalidError as error:
-            self._tell_finish(held, "failed", attempt_error(error), timings)
-            return None
-        held.lease(sent_at, assignment.lease_seconds)
-        timings.measure("claim", began)
-        return assignment
 
     def _run_claimed(self, held: Held, assignment: Assignment, timings: Timings) -> None:
         status, error = "succeeded", None
@@ -147,7 +141,7 @@ class AttemptRunner:
             work.wait(raising=False)
             timings.measure("finishing", began)
         if held.reason() is not Stop.LOST:
-            self._tell_finish(held, status, error, timings)
+            self._teller.finish(held, status, error, timings)
         log_end(assignment, work, "lost" if held.reason() is Stop.LOST else status, error, timings)
 
     def _error_of(self, raised: Exception, work: Work | None) -> AttemptError:
@@ -181,12 +175,13 @@ class AttemptRunner:
         work.plan = self._plan(work)
         work.timings.measure("fetch", began)
 
-    def _plan(self, work: Work, *, after: Plan | None = None) -> Plan:
+    def _plan(self, work: Work, *, after: Plan | None = None, batch: int = 1) -> Plan:
         return self._models.plan(
             work.assignment.model,
             work.recipe,
             picture_pixels=work.picture_pixels,
             adapters=work.stack.parameters,
+            batch=batch,
             beside=work.beside,
             after=after,
         )
@@ -196,28 +191,46 @@ class AttemptRunner:
         return patiently(read, check=work.held.check)
 
     def _make_pictures(self, work: Work) -> None:
-        """All pictures in one turn; if memory runs out, the rest once more by a cheaper plan."""
-        waited = time.monotonic()
-        with self._compute.turn(work.held.check_next_picture):
-            work.timings.measure("wait", waited)
-            self._compute.run(self._peak.reset)
-            try:
+        """All pictures in one turn; or the one in a batch with others that wait for a turn."""
+        with self._seats.seat(work) as seat:
+            while not work.made:
+                if not self._compute.take_turn(work.held.check_next_picture, lambda: seat.is_taken):
+                    seat.wait()
+                    continue
+                plan = partial(self._plan, work)
+                batch = None if work.made else self._batches.begin_with(seat, plan)
+                if batch is not None:  # it has the turn now
+                    threading.Thread(target=batch, name="batch", daemon=True).start()
+                    seat.wait()
+                    continue
+                try:
+                    if not work.made:
+                        self._make_alone(work, seat)
+                    return
+                finally:
+                    self._compute.end_turn()
+
+    def _make_alone(self, work: Work, seat: Seat) -> None:
+        """If memory runs out, what is not made yet once more by a cheaper plan."""
+        work.timings.measure("wait", seat.since)
+        self._compute.run(self._peak.reset)
+        try:
+            if not self._did_make_all(work):
+                self._models.release()
+                work.plan = self._plan(work, after=work.plan)
+                log_event("attempt.cheaper", attempt=work.held.attempt_id, by=work.plan.label)
                 if not self._did_make_all(work):
                     self._models.release()
-                    work.plan = self._plan(work, after=work.plan)
-                    log_event("attempt.cheaper", attempt=work.held.attempt_id, by=work.plan.label)
-                    if not self._did_make_all(work):
-                        self._models.release()
-                        self._models.plan_after_last(
-                            work.assignment.model,
-                            work.recipe,
-                            work.plan,
-                            picture_pixels=work.picture_pixels,
-                            adapters=work.stack.parameters,
-                            beside=work.beside,
-                        )
-            finally:
-                work.timings.facts["peak_memory_bytes"] = self._peak.read()
+                    self._models.plan_after_last(
+                        work.assignment.model,
+                        work.recipe,
+                        work.plan,
+                        picture_pixels=work.picture_pixels,
+                        adapters=work.stack.parameters,
+                        beside=work.beside,
+                    )
+        finally:
+            note_memory(work, work.plan, self._peak)
         self._health.picture_made()
 
     def _did_make_all(self, work: Work) -> bool:
@@ -238,7 +251,8 @@ class AttemptRunner:
         model = self._models.loaded(work.assignment.model, work.plan)
         work.timings.measure("load", began)
         work.timings.facts.setdefault("load_source", self._models.ledger.last_source)
-        with self._laid(work, model):
+        self._compute.run(self._peak.mark)
+        with self._laid(work, model), using_vae(work, self._models, model):
             self._make_with(work, model)
 
     @contextmanager
@@ -273,17 +287,19 @@ class AttemptRunner:
             return UndrawnMaker(work, self._compute, model, reporter, self._health)
         if not work.recipe.is_drawn or not isinstance(model, Family):
             raise AttemptFailedError(FailureCode.RECIPE_INVALID, reason="another kind of model")
-        embeddings = self._embed(work, model)
+        embeddings = self._embed(work, model, work.assignment.model.digest)
+        refine = find_refine(work, self._models, partial(self._embed, work))
         start, canvas = self._start(work, model)
         guides = make_guides(work, self._models, self._compute, canvas)
         return _Maker(
-            work, self._compute, model, embeddings, start, canvas, guides, reporter, self._health
+            *(work, self._compute, model, embeddings, start, canvas, guides, refine),
+            *(reporter, self._health),
         )
 
-    def _embed(self, work: Work, model: Family) -> Embeddings:
+    def _embed(self, work: Work, model: Family, digest: str) -> Embeddings:
         began = time.monotonic()
-        digest = work.assignment.model.digest + (" half" if model.is_half else "")
-        key = EmbeddingCache.key(work.assignment.organization, digest, work.recipe)
+        read_by = digest + (" half" if model.is_half else "")
+        key = EmbeddingCache.key(work.assignment.organization, read_by, work.recipe)
         embeddings = self._embeddings.get(key)
         if embeddings is None:
             embeddings = self._compute.run(lambda: model.encode_prompts(work.recipe))
@@ -302,35 +318,15 @@ class AttemptRunner:
         picture = open_input(source, width=recipe.width, height=recipe.height)
         return self._compute.run(lambda: model.take_in(picture)), None
 
-    def _finish_picture(self, work: Work, index: int, pixels: Pixels) -> None:
+    def _finish_picture(self, work: Work, index: int, pixels: Pixels, batch: int = 1) -> None:
         """Begin to store a picture; the next one is made meanwhile."""
-        memory = work.plan.label if work.plan is not None else ""
+        made_by = MadeBy(memory=work.plan.label if work.plan is not None else "", batch=batch)
         finish = self._finisher.finish
         work.finishing.append(
             self._pool.submit(
-                finish, work.held, work.assignment, work.recipe, index, pixels, memory
+                finish, work.held, work.assignment, work.recipe, index, pixels, made_by
             )
         )
-
-    def _tell_finish(
-        self, held: Held, status: str, error: AttemptError | None, timings: Timings
-    ) -> None:
-        message = AttemptFinish(
-            fence=held.fence, status=status, error=error, timings=timings.to_wire()
-        )
-
-        def check() -> None:
-            if held.reason() is Stop.LOST:
-                held.check()
-
-        try:
-            persist(
-                lambda: self._client.finish(held.attempt_id, message),
-                check=check,
-                tries=WHILE_LEASED,
-            )
-        except (StaleError, StudioUnreachableError, AttemptStoppedError):
-            held.stop(Stop.LOST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,6 +340,7 @@ class _Maker:
     start: StartingPicture | None
     canvas: Canvas | None
     guides: tuple[Guide, ...]
+    refine: Refine | None
     reporter: ProgressReporter
     health: Health
 
@@ -357,8 +354,15 @@ class _Maker:
         try:
             with self.model.guided(self.guides):
                 latents = self.model.denoise(
-                    recipe, index, self.embeddings, start=self.start, watch=self._watch(index)
+                    recipe,
+                    index,
+                    self.embeddings,
+                    start=self.start,
+                    watch=self._watch(index),
+                    until=None if self.refine is None else recipe.refiner_start,
                 )
+            if self.refine is not None:
+                latents = self.refine(latents, index, self._watch(index))
             denoised = timings.measure("denoise", began)
             # Still watched: on a GPU, steps that were only queued are waited for here.
             pixels = self.model.decode(latents)

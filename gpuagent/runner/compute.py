@@ -27,12 +27,25 @@ class Compute:
     @contextmanager
     def turn(self, check: Callable[[], None]) -> Iterator[None]:
         """Wait for the turn; `check` is called while waiting and may raise."""
-        while not self._turn.acquire(timeout=_CHECK_SECONDS):
-            check()
+        self.take_turn(check)
         try:
             yield
         finally:
-            self._turn.release()
+            self.end_turn()
+
+    def take_turn(
+        self, check: Callable[[], None], gives_up: Callable[[], bool] = lambda: False
+    ) -> bool:
+        """The same for who ends it elsewhere, on any thread; False if it was given up."""
+        while not self._turn.acquire(timeout=_CHECK_SECONDS):
+            check()
+            if gives_up():
+                return False
+        return True
+
+    def end_turn(self) -> None:
+        """The next may begin."""
+        self._turn.release()
 
     def run(self, work: Callable[[], T]) -> T:
         """Run on the compute thread and wait for the result."""

@@ -1,4 +1,4 @@
-"""The ControlNets of an attempt: which they are, and what they are given to follow."""
+"""What works beside an attempt's model: which it is, and what ControlNets are given to follow."""
 
 from __future__ import annotations
 
@@ -17,17 +17,21 @@ from gpuagent.runner.work import Work
 
 
 def find_beside(recipe: Recipe, assignment: Assignment) -> tuple[ModelRef, ...]:
-    """The ControlNets that work beside the model, each once.
+    """ControlNets, a VAE and a refiner that work beside the model, each once.
 
     Raises:
         AttemptFailedError: one was not handed out.
     """
-    given = {ref.digest: ref for ref in assignment.adapters if ref.kind is AssetKind.CONTROLNET}
-    wanted = dict.fromkeys(use.model for use in recipe.controls)
-    missing = next((digest for digest in wanted if digest not in given), None)
+    wanted = dict.fromkeys((use.model, AssetKind.CONTROLNET) for use in recipe.controls)
+    if recipe.vae is not None:
+        wanted[recipe.vae, AssetKind.VAE] = None
+    if recipe.refiner is not None:
+        wanted[recipe.refiner, AssetKind.CHECKPOINT] = None
+    given = {(ref.digest, ref.kind): ref for ref in assignment.adapters}
+    missing = next((digest for digest, kind in wanted if (digest, kind) not in given), None)
     if missing is not None:
         raise AttemptFailedError(FailureCode.ADAPTER_MISSING, digest=missing[:16])
-    return tuple(given[digest] for digest in wanted)
+    return tuple(given[each] for each in wanted)
 
 
 def make_guides(
@@ -40,7 +44,8 @@ def make_guides(
     """
     if work.plan is None:
         return ()
-    nets = {ref.digest: models.beside(ref, work.plan) for ref in work.beside}
+    refs = [ref for ref in work.beside if ref.kind is AssetKind.CONTROLNET]
+    nets = {ref.digest: models.beside(ref, work.plan) for ref in refs}
     return tuple(
         _guide(work, number, use, nets[use.model], compute, canvas)
         for number, use in enumerate(work.recipe.controls, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from base64 import b64decode
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from gpuagent.cache.errors import AttemptFailedError
 from gpuagent.pipelines.encode import EncodedFile, Pixels, encode_png, encode_thumbnail
@@ -18,6 +19,17 @@ from gpuagent.runner.client import WHILE_LEASED, StaleError, StudioClient, persi
 from gpuagent.runner.held import Held, Stop
 from gpuagent.runner.patience import patiently
 from gpuagent.runner.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MadeBy:
+    """How a picture was made, as far as that changes its pixels.
+
+    `memory` names measures that saved memory; `batch` is how many pictures were made at once.
+    """
+
+    memory: str = ""
+    batch: int = 1
 
 
 class Finisher:
@@ -37,15 +49,15 @@ class Finisher:
         recipe: Recipe,
         index: int,
         pixels: Pixels,
-        memory: str = "",
+        made_by: MadeBy,
     ) -> None:
-        """Store picture `index` and commit it; `memory` names measures that changed its pixels.
+        """Store picture `index` and commit it.
 
         Raises:
             AttemptStoppedError: the attempt is lost; nothing more was written after that was known.
             AttemptFailedError: the store did not take a file.
         """
-        manifest = self._manifest(assignment, recipe, index, memory)
+        manifest = self._manifest(assignment, recipe, index, made_by)
         files = _encode(assignment, recipe, index, pixels, manifest)
         stored = []
         for kind, file in files.items():
@@ -74,9 +86,11 @@ class Finisher:
             held.check()
 
     def _manifest(
-        self, assignment: Assignment, recipe: Recipe, index: int, memory: str
+        self, assignment: Assignment, recipe: Recipe, index: int, made_by: MadeBy
     ) -> dict[str, object]:
-        engine = {**self._fingerprint, "memory": memory} if memory else self._fingerprint
+        engine = {**self._fingerprint, "batch": made_by.batch}
+        if made_by.memory:
+            engine["memory"] = made_by.memory
         return build_manifest(
             recipe,
             index=index,

@@ -109,10 +109,11 @@ class Models:
         picture_pixels: int = 0,
         adapters: int = 0,
         beside: Sequence[ModelRef] = (),
+        batch: int = 1,
         after: Plan | None = None,
     ) -> Plan:
         """How a picture can be made here, from one of so many pixels, with adapters of so many
-        parameters and with these ControlNets.
+        parameters and with these ControlNets; or a batch of them.
 
         `after` is a plan that ran out of memory.
 
@@ -123,6 +124,7 @@ class Models:
             plan = self._plan_undrawn(ref, recipe, after=after)
         else:
             work = self._work(recipe, picture_pixels, adapters, beside)
+            work = replace(work, batch=batch)
             others = tuple(each.digest for each in beside)
             plan = make_plan(self._parts(ref), work, self._room(ref, others), after=after)
             plan = replace(plan, beside=others)
@@ -135,6 +137,8 @@ class Models:
             needed_bytes=plan.needed_bytes,
             available_bytes=plan.available_bytes,
             largest_side=plan.largest_side,
+            loras=len(recipe.loras),
+            controls=len(recipe.controls),
         )
 
     def _plan_undrawn(self, ref: ModelRef, recipe: Recipe, *, after: Plan | None) -> Plan:

@@ -45,27 +45,26 @@ def make_preview(order: PreviewOrder) -> PreviewFrame:
 
 
 class PreviewThread:
-    """Makes previews beside the denoising; of several waiting ones only the latest."""
+    """Makes previews beside the denoising; of an attempt's only the latest."""
 
     def __init__(self, send: Callable[[PreviewFrame], None]) -> None:
         self._send = send
-        self._order: PreviewOrder | None = None
+        self._orders: dict[str, PreviewOrder] = {}
         self._changed = threading.Condition()
         self._is_closing = False
         self._thread = threading.Thread(target=self._run, name="previews", daemon=True)
         self._thread.start()
 
     def offer(self, order: PreviewOrder) -> None:
-        """Show this next; what still waits is dropped."""
+        """Show this next; what still waits of the attempt is dropped."""
         with self._changed:
-            self._order = order
+            self._orders[order.attempt_id] = order
             self._changed.notify()
 
     def drop(self, attempt_id: str) -> None:
         """Forget what waits for an attempt: it is over."""
         with self._changed:
-            if self._order is not None and self._order.attempt_id == attempt_id:
-                self._order = None
+            self._orders.pop(attempt_id, None)
 
     def close(self) -> None:
         """Stop."""
@@ -77,15 +76,14 @@ class PreviewThread:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._order is not None or self._is_closing)
-                order, self._order = self._order, None
-            if self._is_closing:
-                return
-            if order is not None:
-                try:
-                    self._send(make_preview(order))
-                except Exception as error:  # a preview is never worth an attempt
-                    log_trouble("preview.failed", error=type(error).__name__)
+                self._changed.wait_for(lambda: self._orders or self._is_closing)
+                if self._is_closing:
+                    return
+                order = self._orders.pop(next(iter(self._orders)))
+            try:
+                self._send(make_preview(order))
+            except Exception as error:  # a preview is never worth an attempt
+                log_trouble("preview.failed", error=type(error).__name__)
 
 
 class ProgressReporter:

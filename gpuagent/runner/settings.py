@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _DEVICE = re.compile(r"cpu|cuda(:\d{1,2})?")
+# Pictures of different jobs made at once. Measured on a CPU with the house model, 128 x 128, one
+# thread: 2 make 1.5 times as many pictures a second, 4 make 1.8 times, 8 make 1.9 times.
+BATCH = 4
 SPOT_KINDS = ("aws", "gcp", "azure")
 
 
@@ -71,6 +74,7 @@ class Settings:
     device: str
     labels: tuple[str, ...]
     threads: int | None
+    batch: int
     memory_limit_bytes: int | None
     heartbeat_seconds: float
     drain_seconds: float
@@ -113,6 +117,7 @@ class Settings:
             device=device_of(environment.get("STUDIO_AGENT_DEVICE") or credentials.device),
             labels=split_labels(labels) or credentials.labels,
             threads=_integer(environment, "STUDIO_AGENT_THREADS"),
+            batch=_integer(environment, "STUDIO_AGENT_BATCH") or BATCH,
             memory_limit_bytes=_integer(environment, "STUDIO_AGENT_MEMORY_BYTES"),
             heartbeat_seconds=_seconds(environment, "STUDIO_HEARTBEAT_SECONDS", 5.0),
             drain_seconds=_seconds(environment, "STUDIO_AGENT_DRAIN_SECONDS", 10.0),

@@ -175,13 +175,38 @@ class Telemetry:
 
 
 class PeakMemory:
-    """The most memory used since `reset`: the device's as torch counts it, else this process's."""
+    """The most memory used since `reset`: the device's as torch counts it, else this process's.
+
+    To be called on the compute thread.
+    """
 
     def __init__(self, *, has_gpu: bool) -> None:
         self._has_gpu = has_gpu
+        self._before = 0
+        self._rest: int | None = None
 
     def reset(self) -> None:
-        """Begin to watch. On the compute thread."""
+        """Begin to watch."""
+        self._before, self._rest = 0, None
+        self._forget()
+
+    def mark(self) -> None:
+        """The model is loaded: what comes on top from here on is the picture's."""
+        self._before = max(self._before, self._peak() or 0)
+        self._forget()
+        self._rest = self._used()
+
+    def read(self) -> int | None:
+        """The most so far; None if the system does not say."""
+        peak = self._peak()
+        return None if peak is None else max(peak, self._before)
+
+    def growth(self) -> int | None:
+        """The most so far above what was used at the mark; None if the system does not say."""
+        peak = self._peak()
+        return None if peak is None or self._rest is None else max(0, peak - self._rest)
+
+    def _forget(self) -> None:
         if self._has_gpu:
             import torch
 
@@ -190,15 +215,25 @@ class PeakMemory:
         with contextlib.suppress(OSError):
             (_PROCESS / "clear_refs").write_text("5")
 
-    def read(self) -> int | None:
-        """The most so far; None if the system does not say."""
+    def _peak(self) -> int | None:
         if self._has_gpu:
             import torch
 
             return int(torch.cuda.max_memory_allocated())
-        try:
-            status = (_PROCESS / "status").read_text()
-            line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
-            return int(line.split()[1]) * 1024
-        except (OSError, ValueError, IndexError, StopIteration):
-            return None
+        return _status_bytes("VmHWM:")
+
+    def _used(self) -> int | None:
+        if self._has_gpu:
+            import torch
+
+            return int(torch.cuda.memory_allocated())
+        return _status_bytes("VmRSS:")
+
+
+def _status_bytes(name: str) -> int | None:
+    try:
+        status = (_PROCESS / "status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith(name))
+        return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError, StopIteration):
+        return None

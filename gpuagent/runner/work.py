@@ -11,6 +11,7 @@ from gpuagent.planning.plan import Plan
 from gpuagent.protocol.messages import Assignment, ModelRef
 from gpuagent.protocol.recipe import Recipe
 from gpuagent.runner.held import Held
+from gpuagent.runner.telemetry import PeakMemory
 
 
 @dataclass(slots=True)
@@ -67,3 +68,12 @@ class Work:
                 future.result()
             else:
                 future.exception()
+
+
+def note_memory(work: Work, plan: Plan | None, peak: PeakMemory) -> None:
+    """What it took, and what the plan had thought that the picture would take."""
+    work.timings.facts["peak_memory_bytes"] = peak.read()
+    growth = peak.growth()
+    if plan is not None and plan.growth_bytes and growth:
+        work.timings.facts["planned_growth_bytes"] = plan.growth_bytes
+        work.timings.facts["growth_bytes"] = growth

@@ -1,4 +1,4 @@
-"""The API's list of LoRAs and embeddings."""
+"""The API's list of LoRAs, embeddings and VAEs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from workspaces.api import OrganizationView
 
 
 class AdapterSerializer(serializers.Serializer[Any]):
-    """A LoRA or an embedding that a recipe can name by its digest."""
+    """A LoRA, an embedding or a VAE that a recipe can name by its digest."""
 
     digest = serializers.CharField()
-    kind = serializers.CharField(help_text="`lora` or `embedding`.")
+    kind = serializers.CharField(help_text="`lora`, `embedding` or `vae`.")
     name = serializers.CharField()
     architecture = serializers.CharField()
     licence = serializers.CharField()
@@ -35,7 +35,7 @@ class AdapterSerializer(serializers.Serializer[Any]):
 
 
 class AdaptersView(OrganizationView):
-    """LoRAs and embeddings."""
+    """LoRAs, embeddings and VAEs."""
 
     permissions = {"GET": Permission.MODEL_VIEW}
 
@@ -43,5 +43,5 @@ class AdaptersView(OrganizationView):
         operation_id="list_adapters", responses={200: AdapterSerializer(many=True), **ERRORS}
     )
     def get(self, request: Request) -> Response:
-        """The newest version of every LoRA and embedding the organization sees."""
+        """The newest version of every LoRA, embedding and VAE the organization sees."""
         return Response(adapter_choices(usable_versions()))

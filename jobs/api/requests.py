@@ -8,6 +8,7 @@ from rest_framework import serializers
 
 from gpuagent.protocol.controls import THRESHOLD_MAX, THRESHOLD_MIN
 from gpuagent.protocol.cutouts import EDGE_MAX, CutoutResult
+from gpuagent.protocol.parts import REFINER_START_MAX, REFINER_START_MIN
 from gpuagent.protocol.recipe import SCALES
 from gpuagent.protocol.taxonomy import SAMPLERS, ControlKind, InpaintArea
 from jobs.scheduling import Tier
@@ -118,6 +119,20 @@ class JobRequestSerializer(serializers.Serializer[Any]):
         help_text="Digests; those that the prompts call by their trigger words if left out.",
     )
     controls = ControlUseSerializer(many=True, required=False, help_text="At most 3.")
+    vae = serializers.CharField(
+        required=False, allow_null=True, help_text="Digest from `GET adapters`; the model's own."
+    )
+    refiner = serializers.CharField(
+        required=False,
+        allow_null=True,
+        help_text="Digest from `GET models`: another `sdxl` model that makes the last steps.",
+    )
+    refiner_start = serializers.FloatField(
+        required=False,
+        min_value=REFINER_START_MIN,
+        max_value=REFINER_START_MAX,
+        help_text="Share of the steps after which it takes over.",
+    )
     cutout = serializers.BooleanField(
         required=False,
         help_text="Take the background of `image` away and draw nothing: only `model` (one that "

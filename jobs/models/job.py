@@ -23,7 +23,8 @@ class Job(models.Model):
 
     `fence` grows with every attempt; `attempts_counted` only with those held against the job.
     `position` is the place in its owner's line, the least first: see `jobs.services.ordering`.
-    `paused_seconds` is how long it was paused before the present pause.
+    `paused_seconds` is how long it was paused before the present pause. `batch_key` is what jobs
+    have in common that may be made in one batch; empty: it is made alone.
     """
 
     id = IdField(prefix="job")
@@ -52,6 +53,7 @@ class Job(models.Model):
     count = models.PositiveIntegerField()
     cost_seconds = models.FloatField()
     memory_bytes = models.BigIntegerField()
+    batch_key = models.CharField(max_length=16, blank=True, default="")
     fence = models.PositiveIntegerField(default=0)
     attempts_counted = models.PositiveIntegerField(default=0)
     position = models.BigIntegerField(default=0)

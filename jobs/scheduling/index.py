@@ -104,6 +104,8 @@ class Index:
         self.reserves = Reserves(policy)
         self.demand: dict[tuple[str, str], Demand] = {}
         """What waits in each tier for each model."""
+        self.batches: dict[tuple[str, str], dict[str, WaitingJob]] = {}
+        """What waits in each tier of each batch key, in the order in which it came."""
 
     def accepts(self, job: WaitingJob) -> bool:
         return self.agent_class is None or self.agent_class.accepts(job)
@@ -126,6 +128,8 @@ class Index:
             child.jobs += 1
             child.seconds += job.cost_seconds
             node = child
+        if job.batch_key:
+            self.batches.setdefault((job.tier, job.batch_key), {})[job.id] = job
         entry = (*place_in_line(job), job)
         insort(node.waiting, entry)
         insort(node.by_model.setdefault(job.model_digest, []), entry)
@@ -147,6 +151,11 @@ class Index:
             child.seconds -= job.cost_seconds
             if child.jobs == 0:
                 nodes[depth].drop_child(job.path[depth])
+        if job.batch_key:
+            alike = self.batches[job.tier, job.batch_key]
+            del alike[job.id]
+            if not alike:
+                del self.batches[job.tier, job.batch_key]
         demand = self.demand[job.tier, job.model_digest]
         demand.jobs -= 1
         demand.seconds -= job.cost_seconds

@@ -5,17 +5,26 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import islice, takewhile
 from types import MappingProxyType
 
-from jobs.scheduling.choosing import Choice, Chooser, Held, Member, first_free, first_free_user
+from jobs.scheduling.choosing import (
+    Choice,
+    Chooser,
+    Held,
+    Member,
+    first_free,
+    first_free_user,
+    is_overtaken,
+)
 from jobs.scheduling.fitting import agent_classes, find_unplaceable
 from jobs.scheduling.fleet import Fleet
-from jobs.scheduling.index import Index, Node
+from jobs.scheduling.index import Index, Node, place_in_line
 from jobs.scheduling.queue import Queue
 from jobs.scheduling.rows import AgentView, Placement, Plan, WaitingJob
 from jobs.scheduling.yielding import find_yields
 
+COMPARED_RIDERS = 64  # of jobs that could be made in a batch with one
 COMPARED_IDLE = 64  # of many idle agents; holders of the model are looked for among all
 NOTHING_IN_FLIGHT: Mapping[str, int] = MappingProxyType({})
 NO_MEMBERS_IN_FLIGHT: Mapping[Member, int] = MappingProxyType({})
@@ -173,6 +182,37 @@ class _Planner:
         )
 
     def _place(self, choice: Choice, seat: _Seat) -> None:
+        """Give the job to the agent, and with it jobs that can be made in one batch with it."""
+        self._put(choice, seat)
+        if choice.job.batch_key:
+            for _ in range(seat.agent.batch_limit - 1):
+                rider = self._rider(seat, choice.job)
+                if rider is None:
+                    break
+                self._put(Choice(rider, 0.0), seat, rides_with=choice.job.id)
+
+    def _rider(self, seat: _Seat, lead: WaitingJob) -> WaitingJob | None:
+        """The fairest of those that could ride: of the same tier only, since each makes the others
+        wait a little, and none that a limit or its owner's own order holds back.
+        """
+        alike = seat.index.batches.get((lead.tier, lead.batch_key), {})
+        able = [job for job in islice(alike.values(), COMPARED_RIDERS) if self._may_ride(seat, job)]
+        return min(able, key=self._place_of, default=None)
+
+    def _may_ride(self, seat: _Seat, job: WaitingJob) -> bool:
+        member = (job.organization_id, job.user_id)
+        if job.organization_id in self.held.organizations or member in self.held.members:
+            return False
+        user = seat.index.user(job.path)
+        if user is None or not is_overtaken(user, self.policy):
+            return True
+        return user.waiting[0][3] is job
+
+    def _place_of(self, job: WaitingJob) -> tuple[object, ...]:
+        _root, _tier, organization, user = self.queue.state.flows(job.path)
+        return (organization.virtual, user.virtual, *place_in_line(job))
+
+    def _put(self, choice: Choice, seat: _Seat, *, rides_with: str = "") -> None:
         job = choice.job
         if self.held:
             self._keep_pace(seat.index)
@@ -186,16 +226,18 @@ class _Planner:
             swap_seconds=swap,
             counted_seconds=counted,
             pool=seat.index.name,
+            rides_with=rides_with,
         )
         self.placements.append(placement)
         self.queue.take(job, placement.charge)
-        seat.free_slots -= 1
+        if not rides_with:
+            seat.free_slots -= 1
         if seat.busy_until is None:
             self.fleet.busy[seat.agent.machine] += 1
         if job.model_digest not in seat.resident:
             self.fleet.holders[job.model_digest] += 1
             seat.resident.add(job.model_digest)
-        seat.busy_until = max(self.now, seat.busy_until or 0.0) + placement.charged_seconds
+        seat.busy_until = max(self.now, seat.busy_until or 0.0) + placement.busy_seconds
         self._count(job)
 
     def _count(self, job: WaitingJob) -> None:

@@ -9,6 +9,7 @@ from gpuagent.protocol.loras import EMBEDDINGS_MAX
 from gpuagent.protocol.recipe import FieldProblem, Recipe
 from gpuagent.protocol.taxonomy import AssetKind
 from gpuagent.protocol.triggers import has_trigger
+from jobs.room import Laid
 from library.fitting import why_unfit
 from library.models import ModelVersion
 from library.selectors import find_adapters, usable_adapters
@@ -18,11 +19,15 @@ _FIELDS = {
     AssetKind.LORA: "loras",
     AssetKind.EMBEDDING: "embeddings",
     AssetKind.CONTROLNET: "controls",
+    AssetKind.VAE: "vae",
+    AssetKind.CHECKPOINT: "refiner",
 }
 _NOUNS = {
     AssetKind.LORA: "LoRA",
     AssetKind.EMBEDDING: "embedding",
     AssetKind.CONTROLNET: "ControlNet",
+    AssetKind.VAE: "VAE",
+    AssetKind.CHECKPOINT: "refiner",
 }
 Found = dict[str, ModelVersion]
 
@@ -72,10 +77,25 @@ def bytes_of(found: Found) -> int:
     return sum(version.weights_bytes for version in found.values())
 
 
+def laid_of(found: Found) -> tuple[Laid, ...]:
+    """What takes memory beside the model, by kind; those that take most first."""
+    kinds = (AssetKind.CONTROLNET, AssetKind.LORA)
+    return tuple(
+        Laid(
+            noun=_NOUNS[kind],
+            field=_FIELDS[kind],
+            sizes=tuple(v.weights_bytes for v in found.values() if v.asset.kind == kind.value),
+        )
+        for kind in kinds
+    )
+
+
 def _named(recipe: Recipe) -> dict[str, AssetKind]:
     loras = dict.fromkeys((use.digest for use in recipe.loras), AssetKind.LORA)
     nets = dict.fromkeys((use.model for use in recipe.controls), AssetKind.CONTROLNET)
-    return {**loras, **dict.fromkeys(recipe.embeddings, AssetKind.EMBEDDING), **nets}
+    parts = {recipe.vae: AssetKind.VAE, recipe.refiner: AssetKind.CHECKPOINT}
+    named = {digest: kind for digest, kind in parts.items() if digest is not None}
+    return {**loras, **dict.fromkeys(recipe.embeddings, AssetKind.EMBEDDING), **nets, **named}
 
 
 def _texts(recipe: Recipe) -> tuple[str, str]:
@@ -84,9 +104,11 @@ def _texts(recipe: Recipe) -> tuple[str, str]:
 
 def _unknown(kind: AssetKind, name: str) -> FieldProblem:
     noun = _NOUNS[kind]
-    which = f"The {noun} {name}" if name else f"One {noun}"
-    message = f"{which} is not in the library (any more). Choose another, or none."
-    return FieldProblem(field=_FIELDS[kind], code=f"unknown_{kind.value}", message=message)
+    message = f"One {noun} is not in the library (any more). Choose another, or none."
+    if name:
+        message = f"The {noun} {name} is no longer in the library. An admin can add it again."
+    code = "unknown_refiner" if kind is AssetKind.CHECKPOINT else f"unknown_{kind.value}"
+    return FieldProblem(field=_FIELDS[kind], code=code, message=message)
 
 
 def _same_word(found: Found, recipe: Recipe) -> list[FieldProblem]:

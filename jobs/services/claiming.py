@@ -87,6 +87,7 @@ def _assignment(agent: Agent, attempt: JobAttempt) -> Assignment:
         adapters=tuple(model_ref(agent, laid[each]) for each in recipe.adapters if each in laid),
         done=done,
         lease_seconds=settings.LEASE_SECONDS,
+        may_batch=bool(job.batch_key),
     )
 
 

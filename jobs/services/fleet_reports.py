@@ -28,6 +28,7 @@ _NUMBERS = {
     "power_w": (0.0, 5_000.0),
     "utilization": (0.0, 1.0),
     "memory_used_bytes": (0.0, float(BYTES_MAX)),
+    "batch_limit": (1.0, 16.0),
 }
 
 

@@ -25,6 +25,8 @@ ACTOR = "run_attempt"
 OPEN = tuple(status.value for status in ATTEMPT_OPEN)
 YIELDING = "yielding"
 """In an attempt's `placement`: its agent was asked to hand back the rest."""
+RIDES_WITH = "rides_with"
+"""In an attempt's `placement`: the job that it was given to be made in one batch with."""
 
 
 def lease_duration() -> timedelta:
@@ -73,6 +75,10 @@ def lease_attempts(
 
 def _attempt(job: Job, placement: Placement, boot_id: str, now: datetime) -> JobAttempt:
     _plain, wrapped = new_data_key(job.workspace)
+    kept: dict[str, object] = asdict(placement.charge)
+    kept["swap_seconds"] = placement.swap_seconds
+    if placement.rides_with:
+        kept[RIDES_WITH] = placement.rides_with
     return JobAttempt(
         organization_id=job.organization_id,
         job=job,
@@ -80,8 +86,8 @@ def _attempt(job: Job, placement: Placement, boot_id: str, now: datetime) -> Job
         fence=job.fence,
         boot_id=boot_id,
         wrapped_preview_key=wrapped,
-        charged_seconds=placement.charged_seconds,
-        placement={**asdict(placement.charge), "swap_seconds": placement.swap_seconds},
+        charged_seconds=placement.busy_seconds,
+        placement=kept,
         leased_at=now,
         sent_at=now,
         lease_expires_at=now + lease_duration(),

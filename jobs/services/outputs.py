@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -13,13 +14,26 @@ from django.utils import timezone
 from accounts.actors import Actor
 from accounts.roles import Permission
 from accounts.services.audit import record_event, record_system
+from gpuagent.protocol.recipe import FieldProblem, Recipe
 from jobs.announcements import announce_output
 from jobs.models import Job, Output
 from jobs.recipes import exactly, open_manifest, open_recipe
 from jobs.services.adapters import find_fitting
+from jobs.services.inputs import find_inputs
 from jobs.services.submission import Submitted, submit_job
+from library.selectors import find_version
+from studio.core.errors import InvalidInputError
 from workspaces.access import require_in
 from workspaces.services.artifacts import remove_artifacts
+
+_BATCH = "batch"
+# What a manifest's `engine` says, where its own word is not one for people.
+_ENGINE_WORDS = {
+    "dtype": "number format",
+    "memory": "saving memory by",
+    "runtime_image": "image",
+    "threads": "CPU threads",
+}
 
 
 @transaction.atomic
@@ -57,8 +71,7 @@ def rerun_output(
         InvalidInputError: its model, starting picture or an adapter is gone; it says which.
     """
     recipe = open_recipe(output.job).only(output.index)
-    if recipe.adapters:
-        find_fitting(recipe, output.job.model_version, _adapter_names(output))
+    _require_all(output, recipe)
     raw = exactly(recipe)
     project = output.project
     return submit_job(
@@ -70,6 +83,30 @@ def rerun_output(
         rerun_of=output,
         tier=tier or output.job.tier,
     )
+
+
+def _require_all(output: Output, recipe: Recipe) -> None:
+    """Tell of everything that is gone at once, by the names it had.
+
+    Raises:
+        InvalidInputError: something is.
+    """
+    problems: list[FieldProblem] = []
+    version = find_version(recipe.model)
+    if version is None:
+        name = output.job.model_version.asset.name
+        message = f"The model {name} is no longer in the library. An admin can add it again."
+        problems.append(FieldProblem(field="model", code="unknown_model", message=message))
+    for check in (
+        lambda: find_fitting(recipe, output.job.model_version, _adapter_names(output)),
+        lambda: find_inputs(output.workspace, recipe),
+    ):
+        try:
+            check()
+        except InvalidInputError as error:
+            problems += error.problems
+    if problems:
+        raise InvalidInputError(problems)
 
 
 def _adapter_names(output: Output) -> dict[str, str]:
@@ -111,8 +148,7 @@ def compare_with_original(output: Output) -> Comparison | None:
     if original.engine != output.engine:
         return Comparison(
             verdict=Verdict.SIMILAR,
-            sentence="Same recipe, other runtime: similar, not identical. "
-            + _differences(original.engine, output.engine),
+            sentence=_similar(original.engine, output.engine),
             original=original,
         )
     return Comparison(
@@ -123,13 +159,26 @@ def compare_with_original(output: Output) -> Comparison | None:
     )
 
 
-def _differences(before: dict[str, object], after: dict[str, object]) -> str:
+def _similar(before: Mapping[str, object], after: Mapping[str, object]) -> str:
+    """Why it is not identical, in words."""
+    was, now = before.get(_BATCH, 1), after.get(_BATCH, 1)
+    reasons = [] if was == now else [_made_together(was, now)]
     changed = [
-        f"{key} was {before.get(key, '–')}, is {after.get(key, '–')}"
-        for key in sorted(set(before) | set(after))
+        f"{_ENGINE_WORDS.get(key, key)} {before.get(key, 'none')} → {after.get(key, 'none')}"
+        for key in sorted((set(before) | set(after)) - {_BATCH})
         if before.get(key) != after.get(key)
     ]
-    return "Changed: " + "; ".join(changed) + "."
+    if changed:
+        reasons.append(f"other runtime ({', '.join(changed)})")
+    return f"Similar: {'; '.join(reasons)}."
+
+
+def _made_together(was: object, now: object) -> str:
+    if now == 1:
+        return f"the original was made in a batch of {was}, this one alone"
+    if was == 1:
+        return f"the original was made alone, this one in a batch of {now}"
+    return f"the original was made in a batch of {was}, this one in a batch of {now}"
 
 
 def purge_trash(*, limit: int = 200) -> int:

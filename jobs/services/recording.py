@@ -22,6 +22,7 @@ DAY_SECONDS = 86_400.0
 LOAD_NOTICED_SECONDS = 0.05
 # As agents name where they found a model; `gpu` is no loading at all.
 RESIDENT, HOST = "gpu", "host"
+BATCH_MOST = 16
 
 
 def record_run(
@@ -57,9 +58,16 @@ def record_run(
         peak_memory_bytes=_bytes(timings),
         ended_at=ended_at,
     )
-    if status is AttemptStatus.SUCCEEDED and recipe is not None:
+    # What a picture takes in a batch is no measure for one that is made alone.
+    if status is AttemptStatus.SUCCEEDED and recipe is not None and batch_of(timings) == 1:
         _learn_from(record, recipe, timings)
     return record
+
+
+def batch_of(timings: Mapping[str, object]) -> int:
+    """How many pictures were made at once; 1 if the agent does not say anything sensible."""
+    size = timings.get("batch", 1)
+    return size if isinstance(size, int) and 1 <= size <= BATCH_MOST else 1
 
 
 def sane_timings(timings: Mapping[str, object]) -> dict[str, object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.db import IntegrityError, transaction
 from django.db.models import Max
@@ -13,6 +13,7 @@ from django.utils import timezone
 from accounts.actors import Actor
 from accounts.roles import Permission
 from accounts.services.audit import record_event
+from gpuagent.protocol.batching import batch_key
 from gpuagent.protocol.recipe import (
     SEED_MAX,
     Recipe,
@@ -22,13 +23,14 @@ from gpuagent.protocol.recipe import (
 )
 from jobs.announcements import announce_job, wake_dispatcher
 from jobs.costs import cost_of
-from jobs.estimates import Cost, largest_square
+from jobs.estimates import Cost, estimate_cost
 from jobs.lifecycle import JobStatus
 from jobs.models import Agent, Job, Output
 from jobs.recipes import seal_recipe
+from jobs.room import Wish, too_large
 from jobs.scheduling import Tier
 from jobs.search import index_terms
-from jobs.services.adapters import bytes_of, find_fitting, with_called
+from jobs.services.adapters import Found, bytes_of, find_fitting, laid_of, with_called
 from jobs.services.enlarging import check_kind, with_size
 from jobs.services.families import for_family
 from jobs.services.inputs import Inputs, attach_inputs, find_inputs, hold_inputs, pixels_of
@@ -41,6 +43,7 @@ from workspaces.access import require_in
 from workspaces.models import Project, Workspace
 
 IDEMPOTENCY_KEY_MAX = 255
+BATCH_KEY_CHARACTERS = 16
 _KEY_ELSEWHERE = "This idempotency key was used in another workspace. Send a new one."
 
 
@@ -204,7 +207,7 @@ def _check(
         picture_pixels=pixels_of(inputs),
         adapters_bytes=bytes_of(adapters),
     )
-    _refuse_what_fits_nowhere(recipe, version, cost)
+    _refuse_what_fits_nowhere(recipe, version, cost, adapters, pixels_of(inputs))
     return _Checked(
         recipe=recipe,
         version=version,
@@ -216,21 +219,30 @@ def _check(
     )
 
 
-def _refuse_what_fits_nowhere(recipe: Recipe, version: ModelVersion, cost: Cost) -> None:
+def _refuse_what_fits_nowhere(
+    recipe: Recipe, version: ModelVersion, cost: Cost, beside: Found, picture_pixels: int
+) -> None:
     """Only if some agent has said how much it has: before that nothing is known."""
     largest = Agent.objects.aggregate(largest=Max("memory_bytes"))["largest"]
     if not largest or cost.memory_bytes <= largest:
         return
     if not recipe.is_drawn:
         raise _no_room_for_result(recipe, cost, largest)
-    side = largest_square(available_bytes=largest, weights_bytes=version.weights_bytes)
-    hint = f"Try {side} × {side} or smaller." if side else "Choose a smaller model."
-    message = (
-        f"{version.asset.name} at {recipe.width} × {recipe.height} needs about "
-        f"{cost.memory_bytes / 1024**3:.1f} GiB; the largest agent has "
-        f"{largest / 1024**3:.1f} GiB. {hint}"
+    wish = Wish(
+        model=version.asset.name,
+        width=recipe.width,
+        height=recipe.height,
+        laid=laid_of(beside),
+        needs=lambda width, height, laid_bytes, has_picture: (
+            estimate_cost(
+                replace(recipe, width=width, height=height),
+                weights_bytes=version.weights_bytes + laid_bytes,
+                seconds_per_pass=0.0,
+                picture_pixels=picture_pixels if has_picture else 0,
+            ).memory_bytes
+        ),
     )
-    raise invalid("width", "does_not_fit", message, recipe.width * recipe.height, side)
+    raise InvalidInputError([too_large(wish, largest)])
 
 
 def _no_room_for_result(recipe: Recipe, cost: Cost, largest: int) -> InvalidInputError:
@@ -263,6 +275,8 @@ def _create(actor: Actor, workspace: Workspace, checked: _Checked, origin: _Orig
         count=recipe.num_images_per_prompt,
         cost_seconds=checked.cost.seconds,
         memory_bytes=checked.cost.memory_bytes,
+        # What is made again is to be the same again, so it is made alone.
+        batch_key="" if origin.rerun_of is not None else batch_key(recipe)[:BATCH_KEY_CHARACTERS],
         position=place_at(now),
         submitted_at=now,
     )

@@ -76,7 +76,14 @@ def register_adapter(
                     changed = {"fields": ["trigger_words"]}
                     record_system(organization_id, "model.changed", asset.pk, changed)
             return existing
-        return create_version(asset, digest, architecture, [fact], trigger_words=words)
+        return create_version(
+            asset,
+            digest,
+            architecture,
+            [fact],
+            trigger_words=words,
+            source_sha256=fact.sha256,
+        )
 
 
 def restore_public_adapter(path: Path, trigger_words: Sequence[str]) -> ModelVersion | None:

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from django.core.files import File
 from django.db import transaction
 
 from accounts.services.audit import record_system
@@ -23,6 +21,7 @@ from gpuagent.protocol.taxonomy import Architecture, AssetKind
 from library.cutters import check_cutter, is_cutter
 from library.models import ModelAsset, ModelFile, ModelVersion
 from library.presets import Preset, check_presets
+from library.tensor_files import BrokenFileError, read_tensor_file
 from studio.core import storage
 from studio.core.errors import InvalidInputError
 
@@ -46,18 +45,7 @@ KINDS = {
 }
 SUFFIXES = frozenset({".json", ".txt", ".safetensors"})
 LATENT_SIDE = 128
-HEADER_MAX_BYTES = 100 * 1024 * 1024
 CHUNK_BYTES = 1 << 20
-# What an untrusted header can raise, deeply nested JSON included.
-_BROKEN = (
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    IndexError,
-    OverflowError,
-    RecursionError,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,20 +122,11 @@ def check_safetensors(path: Path) -> None:
     Raises:
         InvalidInputError: it is not.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        prefix = file.read(8)
-        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
-        if not 2 <= length <= min(HEADER_MAX_BYTES, size - 8):
-            raise _refuse("broken_weights", f"{path.name} is not a safetensors file.")
-        try:
-            header = json.loads(file.read(length))
-            tensors = [v for k, v in header.items() if k != "__metadata__"]
-            end = max((int(v["data_offsets"][1]) for v in tensors), default=-1)
-        except _BROKEN as error:
-            raise _refuse("broken_weights", f"{path.name} has a broken header.") from error
-    if end < 0 or 8 + length + end != size:
-        raise _refuse("broken_weights", f"{path.name} is cut short or has a tail.")
+    try:
+        with path.open("rb") as file:
+            read_tensor_file(file, path.stat().st_size)
+    except BrokenFileError as error:
+        raise _refuse("broken_weights", f"{path.name} {error}.") from error
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -210,11 +189,16 @@ def _native_side(folder: Path) -> int:
 
 
 def register_model(
-    folder: Path, description: Description, *, organization_id: str | None
+    folder: Path,
+    description: Description,
+    *,
+    organization_id: str | None,
+    source_sha256: str = "",
 ) -> ModelVersion:
     """Register a folder as the newest version of the named model; the same files again: the same.
 
-    `organization_id` None makes it public on this installation.
+    `organization_id` None makes it public on this installation. `source_sha256` is of the single
+    file that the folder was made from.
 
     Raises:
         InvalidInputError: the folder or a preset is refused; the message says why.
@@ -228,7 +212,9 @@ def register_model(
         existing = ModelVersion.objects.filter(asset=asset, digest=digest).first()
         if existing is not None:
             return existing
-        return create_version(asset, digest, architecture, facts, side=side)
+        return create_version(
+            asset, digest, architecture, facts, side=side, source_sha256=source_sha256
+        )
 
 
 def restore_public(folder: Path) -> ModelVersion | None:
@@ -256,6 +242,8 @@ def put_asset(
 ) -> ModelAsset:
     """What is said anew takes the place of what was said before; what is left out stays.
 
+    An entry that was removed is back.
+
     Raises:
         InvalidInputError: the name is that of something of another kind.
     """
@@ -267,6 +255,7 @@ def put_asset(
     anew = {field: value for field, value in said.items() if value}
     if presets is not None:
         anew["presets"] = presets
+    anew["removed_at"] = None
     owned = {"organization_id": organization_id, "name": description.name}
     before = ModelAsset.objects.filter(**owned).first()
     if before is not None and before.kind != kind.value:
@@ -291,6 +280,7 @@ def create_version(
     *,
     side: int = 0,
     trigger_words: Sequence[str] = (),
+    source_sha256: str = "",
 ) -> ModelVersion:
     """The next version of the asset, with its files, which lie in the store already."""
     newest = ModelVersion.objects.filter(asset=asset).order_by("-number").first()
@@ -302,6 +292,7 @@ def create_version(
         default_width=side,
         default_height=side,
         trigger_words=list(trigger_words),
+        source_sha256=source_sha256,
         weights_bytes=sum(f.size_bytes for f in facts if f.path.endswith(".safetensors")),
     )
     ModelFile.objects.bulk_create(
@@ -329,8 +320,7 @@ def put_file(path: Path, fact: FileFacts) -> None:
     if storage.exists(key) and storage.size(key) == fact.size_bytes:
         return
     storage.delete(key)
-    with path.open("rb") as file:
-        storage.store().save(key, File(file))
+    storage.put_file(key, path)
 
 
 def _put_header(path: Path, key: str) -> None:

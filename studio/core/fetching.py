@@ -10,12 +10,12 @@ from __future__ import annotations
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as LookupTimeoutError
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import httpcore
 import httpx
@@ -30,7 +30,8 @@ REDIRECTS_MAX = 3
 CHARACTERS_MAX = 2_048
 TRIES_MAX = 3  # addresses of one name
 SCHEMES = {"http": 80, "https": 443}
-HEADERS = (("Accept", "image/*"), ("Accept-Encoding", "identity"), ("Connection", "close"))
+HEADERS = (("Accept-Encoding", "identity"), ("Connection", "close"))
+T = TypeVar("T")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # A look-up cannot be broken off; those that hang keep a thread here, not one that answers people.
 _lookups = ThreadPoolExecutor(max_workers=8, thread_name_prefix="lookup")
@@ -50,6 +51,15 @@ class Fetched:
 
     content: bytes
     media_type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A file that begins to come. `announced_bytes` is what the other side says, 0 if nothing."""
+
+    pieces: Iterator[bytes]
+    media_type: str
+    announced_bytes: int
 
 
 def look_up(host: str, port: int) -> list[str]:
@@ -84,6 +94,7 @@ class Guard:
     tls: ssl.SSLContext | None = None
     connect_seconds: float = 5.0
     total_seconds: float = 20.0
+    idle_seconds: float = 20.0
 
 
 def default_guard() -> Guard:
@@ -92,31 +103,54 @@ def default_guard() -> Guard:
 
 
 def fetch(address: str, *, max_bytes: int, guard: Guard | None = None) -> Fetched:
-    """Get what lies at a public http or https address.
+    """Get the picture that lies at a public http or https address.
 
     Raises:
         FetchError: refused or failed. What is refused inside our network and what does not answer
             get the same sentence.
     """
+
+    def take(answer: Answer) -> Fetched:
+        content = b"".join(answer.pieces)
+        return Fetched(content=content, media_type=answer.media_type)
+
+    return fetch_into(address, take, max_bytes=max_bytes, guard=guard, noun="picture")
+
+
+def fetch_into(
+    address: str,
+    take: Callable[[Answer], T],
+    *,
+    max_bytes: int,
+    guard: Guard | None = None,
+    noun: str = "file",
+) -> T:
+    """Let `take` have what lies at a public address, piece by piece; what it returns.
+
+    An error of ours that `take` raises goes through; one of the system counts as the network's.
+
+    Raises:
+        FetchError: as `fetch`.
+    """
     guard = guard or default_guard()
     url = _parse(address.strip(), guard)
-    deadline = Deadline(guard.total_seconds)
+    deadline = Deadline(guard.total_seconds, guard.idle_seconds)
     try:
         for _hop in range(REDIRECTS_MAX + 1):
-            answer = _get(url, guard, deadline, max_bytes)
-            if isinstance(answer, Fetched):
-                return answer
-            url = _next(url, answer, guard)
+            found, leads_to = _get(url, guard, deadline, take, max_bytes, noun)
+            if leads_to is None:
+                return cast("T", found)
+            url = _next(url, leads_to, guard, noun)
     except (*FAILURES, OSError, ValueError):
-        raise _unreachable() from None  # the cause may name the host
+        raise _unreachable(noun) from None  # the cause may name the host
     raise FetchError("too_many_redirects", f"The address leads on more than {REDIRECTS_MAX} times.")
 
 
-def _unreachable() -> FetchError:
+def _unreachable(noun: str) -> FetchError:
     return FetchError(
         "unreachable",
         "Nothing could be fetched: the address does not answer in time, or is not on the public "
-        "internet. Save the picture and choose the file instead.",
+        f"internet. Save the {noun} and choose the file instead.",
     )
 
 
@@ -145,19 +179,27 @@ def _port(url: httpx.URL) -> int:
     return url.port or SCHEMES[url.scheme]
 
 
-def _next(url: httpx.URL, location: str, guard: Guard) -> httpx.URL:
+def _next(url: httpx.URL, location: str, guard: Guard, noun: str) -> httpx.URL:
     try:
         return _parse(str(url.join(location)), guard)
     except (FetchError, httpx.InvalidURL):
-        raise _unreachable() from None
+        raise _unreachable(noun) from None
 
 
-def _get(url: httpx.URL, guard: Guard, deadline: Deadline, max_bytes: int) -> Fetched | str:
-    """The file, or where the answer leads on to."""
+def _get(
+    url: httpx.URL,
+    guard: Guard,
+    deadline: Deadline,
+    take: Callable[[Answer], T],
+    max_bytes: int,
+    noun: str,
+) -> tuple[T | None, str | None]:
+    """What was taken, or where the answer leads on to."""
     target = httpcore.URL(
         scheme=url.raw_scheme, host=url.raw_host, port=_port(url), target=url.raw_path
     )
-    headers = [*HEADERS, ("Host", url.netloc.decode("ascii"))]
+    accepted = ("Accept", "image/*" if noun == "picture" else "*/*")
+    headers = [accepted, *HEADERS, ("Host", url.netloc.decode("ascii"))]
     backend = GuardedBackend(guard, deadline)
     tls = guard.tls or _tls()
     with (  # no proxy: the pool does not read the environment
@@ -166,27 +208,31 @@ def _get(url: httpx.URL, guard: Guard, deadline: Deadline, max_bytes: int) -> Fe
     ):
         named = {key.lower(): value.decode("latin-1") for key, value in response.headers}
         if response.status in _REDIRECTS and b"location" in named:
-            return named[b"location"]
+            return None, named[b"location"]
         if response.status != 200:
-            message = f"The site answered {response.status}, not with a picture. Check the address."
-            raise FetchError("no_picture_there", message)
+            message = f"The site answered {response.status}, not with a {noun}. Check the address."
+            raise FetchError(f"no_{noun}_there", message)
         if named.get(b"content-encoding", "identity").strip().lower() not in ("", "identity"):
-            message = "The site sends the picture compressed a second time. Save it and choose it."
+            message = f"The site sends the {noun} compressed a second time. Save it and choose it."
             raise FetchError("encoded", message)
-        content = _read(response.iter_stream(), named.get(b"content-length", ""), max_bytes)
-    media_type = named.get(b"content-type", "").partition(";")[0].strip().lower()
-    return Fetched(content=content, media_type=media_type)
-
-
-def _read(pieces: Iterable[bytes], announced: str, max_bytes: int) -> bytes:
-    if announced.isdecimal() and int(announced[:20]) > max_bytes:
-        raise _too_large(max_bytes)
-    content = bytearray()
-    for piece in pieces:
-        content += piece
-        if len(content) > max_bytes:
+        length = named.get(b"content-length", "")
+        answer = Answer(
+            pieces=_read(response.iter_stream(), max_bytes),
+            media_type=named.get(b"content-type", "").partition(";")[0].strip().lower(),
+            announced_bytes=int(length[:20]) if length.isdecimal() else 0,
+        )
+        if answer.announced_bytes > max_bytes:
             raise _too_large(max_bytes)
-    return bytes(content)
+        return take(answer), None
+
+
+def _read(pieces: Iterable[bytes], max_bytes: int) -> Iterator[bytes]:
+    received = 0
+    for piece in pieces:
+        received += len(piece)
+        if received > max_bytes:
+            raise _too_large(max_bytes)
+        yield piece
 
 
 def _too_large(max_bytes: int) -> FetchError:
@@ -200,13 +246,14 @@ def _tls() -> ssl.SSLContext:
 
 
 class Deadline:
-    """The end of the whole fetch, however many redirects and pieces it has."""
+    """The end of the whole fetch, however many redirects and pieces it has; and of each wait."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, idle_seconds: float = float("inf")) -> None:
         self._end = time.monotonic() + seconds
+        self._idle = idle_seconds
 
     def left(self) -> float:
-        """Seconds left.
+        """Seconds that may be waited now.
 
         Raises:
             httpcore.ReadTimeout: none are.
@@ -214,7 +261,7 @@ class Deadline:
         left = self._end - time.monotonic()
         if left <= 0:
             raise httpcore.ReadTimeout
-        return left
+        return min(left, self._idle)
 
 
 class GuardedBackend(httpcore.NetworkBackend):

@@ -6,6 +6,9 @@ Only sealed bytes and public weights lie in it. Keys look like `org_…/wsp_…/
 from __future__ import annotations
 
 import errno
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import cast
@@ -75,6 +78,32 @@ def put(key: str, content: bytes) -> None:
             place.delete(key)
             raise StoreFullError from error
         raise
+
+
+def put_file(key: str, path: Path) -> None:
+    """Write an object from a file, a piece at a time.
+
+    Raises:
+        StoreFullError: the disk is full; nothing of the object is left.
+    """
+    place = store()
+    try:
+        with path.open("rb") as file:
+            place.save(key, File(file))
+    except OSError as error:
+        place.delete(key)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreFullError from error
+        raise
+
+
+@contextmanager
+def work_folder() -> Iterator[Path]:
+    """An empty folder on this machine for large files, while this lasts."""
+    parent = Path(settings.WORK_FOLDER)
+    parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with tempfile.TemporaryDirectory(dir=parent) as name:
+        yield Path(name)
 
 
 def open_object(key: str) -> File[bytes]:

@@ -31,7 +31,7 @@ from accounts.models import (
     User,
 )
 from jobs.models import Job, JobAttempt, JobInput, OrganizationShare, Output, RunRecord
-from library.models import ModelAsset, ModelFile, ModelVersion
+from library.models import ModelAsset, ModelFile, ModelUpload, ModelVersion
 from studio.core.scoping import (
     ScopedManager,
     ScopeMissingError,
@@ -57,6 +57,7 @@ OWNED = [
     ModelAsset,
     ModelVersion,
     ModelFile,
+    ModelUpload,
     Job,
     JobAttempt,
     JobInput,

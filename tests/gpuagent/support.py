@@ -197,6 +197,7 @@ class FakeStudio:
         mask: bytes | None = None,
         target_url: Callable[[str], str] | None = None,
         adapters: tuple[ModelRef, ...] = (),
+        may_batch: bool = False,
     ) -> Attempt:
         """An attempt that waits to be claimed."""
         given = {"image": source, "mask": mask}
@@ -235,6 +236,7 @@ class FakeStudio:
             inputs=tuple(self._input(data) for data in given.values() if data),
             adapters=adapters,
             done=done,
+            may_batch=may_batch,
         )
         attempt = Attempt(assignment, keys, preview_key)
         with self.lock:

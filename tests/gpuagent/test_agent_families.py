@@ -15,11 +15,11 @@ from PIL import Image
 from gpuagent.protocol.families import FAMILIES as RULES
 from gpuagent.protocol.manifest import PNG_KEY
 from gpuagent.protocol.messages import ModelRef
-from gpuagent.protocol.taxonomy import Architecture, FileKind
+from gpuagent.protocol.taxonomy import Architecture, AssetKind, FileKind
 
 from .agent_process import AgentProcess
 from .support import FakeStudio, Valkey, model_ref, wait_until
-from .tiny_models import FAMILIES
+from .tiny_models import FAMILIES, save_sdxl, save_vae
 
 NAMES = ("sdxl", "sd3", "flux schnell")
 ASKED: dict[str, Any] = {"prompt": "a red mug", "seed": 3, "num_inference_steps": 3, "width": 64}
@@ -121,6 +121,55 @@ def test_starting_pictures_and_masks_go_the_way_of_the_first_family(
     if area:
         assert (colors[:, :30] == (0, 128, 128)).all()
         assert not (colors[:, -10:] == (0, 128, 128)).all()
+
+
+def test_a_refiner_and_another_vae_finish_pictures_and_stand_in_the_manifest(
+    agent: AgentProcess,
+    studio: FakeStudio,
+    store: Path,
+    refs: dict[str, ModelRef],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    import torch
+
+    folder = tmp_path_factory.mktemp("parts")
+    save_sdxl(folder / "refiner", is_refiner=True)
+    torch.manual_seed(9)
+    save_vae(folder / "vae", channels=4, scaling_factor=0.13025)
+    refiner = model_ref(folder / "refiner", name="Refiner", architecture=Architecture.SDXL)
+    vae = model_ref(
+        folder / "vae", name="Sharp", architecture=Architecture.SDXL, kind=AssetKind.VAE
+    )
+    ref = refs["sdxl"]
+    made = {}
+    for name, more in {
+        "plain": {},
+        "refined": {"refiner": refiner.digest, "refiner_start": 0.5},
+        "sharp": {"vae": vae.digest},
+        "both": {"refiner": refiner.digest, "refiner_start": 0.5, "vae": vae.digest},
+    }.items():
+        files = []
+        for _ in range(2):
+            attempt = studio.add_attempt(ref, asked_of(ref, **more), adapters=(refiner, vae))
+            finish = agent.run(attempt)
+            assert (finish["status"], finish["error"]) == ("succeeded", None), name
+            files.append(attempt.open_file(store, 0, FileKind.PICTURE))
+        assert files[0] == files[1], name
+        made[name] = files[0]
+    assert len(set(made.values())) == 4
+    with Image.open(io.BytesIO(made["both"])) as picture:
+        manifest = json.loads(picture.info[PNG_KEY])
+    assert manifest["adapters"] == [
+        {"kind": "vae", "name": "Sharp", "digest": vae.digest},
+        {"kind": "checkpoint", "name": "Refiner", "digest": refiner.digest},
+    ]
+    assert manifest["recipe"]["refiner_start"] == 0.5
+    # What was not handed out, or belongs to another family, is told as such.
+    lacking = studio.add_attempt(ref, asked_of(ref, vae=vae.digest))
+    assert agent.run(lacking)["error"]["code"] == "adapter.missing"
+    other = refs["sd3"]
+    strange = studio.add_attempt(other, asked_of(other, vae=vae.digest), adapters=(vae,))
+    assert agent.run(strange)["error"]["code"] == "adapter.unfit"
 
 
 def test_a_sampler_that_does_not_work_with_the_family_ends_the_attempt_with_its_reason(

@@ -19,7 +19,9 @@ from gpuagent.pipelines.adapters import Adapter, Stack
 from gpuagent.pipelines.engine import Engine
 from gpuagent.pipelines.family import Family, StartingPicture
 from gpuagent.pipelines.registry import LOADERS
+from gpuagent.pipelines.sdxl import StableDiffusionXL
 from gpuagent.pipelines.steps import Watch
+from gpuagent.pipelines.vae import Autoencoder
 from gpuagent.planning.plan import Measure
 from gpuagent.protocol.adapter_files import Header
 from gpuagent.protocol.families import FAMILIES as RULES
@@ -28,7 +30,7 @@ from gpuagent.protocol.recipe import Recipe
 from gpuagent.protocol.taxonomy import Architecture, AssetKind
 
 from .support import FAST_FILE, adapter_ref
-from .tiny_models import FAMILIES, save_sdxl
+from .tiny_models import FAMILIES, save_sdxl, save_vae
 
 MODES = ("txt2img", "img2img", "inpaint")
 SIZE = (96, 64)
@@ -373,3 +375,68 @@ def test_a_unet_for_inpainting_is_told_what_is_kept(tmp_path: Path, engine: Engi
     model = LOADERS[Architecture.SDXL](tmp_path, engine)
     for mode in MODES:
         assert bool(make(model, mode).isfinite().all())
+
+
+def test_a_refiner_makes_the_last_steps_and_the_same_again(
+    tinies: Any,  # noqa: ANN401 - as above
+    tmp_path: Path,
+    engine: Engine,
+) -> None:
+    save_sdxl(tmp_path, is_refiner=True)
+    base, refiner = tinies("sdxl").model, LOADERS[Architecture.SDXL](tmp_path, engine)
+    assert isinstance(refiner, StableDiffusionXL)
+    for sampler in ("euler", "euler_a", "dpmpp_2m_karras", "heun"):
+        recipe = replace(RECIPE, sampler=sampler, num_inference_steps=10, refiner_start=0.6)
+        steps: list[int] = []
+        watch = Watch(step=lambda done, _of, _peek, steps=steps: steps.append(done))
+        made = []
+        for _ in range(2):
+            first = base.denoise(
+                recipe, 0, base.encode_prompts(recipe), watch=watch, until=recipe.refiner_start
+            )
+            embeddings = refiner.encode_prompts(recipe)
+            made.append(refiner.refine(recipe, 0, embeddings, first, watch=watch))
+        assert made[0].equal(made[1])
+        assert bool(made[0].isfinite().all())
+        assert not made[0].equal(make(base, "txt2img", recipe))
+        half = steps[: len(steps) // 2]
+        # Karras' steps lie closer at the end: the share is one of noise, not of steps.
+        assert half == list(range(1, 11)), sampler
+
+
+def test_a_model_refined_by_itself_is_what_it_makes_alone(tinies: Any) -> None:  # noqa: ANN401 - as above
+    model = tinies("sdxl").model
+    recipe = replace(RECIPE, num_inference_steps=8, refiner_start=0.5)
+    embeddings = model.encode_prompts(recipe)
+    first = model.denoise(recipe, 0, embeddings, until=0.5)
+    refined = model.refine(recipe, 0, embeddings, first)
+    assert np.allclose(refined.numpy(), make(model, "txt2img", recipe).numpy(), atol=1e-4)
+
+
+def test_another_family_finishes_alone(tinies: Any) -> None:  # noqa: ANN401 - as above
+    with pytest.raises(AttemptFailedError):
+        make(tinies("sd3").model, "txt2img", until=0.5)
+
+
+def test_another_vae_decodes_for_a_while(
+    tinies: Any,  # noqa: ANN401 - as above
+    tmp_path: Path,
+    engine: Engine,
+) -> None:
+    import torch
+
+    torch.manual_seed(9)
+    save_vae(tmp_path / "other", channels=4, scaling_factor=0.13025)
+    save_vae(tmp_path / "wrong", channels=4, scaling_factor=0.18215)
+    model = tinies("sdxl").model
+    other, wrong = (Autoencoder(tmp_path / name, engine) for name in ("other", "wrong"))
+    latents = make(model, "txt2img")
+    own, taken = model.decode(latents), model.take_in(picture()).posterior.mode()
+    with model.decoding_by(other):
+        assert not np.array_equal(model.decode(latents), own)
+        assert not model.take_in(picture()).posterior.mode().equal(taken)
+        assert make(model, "txt2img").equal(latents)
+        assert bool(make(model, "img2img").isfinite().all())
+    assert np.array_equal(model.decode(latents), own)
+    with pytest.raises(AttemptFailedError), model.decoding_by(wrong):
+        pass

@@ -256,3 +256,21 @@ def test_peak_of_memory_is_measured_from_a_reset() -> None:
     assert after - before > 150 * 1024**2
     peak.reset()
     assert (peak.read() or 0) < after - 100 * 1024**2
+
+
+def test_growth_is_what_comes_on_top_of_a_loaded_model() -> None:
+    peak = PeakMemory(has_gpu=False)
+    peak.reset()
+    assert peak.growth() is None
+    loading = bytearray(200 * 1024**2)
+    del loading
+    model = bytearray(50 * 1024**2)
+    peak.mark()
+    picture = bytearray(100 * 1024**2)
+    del picture
+    growth, highest = peak.growth(), peak.read()
+    assert growth is not None
+    assert 80 * 1024**2 < growth < 150 * 1024**2
+    # The peak is that of all of it, loading included.
+    assert highest is not None
+    assert highest > growth + len(model) + 40 * 1024**2

@@ -233,3 +233,14 @@ def test_a_starting_picture_in_the_same_memory_is_reckoned_with() -> None:
     tight = Room(memory_bytes=need, measures=GPU)
     assert make_plan(SD15, plain, tight).measures == frozenset()
     assert make_plan(SD15, replace(plain, held_bytes=GIB // 2), tight).measures
+
+
+def test_a_batch_needs_more_for_denoising_and_no_more_for_decoding() -> None:
+    room = Room(memory_bytes=80 * GIB, denoiser_float_bytes=4)
+    needs = [
+        needed_bytes(SD15, Work(width=512, height=512, batch=batch), room, frozenset())
+        for batch in (1, 2, 4, 8)
+    ]
+    # At batch 1 decoding is the worst moment; from some batch on, denoising.
+    assert needs[0] == needs[1] < needs[2] < needs[3]
+    assert needs[3] - needs[2] == 4 * 512 * 512 * 370 * 4

@@ -230,26 +230,28 @@ def test_progress_is_paced_and_the_last_step_always_told() -> None:
     ]
 
 
-def test_of_several_waiting_previews_only_the_latest_is_made() -> None:
-    frames: list[int] = []
-    thread = PreviewThread(lambda frame: frames.append(frame.index))
+def test_of_an_attempts_waiting_previews_only_the_latest_is_made() -> None:
+    frames: list[tuple[str, int]] = []
+    thread = PreviewThread(lambda frame: frames.append((frame.subject_id[-1], frame.index)))
     colors = LatentColors(factors=np.zeros((4, 3), np.float32), bias=np.zeros(3, np.float32))
     with thread._changed:  # as long as this is held the thread cannot take one
         for index in range(5):
-            thread._order = PreviewOrder(
-                attempt_id="att_01J00000000000000000000000",
-                organization=ORGANIZATION,
-                index=index,
-                latent=np.zeros((4, 2, 2), np.float32),
-                colors=colors,
-                key=sealing.new_key(),
-            )
+            for name in "AB" if index < 3 else "A":
+                attempt_id = f"att_01J0000000000000000000000{name}"
+                thread._orders[attempt_id] = PreviewOrder(
+                    attempt_id=attempt_id,
+                    organization=ORGANIZATION,
+                    index=index,
+                    latent=np.zeros((4, 2, 2), np.float32),
+                    colors=colors,
+                    key=sealing.new_key(),
+                )
         thread._changed.notify()
     from .support import wait_until
 
-    wait_until(lambda: frames, seconds=5)
+    wait_until(lambda: len(frames) == 2, seconds=5)
     thread.close()
-    assert frames == [4]
+    assert frames == [("A", 4), ("B", 2)]
 
 
 def answering(*answers: object) -> Callable[[], object]:

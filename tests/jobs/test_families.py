@@ -21,11 +21,12 @@ from jobs.services.claiming import claim_attempt
 from jobs.services.submission import submit_job
 from library.models import ModelVersion
 from library.services.registration import Description, register_model
+from library.services.vaes import register_vae
 from studio.core import storage
 from studio.core.errors import InvalidInputError
 from studio.core.scoping import organization_scope, system_scope
 from tests import factories
-from tests.gpuagent.tiny_models import FAMILIES
+from tests.gpuagent.tiny_models import FAMILIES, save_sdxl, save_vae
 from workspaces.models import Workspace
 
 pytestmark = pytest.mark.django_db
@@ -66,6 +67,40 @@ def test_what_the_family_cannot_do_is_told_field_by_field(
     fields = [problem.field for problem in caught.value.problems]
     assert fields == ["sampler", "width", "negative_prompt", "clip_skip"]
     assert all(problem.message.endswith(".") for problem in caught.value.problems)
+
+
+def test_a_refiner_and_a_vae_are_asked_for_by_digest_and_must_fit(
+    bob_in_a: Actor, workspace: Workspace, tmp_path: Path
+) -> None:
+    sdxl, sd3 = register("sdxl", tmp_path / "sdxl"), register("sd3", tmp_path / "sd3")
+    save_sdxl(tmp_path / "refiner", is_refiner=True)
+    save_vae(tmp_path / "vae", channels=4, scaling_factor=0.13025)
+    with system_scope():
+        refiner = register_model(
+            tmp_path / "refiner", Description(name="Refiner"), organization_id=None
+        )
+        vae = register_vae(tmp_path / "vae", Description(name="Sharp"), organization_id=None)
+    parts = {"vae": vae.digest, "refiner": refiner.digest, "refiner_start": 0.7}
+    job = factories.make_job(bob_in_a, workspace, model=sdxl.digest, **parts)
+    agent = factories.make_agent()
+    attempt = factories.make_attempt(job, agent.row)
+    with system_scope():
+        assignment = claim_attempt(agent.row, attempt.pk, fence=attempt.fence, boot_id="boot-1")
+    assert [ref.name for ref in assignment.adapters] == ["Sharp", "Refiner"]
+
+    def problems(**raw: object) -> list[tuple[str, str]]:
+        asked = {"prompt": "a mug", "model": sd3.digest, **raw}
+        with (
+            organization_scope(workspace.organization_id),
+            pytest.raises(InvalidInputError) as caught,
+        ):
+            submit_job(actor=bob_in_a, workspace=workspace, raw=asked)
+        return [(problem.field, problem.code) for problem in caught.value.problems]
+
+    assert problems(**parts) == [("vae", "unfit"), ("refiner", "unfit")]
+    assert problems(vae="f" * 64) == [("vae", "unknown_vae")]
+    assert problems(refiner=vae.digest) == [("refiner", "unknown_refiner")]
+    assert problems(model=sdxl.digest, refiner=sdxl.digest) == [("refiner", "same_model")]
 
 
 @pytest.mark.parametrize("name", ["sdxl", "flux schnell"])

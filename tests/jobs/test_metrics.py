@@ -24,7 +24,7 @@ from accounts.models import Organization, User
 from jobs.dispatcher import Dispatcher
 from jobs.management.commands.work import WorkerVitals
 from jobs.models import Agent, RunRecord
-from jobs.process_metrics import DISPATCHER, WORKER, CountWork, RunFollower
+from jobs.process_metrics import DISPATCHER, WORKER, CountWork, RunFollower, planner_error
 from library.models import ModelVersion
 from studio import env
 from studio.core import metrics
@@ -283,3 +283,19 @@ def test_every_metric_is_described(scraper: Client) -> None:
     for family in families:
         name = f"{family.name}_total" if family.type == "counter" else family.name
         assert f"| `{name}` |" in page, name
+
+
+@pytest.mark.parametrize(
+    ("timings", "error"),
+    [
+        ({"planned_growth_bytes": 300, "growth_bytes": 200}, 0.5),
+        ({"planned_growth_bytes": 100, "growth_bytes": 200}, -0.5),
+        ({"planned_growth_bytes": 100}, None),
+        ({"planned_growth_bytes": "x", "growth_bytes": 200}, None),
+        ({"planned_growth_bytes": 100, "growth_bytes": 0}, None),
+    ],
+)
+def test_the_planners_error_is_what_was_planned_over_what_it_took(
+    timings: dict[str, object], error: float | None
+) -> None:
+    assert planner_error(timings) == error

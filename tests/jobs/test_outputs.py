@@ -20,8 +20,9 @@ from jobs.services.outputs import (
     restore_output,
     trash_output,
 )
+from library.models import ModelVersion
 from studio.core import storage
-from studio.core.errors import ForbiddenError
+from studio.core.errors import ForbiddenError, InvalidInputError
 from tests import factories
 from tests.factories import ENGINE, AgentHandle
 from workspaces.models import Artifact
@@ -94,7 +95,9 @@ def test_a_first_picture_has_no_verdict(output: Output) -> None:
     ("color", "engine", "verdict", "words"),
     [
         ("teal", ENGINE, Verdict.IDENTICAL, "every byte is the same"),
-        ("red", {**ENGINE, "torch": "3.0"}, Verdict.SIMILAR, "torch was 2.13.0, is 3.0"),
+        ("red", {**ENGINE, "torch": "3.0"}, Verdict.SIMILAR, "other runtime (torch 2.13.0 → 3.0)."),
+        ("red", {**ENGINE, "memory": "vae_tiles"}, Verdict.SIMILAR, "memory by none → vae_tiles"),
+        ("red", {**ENGINE, "batch": 4}, Verdict.SIMILAR, "alone, this one in a batch of 4."),
         ("red", ENGINE, Verdict.DIFFERENT, "tell an admin"),
         ("teal", {**ENGINE, "torch": "3.0"}, Verdict.IDENTICAL, "every byte is the same"),
     ],
@@ -117,6 +120,40 @@ def test_the_verdict_on_a_rerun_is_plain(
     assert comparison is not None
     assert (comparison.verdict, comparison.original.pk) == (verdict, output.pk)
     assert words in comparison.sentence
+
+
+def test_of_a_picture_from_a_batch_it_says_so_and_makes_it_alone(
+    bob_in_a: Actor, output: Output, agent: AgentHandle
+) -> None:
+    # Given a picture that was made in a batch of four
+    batched = {**ENGINE, "batch": 4}
+    output = factories.make_output(bob_in_a, output.workspace, agent.row, engine=batched)
+    # When it is made again, by a newer runtime
+    job = rerun_output(output=output, actor=bob_in_a).job
+    now = {**ENGINE, "batch": 1, "torch": "3.0"}
+    attempt = factories.make_attempt(job, agent.row)
+    (again,) = factories.run_attempt(attempt, agent.row, color="red", engine=now)
+    # Then it is made alone, and both reasons are told
+    assert output.job.batch_key
+    assert job.batch_key == ""
+    comparison = compare_with_original(again)
+    assert comparison is not None
+    assert comparison.sentence == (
+        "Similar: the original was made in a batch of 4, this one alone; "
+        "other runtime (torch 2.13.0 → 3.0)."
+    )
+
+
+def test_everything_that_is_gone_is_told_by_its_name_at_once(
+    bob_in_a: Actor, output: Output
+) -> None:
+    # Given a picture whose model has left the library since
+    ModelVersion.objects.update(digest="f" * 64)
+    with pytest.raises(InvalidInputError) as caught:
+        rerun_output(output=output, actor=bob_in_a)
+    assert [problem.message for problem in caught.value.problems] == [
+        "The model House is no longer in the library. An admin can add it again."
+    ]
 
 
 def test_the_purge_removes_rows_and_bytes_of_what_is_old(

@@ -13,22 +13,28 @@ from redis import Redis
 from redis.exceptions import RedisError
 from typing_extensions import override
 
-from jobs.actors import web_broker
+from jobs.actors import MODELS_QUEUE, web_broker
 from jobs.process_metrics import WORKER, CountWork
 from studio.core.metrics import serve_metrics
+from studio.core.queue import DEFAULT_QUEUE
 
-THREADS = 2
+# Queue: threads. A large model must never keep mail and clean-up waiting.
+THREADS = {DEFAULT_QUEUE: 2, MODELS_QUEUE: 2}
 
 
 class WorkerVitals:
     """Whether its threads live, and whether Redis answers."""
 
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
+    def __init__(self, *workers: Worker) -> None:
+        self._workers = workers
 
     def is_alive(self) -> bool:
         """A thread that has ended will not come back by itself."""
-        threads = [*self._worker.consumers.values(), *self._worker.workers]
+        threads = [
+            thread
+            for worker in self._workers
+            for thread in (*worker.consumers.values(), *worker.workers)
+        ]
         return all(thread.is_alive() for thread in threads)
 
     def waiting_for(self) -> str:
@@ -52,9 +58,14 @@ class Command(BaseCommand):
         signal.signal(signal.SIGTERM, lambda *_: stopping.set())
         signal.signal(signal.SIGINT, lambda *_: stopping.set())
         web_broker.add_middleware(CountWork())
-        worker = Worker(web_broker, worker_threads=THREADS)
-        worker.start()
-        vitals = WorkerVitals(worker)
+        workers = [
+            Worker(web_broker, queues={queue}, worker_threads=threads)
+            for queue, threads in THREADS.items()
+        ]
+        for worker in workers:
+            worker.start()
+        vitals = WorkerVitals(*workers)
         serve_metrics("STUDIO_WORKER_METRICS", settings.WORKER_METRICS, WORKER, vitals)
         stopping.wait()
-        worker.stop(timeout=5_000)
+        for worker in workers:
+            worker.stop(timeout=5_000)

@@ -1,0 +1,50 @@
+"""`manage.py register_vae`: put a VAE into the library."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from typing_extensions import override
+
+from library.management.commands.register_model import add_owner, checked_text, scope_of
+from library.services.registration import Description
+from library.services.vaes import register_vae
+from studio.core.errors import StudioError
+
+
+class Command(BaseCommand):
+    """Register a folder or a safetensors file as the newest version of a VAE."""
+
+    help = "Register a VAE (a diffusers folder, or one safetensors file in its naming)."
+
+    @override
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("path", type=Path, help="the folder, or the .safetensors file")
+        parser.add_argument("--name", required=True, help="an existing name gets a new version")
+        parser.add_argument("--licence", default="", help="shown beside the name")
+        parser.add_argument("--description", default="", help="a sentence about it")
+        add_owner(parser)
+
+    @override
+    def handle(self, *args: Any, **options: Any) -> None:
+        organization_id: str | None = options["organization"]
+        description = Description(
+            name=checked_text("name", options["name"], minimum=1),
+            licence=checked_text("licence", options["licence"]),
+            text=options["description"].strip(),
+        )
+        with scope_of(organization_id):
+            try:
+                version = register_vae(
+                    options["path"].absolute(), description, organization_id=organization_id
+                )
+            except StudioError as error:
+                raise CommandError(error.message) from error
+            except OSError as error:
+                raise CommandError(f"The files could not be stored: {error.strerror}.") from error
+        self.stdout.write(
+            f"{description.name} is in the library: version {version.number}, "
+            f"{version.architecture}, digest {version.digest}"
+        )
