@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from gpuagent.protocol.asked import kind_asked
 from gpuagent.protocol.controls import ControlUse, pictures_of, read_controls
 from gpuagent.protocol.cutouts import (
     CUTOUT_FIELDS,
     NOT_ASKED,
     CutoutResult,
-    asks_to_cut,
     read_cutout,
 )
 from gpuagent.protocol.loras import LoraUse, read_embeddings, read_loras
@@ -212,18 +212,6 @@ def can_become(width: int, height: int, scale: int) -> bool:
     """Whether a picture of this size may be enlarged so much."""
     wide, tall = width * scale, height * scale
     return max(wide, tall) <= UPSCALED_SIDE_MAX and wide * tall <= UPSCALED_PIXELS_MAX
-
-
-def asks_to_upscale(raw: Mapping[str, object]) -> bool:
-    """Whether a request, right or wrong, is one for a larger picture."""
-    return raw.get("scale") not in (None, "", 0, "0")
-
-
-def kind_asked(raw: Mapping[str, object]) -> AssetKind:
-    """The kind of model that a request, right or wrong, is for."""
-    if asks_to_upscale(raw):
-        return AssetKind.UPSCALER
-    return AssetKind.CUTTER if asks_to_cut(raw) else AssetKind.CHECKPOINT
 
 
 def parse_recipe(raw: Mapping[str, object]) -> Recipe:
