@@ -130,7 +130,7 @@ LIMITS: dict[str, tuple[float | str, ...]] = {
     "refiner_start": (parts.REFINER_START_MIN, parts.REFINER_START_MAX),
     "references": (REFERENCES_MAX,),
     "scale": limits.SCALES,
-    "cutout": ("false",),
+    "cutout": (),
     "cutout_edge": (0, EDGE_MAX),
     "cutout_result": tuple(result.value for result in CutoutResult),
     "sigmas": tuple(SIGMAS),

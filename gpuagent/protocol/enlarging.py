@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 SCALES = (2, 4)
 # Of what is made by upscaling: no more than can be added as a starting picture.
 UPSCALED_SIDE_MAX, UPSCALED_PIXELS_MAX = 8_192, 64_000_000
@@ -13,8 +11,3 @@ def can_become(width: int, height: int, scale: int) -> bool:
     """Whether a picture of this size may be enlarged so much."""
     wide, tall = width * scale, height * scale
     return max(wide, tall) <= UPSCALED_SIDE_MAX and wide * tall <= UPSCALED_PIXELS_MAX
-
-
-def asks_to_upscale(raw: Mapping[str, object]) -> bool:
-    """Whether a request, right or wrong, is one for a larger picture."""
-    return raw.get("scale") not in (None, "", 0, "0")

@@ -12,22 +12,22 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from gpuagent.protocol.asked import kind_asked
 from gpuagent.protocol.controls import ControlUse, pictures_of, read_controls
 from gpuagent.protocol.cutouts import (
     CUTOUT_FIELDS,
     NOT_ASKED,
     CutoutResult,
-    asks_to_cut,
     read_cutout,
 )
 from gpuagent.protocol.enlarging import SCALES as SCALES
 from gpuagent.protocol.enlarging import UPSCALED_SIDE_MAX as UPSCALED_SIDE_MAX
-from gpuagent.protocol.enlarging import asks_to_upscale
 from gpuagent.protocol.enlarging import can_become as can_become
 from gpuagent.protocol.loras import LoraUse, read_embeddings, read_loras
 from gpuagent.protocol.parts import REFINER_START, read_parts
 from gpuagent.protocol.recipe_checks import KEPT_MIN as KEPT_MIN
-from gpuagent.protocol.recipe_checks import SIDES, check_together
+from gpuagent.protocol.recipe_checks import SIDES as SIDES
+from gpuagent.protocol.recipe_checks import check_together
 from gpuagent.protocol.recipe_reader import FieldProblem as FieldProblem
 from gpuagent.protocol.recipe_reader import Reader, as_float, is_digest, short
 from gpuagent.protocol.recipe_reader import RecipeInvalidError as RecipeInvalidError
@@ -234,13 +234,6 @@ class Recipe(Tuning):
         """SHA-256 of the canonical JSON: equal recipes have equal digests."""
         canonical = json.dumps(self.to_wire(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def kind_asked(raw: Mapping[str, object]) -> AssetKind:
-    """The kind of model that a request, right or wrong, is for."""
-    if asks_to_upscale(raw):
-        return AssetKind.UPSCALER
-    return AssetKind.CUTTER if asks_to_cut(raw) else AssetKind.CHECKPOINT
 
 
 def parse_recipe(raw: Mapping[str, object]) -> Recipe:

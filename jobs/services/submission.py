@@ -13,12 +13,12 @@ from django.utils import timezone
 from accounts.actors import Actor
 from accounts.roles import Permission
 from accounts.services.audit import record_event
+from gpuagent.protocol.asked import kind_asked
 from gpuagent.protocol.batching import batch_key
 from gpuagent.protocol.recipe import (
     SEED_MAX,
     Recipe,
     RecipeInvalidError,
-    kind_asked,
     parse_recipe,
 )
 from jobs.announcements import announce_job, wake_dispatcher

@@ -73,7 +73,7 @@ def _make_what_has_no_service_yet(
         )
         Wildcard.objects.create(sealed_list=b"", **where)
         grid = Grid.objects.create(sealed_axes=b"", **where)
-        job = Job.objects.filter(organization=organization).first()
+        job = Job.objects.filter(organization=organization)[0]
         GridCell.objects.create(organization=organization, grid=grid, job=job, place=0)
         OrganizationShare.objects.create(organization=organization)
         RunRecord.objects.create(

@@ -11,7 +11,7 @@ from PIL import Image
 
 from gpuagent.pipelines.encode import Pixels
 from gpuagent.pipelines.engine import detect_engine
-from gpuagent.pipelines.family import Known, StartingPicture
+from gpuagent.pipelines.inpaint import Known, StartingPicture
 from gpuagent.pipelines.sd15 import StableDiffusion15
 from gpuagent.pipelines.tiling import decode_tiles, encode_tiles
 from gpuagent.planning.hires import starts
