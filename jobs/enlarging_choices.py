@@ -1,4 +1,4 @@
-"""What can be made of a picture by whom: by how much it can be enlarged, say."""
+"""By how much a picture can be made larger by whom."""
 
 from __future__ import annotations
 

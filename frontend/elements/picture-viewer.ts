@@ -122,11 +122,11 @@ export class PictureViewer extends HTMLElement {
       case "redraw":
         void this.upscale(target);
         break;
-      case "vary":
-        void this.vary(target);
-        break;
       case "cutout":
         void this.cutOut(target);
+        break;
+      case "vary":
+        void this.vary(target);
         break;
       case "trash":
       case "restore":

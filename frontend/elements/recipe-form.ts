@@ -22,7 +22,7 @@ const PARTS: Record<Exclude<ParameterPart, "all">, (name: string) => boolean> = 
 
 /** What a whole recipe does not say, because it has neither mask, extension, LoRAs nor controls, and nothing is tuned. */
 const UNSAID: Parameters = {
-  ...{ loras: "", controls: "", mask: "", outpaint_left: 0, outpaint_top: 0, outpaint_right: 0, outpaint_bottom: 0 },
+  ...{ loras: "", controls: "", references: "", vae: "", refiner: "", mask: "", outpaint_left: 0, outpaint_top: 0, outpaint_right: 0, outpaint_bottom: 0 },
   ...{ sigmas: "", guidance_end: 1, variation_seed: "", variation_strength: 0 },
   ...{ hires_scale: "", hires_strength: 0.3, hires_steps: "", hires_upscaler: "lanczos", hires_tile: "" },
 };

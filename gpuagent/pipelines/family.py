@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
 from typing_extensions import override
 
 from gpuagent.cache.errors import AttemptFailedError
@@ -19,18 +18,14 @@ from gpuagent.pipelines.adapters import Laying, Stack
 from gpuagent.pipelines.control import Guide, Steering
 from gpuagent.pipelines.engine import Engine
 from gpuagent.pipelines.guidance import GuidanceCutOff
-from gpuagent.pipelines.inpaint import (
-    INPAINTING_CHANNELS,
-    LatentMask,
-    latent_values,
-    mask_pixels,
-)
 from gpuagent.pipelines.inpaint import StartingPicture as StartingPicture
-from gpuagent.pipelines.latent_space import LatentSpace
+from gpuagent.pipelines.inpaint import mask_pixels
+from gpuagent.pipelines.latents import LatentSpace
 from gpuagent.pipelines.loaded import VAE
 from gpuagent.pipelines.placing import Placed, SplitGuidance
-from gpuagent.pipelines.preview import Floats, noted_latent_colors
+from gpuagent.pipelines.preview import noted_latent_colors
 from gpuagent.pipelines.prompts import Embeddings
+from gpuagent.pipelines.reference import Reference
 from gpuagent.pipelines.samplers import Foreseer, make_scheduler, with_sigmas
 from gpuagent.pipelines.steps import Share, StepCallback, Watch
 from gpuagent.pipelines.tiling import TiledDenoiser
@@ -42,7 +37,6 @@ from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER
 
 if TYPE_CHECKING:
     import torch
-    from PIL import Image
 
     from gpuagent.pipelines.batching import Member
 
@@ -74,7 +68,6 @@ class Family(LatentSpace):
         modules = {name: ready(module) for name, module in self._load(folder).items()}
         self._denoiser, self._vae = modules[self.DENOISER], modules[VAE]
         self._guidance = SplitGuidance(self._denoiser)
-        # Each takes over what those before it made of a call: the last sees it first.
         self._steering = Steering(self._denoiser, self._guidance)
         self._cut_off = GuidanceCutOff(self._denoiser)
         self.tiles = TiledDenoiser(self._denoiser, self._scale)
@@ -144,45 +137,14 @@ class Family(LatentSpace):
             yield
 
     @contextmanager
-    def guided(self, guides: Sequence[Guide]) -> Iterator[None]:
-        """ControlNets guide what is drawn while this lasts.
+    def guided(self, guides: Sequence[Guide | Reference]) -> Iterator[None]:
+        """ControlNets guide what is drawn while this lasts, and it takes after the references.
 
         Raises:
             AttemptFailedError: one does not fit the model.
         """
         with self._steering.on(guides):
             yield
-
-    def take_in(self, picture: Image.Image, mask: Floats | None = None) -> StartingPicture:
-        """Take a starting picture (and a mask, 0 to 1) of the right size into latent space."""
-        import torch
-        from diffusers.image_processor import VaeImageProcessor
-
-        tensor = VaeImageProcessor(vae_scale_factor=self._scale).preprocess(picture)
-        with self._here(VAE), torch.inference_mode():
-            tensor = tensor.to(device=self._engine.device, dtype=self._vae.dtype)
-            posterior = self._vae.encode(tensor).latent_dist
-            if mask is None and not self._is_for_inpainting:
-                return StartingPicture(posterior=posterior)
-            if mask is None:
-                mask = np.ones((picture.height, picture.width), dtype=np.float32)
-            return StartingPicture(posterior=posterior, mask=self._take_in_mask(tensor, mask))
-
-    def _take_in_mask(self, picture: torch.Tensor, mask: Floats) -> LatentMask:
-        import torch
-
-        values = torch.from_numpy(latent_values(mask, self._scale))[None, None]
-        values = values.to(device=self._engine.device, dtype=self._denoiser.dtype)
-        if not self._is_for_inpainting:
-            return LatentMask(values=values)
-        changing = mask_pixels((values > 0).to(picture.dtype), self._scale)
-        kept = self._vae.encode(picture * (1 - changing)).latent_dist.mode()
-        return LatentMask(values=values, kept=self._scaled(kept))
-
-    @property
-    def _is_for_inpainting(self) -> bool:
-        """Whether the denoiser wants to be told what is kept. Without a mask, that is nothing."""
-        return int(self._denoiser.config.in_channels) == INPAINTING_CHANNELS
 
     def denoise(
         self,

@@ -32,6 +32,22 @@ class LatentMask:
         return (self.values >= 1 - done).logical_and(self.values > 0).to(self.values.dtype)
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """In the place of what an encoder thinks likely: latents that are known."""
+
+    latents: Any
+
+    def sample(self, generator: object = None) -> Any:  # noqa: ANN401 - a tensor
+        """They themselves: nothing is drawn."""
+        del generator
+        return self.latents
+
+    def mode(self) -> Any:  # noqa: ANN401 - a tensor
+        """The same."""
+        return self.latents
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartingPicture:
     """A picture taken into latent space: each picture made from it samples this once.
@@ -53,19 +69,3 @@ def latent_values(mask: Floats, scale: int) -> Floats:
 def mask_pixels(latent_mask: Any, scale: int) -> Any:  # noqa: ANN401 - tensors
     """A mask of latents as pixels, from which the pipeline takes back just these latents."""
     return latent_mask.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """In the place of what an encoder thinks likely: latents that are known."""
-
-    latents: Any
-
-    def sample(self, generator: object = None) -> Any:  # noqa: ANN401 - a tensor
-        """They themselves: nothing is drawn."""
-        del generator
-        return self.latents
-
-    def mode(self) -> Any:  # noqa: ANN401 - a tensor
-        """The same."""
-        return self.latents

@@ -12,14 +12,17 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from gpuagent.protocol.asked import kind_asked
 from gpuagent.protocol.controls import ControlUse, pictures_of, read_controls
 from gpuagent.protocol.cutouts import (
     CUTOUT_FIELDS,
     NOT_ASKED,
     CutoutResult,
-    asks_to_cut,
     read_cutout,
 )
+from gpuagent.protocol.enlarging import SCALES as SCALES
+from gpuagent.protocol.enlarging import UPSCALED_SIDE_MAX as UPSCALED_SIDE_MAX
+from gpuagent.protocol.enlarging import can_become as can_become
 from gpuagent.protocol.loras import LoraUse, read_embeddings, read_loras
 from gpuagent.protocol.parts import REFINER_START, read_parts
 from gpuagent.protocol.recipe_checks import KEPT_MIN as KEPT_MIN
@@ -28,8 +31,14 @@ from gpuagent.protocol.recipe_checks import check_together
 from gpuagent.protocol.recipe_reader import FieldProblem as FieldProblem
 from gpuagent.protocol.recipe_reader import Reader, as_float, is_digest, short
 from gpuagent.protocol.recipe_reader import RecipeInvalidError as RecipeInvalidError
+from gpuagent.protocol.references import ReferenceUse, read_references, references_by_role
 from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER, SAMPLERS, AssetKind, InpaintArea
-from gpuagent.protocol.tuning import Tuning, asks_for_hires, hires_size, read_tuning
+from gpuagent.protocol.tuning import (
+    Tuning,
+    asks_for_hires,
+    hires_size,
+    read_tuning,
+)
 
 RECIPE_VERSION = 1
 PROMPT_MAX_CHARACTERS = 4_000
@@ -43,9 +52,6 @@ STRENGTH_MIN, STRENGTH_MAX = 0.05, 1.0
 STRENGTH_OF_PICTURE, STRENGTH_OF_MASK = 0.7, 1.0
 MASK_BLUR_MAX = 64
 MASK_PADDING_MAX = 512
-SCALES = (2, 4)
-# Of what is made by upscaling: no more than can be added as a starting picture.
-UPSCALED_SIDE_MAX, UPSCALED_PIXELS_MAX = 8_192, 64_000_000
 _SAID_UNDRAWN = {"model", "prompt", "image", "width", "height"}
 
 
@@ -53,7 +59,7 @@ _SAID_UNDRAWN = {"model", "prompt", "image", "width", "height"}
 class Recipe(Tuning):
     """A checked request for `num_images_per_prompt` pictures.
 
-    Sizes are in pixels; picture `i` uses seed `(seed + i) mod 2**32` and is made alone (batch 1),
+    Sizes are in pixels; picture `i` uses seed `(seed + i) mod 2**32`. Several are made one by one,
     so that each can be made again by itself. `model` is the digest of a model version,
     `image` the SHA-256 of the starting picture's bytes (img2img) or None (txt2img).
 
@@ -63,7 +69,7 @@ class Recipe(Tuning):
     `outpaint_…` are the pixels that are added at each side; `width` and `height` are the result's.
 
     `embeddings` are the digests of those that the prompts call by their trigger words; `controls`
-    what guides the picture.
+    what guides the picture, `references` what it takes after.
 
     `vae` is the digest of one that is used in place of the model's; `refiner` of a model that makes
     the steps from the share `refiner_start` of them on.
@@ -97,6 +103,7 @@ class Recipe(Tuning):
     loras: tuple[LoraUse, ...] = ()
     embeddings: tuple[str, ...] = ()
     controls: tuple[ControlUse, ...] = ()
+    references: tuple[ReferenceUse, ...] = ()
     vae: str | None = None
     refiner: str | None = None
     refiner_start: float = REFINER_START
@@ -136,13 +143,6 @@ class Recipe(Tuning):
         return self.scale > 0
 
     @property
-    def result_size(self) -> tuple[int, int]:
-        """Width and height of the result, unless only a masked area is worked on."""
-        if self.is_hires:
-            return hires_size(self.width, self.height, self.hires_scale)
-        return self.width, self.height
-
-    @property
     def is_drawn(self) -> bool:
         """Whether a model draws it; otherwise a picture is only enlarged, or cut out."""
         return self.model_kind is AssetKind.CHECKPOINT
@@ -153,6 +153,13 @@ class Recipe(Tuning):
         if self.is_upscale:
             return AssetKind.UPSCALER
         return AssetKind.CUTTER if self.cutout else AssetKind.CHECKPOINT
+
+    @property
+    def result_size(self) -> tuple[int, int]:
+        """Width and height of the result, unless only a masked area is worked on."""
+        if self.is_hires:
+            return hires_size(self.width, self.height, self.hires_scale)
+        return self.width, self.height
 
     @property
     def is_outpaint(self) -> bool:
@@ -174,6 +181,7 @@ class Recipe(Tuning):
     def inputs(self) -> dict[str, str]:
         """SHA-256 of the pictures it is made from, by the name of the setting."""
         named = {"image": self.image, "mask": self.mask, **pictures_of(self.controls)}
+        named |= references_by_role(self.references)
         return {name: sha256 for name, sha256 in named.items() if sha256 is not None}
 
     @property
@@ -189,9 +197,11 @@ class Recipe(Tuning):
             fields, own = self.__dataclass_fields__, ("scale", *CUTOUT_FIELDS)
             said = {name for name in own if getattr(self, name) != fields[name].default}
             return set(fields) - _SAID_UNDRAWN - said
-        named = ("loras", "embeddings", "controls", "vae", "refiner")
-        unsaid = {"scale", *CUTOUT_FIELDS, *(name for name in named if not getattr(self, name))}
-        unsaid |= self.untuned(self.guidance_scale)
+        named = ("loras", "embeddings", "controls", "references", "vae", "refiner")
+        unsaid = self.untuned() | {"scale", *CUTOUT_FIELDS}
+        unsaid |= {name for name in named if not getattr(self, name)}
+        if self.guidance_scale <= 1:
+            unsaid.add("guidance_end")
         if self.refiner is None:
             unsaid.add("refiner_start")
         if self.mask is None:
@@ -216,32 +226,14 @@ class Recipe(Tuning):
             for name, value in asdict(self).items()
             if name not in unsaid
         }
-        if self.controls and "controls" not in unsaid:
-            said["controls"] = [use.to_wire() for use in self.controls]
+        for name in {"controls", "references"} - unsaid:
+            said[name] = [use.to_wire() for use in getattr(self, name)]
         return {"version": RECIPE_VERSION, **said}
 
     def digest(self) -> str:
         """SHA-256 of the canonical JSON: equal recipes have equal digests."""
         canonical = json.dumps(self.to_wire(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def can_become(width: int, height: int, scale: int) -> bool:
-    """Whether a picture of this size may be enlarged so much."""
-    wide, tall = width * scale, height * scale
-    return max(wide, tall) <= UPSCALED_SIDE_MAX and wide * tall <= UPSCALED_PIXELS_MAX
-
-
-def asks_to_upscale(raw: Mapping[str, object]) -> bool:
-    """Whether a request, right or wrong, is one for a larger picture."""
-    return raw.get("scale") not in (None, "", 0, "0")
-
-
-def kind_asked(raw: Mapping[str, object]) -> AssetKind:
-    """The kind of model that a request, right or wrong, is for."""
-    if asks_to_upscale(raw):
-        return AssetKind.UPSCALER
-    return AssetKind.CUTTER if asks_to_cut(raw) else AssetKind.CHECKPOINT
 
 
 def parse_recipe(raw: Mapping[str, object]) -> Recipe:
@@ -380,6 +372,7 @@ def _with_more(reader: Reader, recipe: Recipe) -> Recipe:
         loras=read_loras(reader),
         embeddings=read_embeddings(reader),
         controls=read_controls(reader),
+        references=read_references(reader),
         **read_parts(reader),
         **read_tuning(reader),
         **sides,

@@ -1,4 +1,4 @@
-"""Which settings of a recipe do not go together. Pure."""
+"""Which settings of a recipe go together, once each of them has been read. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gpuagent.protocol.recipe_reader import Reader
 from gpuagent.protocol.taxonomy import InpaintArea
-from gpuagent.protocol.tuning import check_hires
+from gpuagent.protocol.tuning import check_hires_size
 
 if TYPE_CHECKING:
     from gpuagent.protocol.recipe import Recipe
@@ -18,7 +18,7 @@ KEPT_MIN = 32  # of a side of a picture that is extended
 def check_together(reader: Reader, recipe: Recipe) -> None:
     """Settings that do not go together."""
     if recipe.is_hires:
-        check_hires(reader, recipe.width, recipe.height, recipe.hires_scale)
+        _check_hires(reader, recipe)
     if recipe.mask is not None and reader.raw.get("image") in (None, ""):
         message = "A mask says what of a starting picture is to change. Add the picture, too."
         reader.problem("mask", "needs_image", message)
@@ -53,3 +53,20 @@ def _check_kept(reader: Reader, recipe: Recipe) -> None:
             added,
             max(0, whole - KEPT_MIN),
         )
+
+
+def _check_hires(reader: Reader, recipe: Recipe) -> None:
+    """How large it may become, and what works on the first drawing alone."""
+    check_hires_size(reader, recipe.width, recipe.height, recipe.hires_scale)
+    if recipe.refiner is not None:
+        message = "A refiner finishes one drawing, not two. Leave it out, or the larger drawing."
+        reader.problem("refiner", "not_with_hires", message)
+    if recipe.denoising_steps:
+        return
+    for field in ("controls", "references"):
+        if getattr(recipe, field):
+            message = (
+                "It leads the first drawing, and at strength 0 there is none. Leave it out, or "
+                "choose a strength."
+            )
+            reader.problem(field, "not_with_hires", message)

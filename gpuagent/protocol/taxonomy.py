@@ -33,14 +33,8 @@ class AssetKind(StrEnum):
 
 MODELS = frozenset({AssetKind.CHECKPOINT, AssetKind.UPSCALER, AssetKind.CUTTER})
 ADAPTERS = frozenset({AssetKind.LORA, AssetKind.EMBEDDING})
-# What a recipe names beside its model; a checkpoint finishes, as its refiner, and an upscaler
-# works between two drawings.
-BESIDE_MODELS = ADAPTERS | {
-    AssetKind.CONTROLNET,
-    AssetKind.VAE,
-    AssetKind.CHECKPOINT,
-    AssetKind.UPSCALER,
-}
+# What a recipe names beside its model; a checkpoint finishes, as its refiner.
+BESIDE_MODELS = ADAPTERS | {AssetKind.CONTROLNET, AssetKind.VAE, AssetKind.CHECKPOINT}
 
 
 class ControlKind(StrEnum):
@@ -52,6 +46,12 @@ class ControlKind(StrEnum):
     TILE = "tile"
     DEPTH = "depth"
     OPENPOSE = "openpose"
+
+
+class ReferenceKind(StrEnum):
+    """How a picture takes after another one."""
+
+    REFERENCE = "reference"
 
 
 class FileKind(StrEnum):

@@ -76,10 +76,10 @@ class Tuning:
         """Digest of the upscaler that is needed besides the model."""
         return (self.hires_upscaler,) if self.is_hires and is_digest(self.hires_upscaler) else ()
 
-    def untuned(self, guidance_scale: float) -> set[str]:
+    def untuned(self) -> set[str]:
         """Settings that say nothing: recipes without them are written as ever."""
         names = {name for name in ("sigmas",) if not self.sigmas}
-        if self.guidance_end >= 1 or guidance_scale <= 1:
+        if self.guidance_end >= 1:
             names.add("guidance_end")
         if not self.variation_strength:
             names |= {"variation_seed", "variation_strength"}
@@ -198,12 +198,8 @@ def told_as_text(recipe: Tuning, upscaler: str) -> dict[str, str]:
     return told
 
 
-def check_hires(reader: Reader, width: int, height: int, scale: float) -> None:
-    """How large a result may become, and what it cannot be made with."""
-    for field, noun in (("controls", "controls"), ("refiner", "a refiner")):
-        if reader.raw.get(field) not in (None, "", (), [], "[]"):
-            message = f"With {noun}, a picture is not drawn again larger. Do one after the other."
-            reader.problem("hires_scale", "not_with_hires", message)
+def check_hires_size(reader: Reader, width: int, height: int, scale: float) -> None:
+    """How large a result may become."""
     wide, tall = hires_size(width, height, scale)
     if max(wide, tall) <= HIRES_SIDE_MAX and wide * tall <= HIRES_PIXELS_MAX:
         return

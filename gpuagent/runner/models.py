@@ -165,9 +165,9 @@ class Models:
         return Work(
             width=width,
             height=height,
-            adapters_bytes=adapters * self._engine.bytes_per_parameter,
-            beside_bytes=sum(self._parts(each).total for each in beside) + enlarging,
-            beside_count=len(recipe.controls),
+            adapters_bytes=adapters * self._engine.bytes_per_parameter + enlarging,
+            beside_bytes=sum(self._parts(each).total for each in beside),
+            beside_count=len(recipe.controls) + len(recipe.references),
             opened_bytes=opened_bytes(recipe, picture_pixels) if is_one else 0,
             held_bytes=held_bytes(recipe, picture_pixels) if is_one else 0,
         )
@@ -239,12 +239,6 @@ class Models:
         if Measure.HALF_PRECISION in plan.measures:
             size //= 2
         return self.loaded(ref, replace(plan, needed_bytes=size + OVERHEAD_BYTES, beside=()))
-
-    def aside(self, ref: ModelRef) -> LoadedModel:
-        """A small model, loaded for the attempt in hand alone."""
-        model = self._cache.read(ref, lambda folder: self._load_from(ref, folder, is_half=False))
-        self._compute.run(model.bring)
-        return model
 
     def to_host(self, ref: ModelRef) -> bool:
         """Have the model in host memory, if nothing need go for it; False if it would."""

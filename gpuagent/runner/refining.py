@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from gpuagent.cache.errors import AttemptFailedError
+from gpuagent.pipelines.control import Guide
 from gpuagent.pipelines.encode import Pixels, open_input
 from gpuagent.pipelines.family import Family
 from gpuagent.pipelines.inpaint import Known, StartingPicture
 from gpuagent.pipelines.prompts import Embeddings
+from gpuagent.pipelines.reference import Reference
 from gpuagent.pipelines.steps import Peek, Watch
 from gpuagent.pipelines.tiling import decode_tiles, encode_tiles
 from gpuagent.pipelines.upscale import Upscaler
 from gpuagent.planning.hires import refining_steps, tiles_of
-from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.recipe import SCALES, Recipe
 from gpuagent.protocol.tuning import LATENT
 from gpuagent.runner.compute import Compute
 from gpuagent.runner.health import Health
-from gpuagent.runner.models import Models
 from gpuagent.runner.progress import ProgressReporter
 from gpuagent.runner.work import Work
 
@@ -32,21 +32,6 @@ if TYPE_CHECKING:
 
 # What stands for the starting picture of the second drawing: the first one, which has no bytes.
 _DRAFT = "0" * 64
-
-
-def find_upscaler(work: Work, models: Models) -> Upscaler | None:
-    """What enlarges between the two drawings, if the recipe names one.
-
-    Raises:
-        AttemptFailedError: it was not handed out, or is none.
-    """
-    if not work.recipe.enlargers:
-        return None
-    refs = [ref for ref in work.assignment.adapters if ref.digest in work.recipe.enlargers]
-    found = models.aside(refs[0]) if refs else None
-    if not isinstance(found, Upscaler):
-        raise AttemptFailedError(FailureCode.RECIPE_INVALID, reason="no upscaler")
-    return found
 
 
 def refining_recipe(recipe: Recipe) -> Recipe:
@@ -116,6 +101,7 @@ class HiresMaker:
     model: Family
     embeddings: Embeddings
     start: StartingPicture | None
+    guides: Sequence[Guide | Reference]
     upscaler: Upscaler | None
     reporter: ProgressReporter
     health: Health
@@ -139,7 +125,11 @@ class HiresMaker:
             return None
         self.health.begin(self.work.kind, recipe.denoising_steps)
         watch = Watch(check=self.work.held.check, step=progress.drafted)
-        latents = self.model.denoise(recipe, index, self.embeddings, start=self.start, watch=watch)
+        # They lead the first drawing; the second begins with what they led to.
+        with self.model.guided(self.guides):
+            latents = self.model.denoise(
+                recipe, index, self.embeddings, start=self.start, watch=watch
+            )
         self.work.timings.measure("denoise", began)
         return latents
 

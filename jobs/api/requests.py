@@ -10,7 +10,7 @@ from gpuagent.protocol.controls import THRESHOLD_MAX, THRESHOLD_MIN
 from gpuagent.protocol.cutouts import EDGE_MAX, CutoutResult
 from gpuagent.protocol.parts import REFINER_START_MAX, REFINER_START_MIN
 from gpuagent.protocol.recipe import SCALES
-from gpuagent.protocol.taxonomy import SAMPLERS, ControlKind, InpaintArea
+from gpuagent.protocol.taxonomy import SAMPLERS, ControlKind, InpaintArea, ReferenceKind
 from gpuagent.protocol.tuning import SIGMAS
 from jobs.scheduling import Tier
 from jobs.services.batches import Choosing
@@ -50,6 +50,16 @@ class ControlUseSerializer(serializers.Serializer[Any]):
     high = serializers.IntegerField(
         required=False, min_value=THRESHOLD_MIN, max_value=THRESHOLD_MAX
     )
+
+
+class ReferenceUseSerializer(serializers.Serializer[Any]):
+    """A picture that what is drawn takes after."""
+
+    kind = serializers.ChoiceField(required=False, choices=list(ReferenceKind))
+    image = serializers.CharField(help_text="`sha256` from `POST uploads`.")
+    weight = serializers.FloatField(required=False, min_value=0, max_value=2)
+    start = serializers.FloatField(required=False, min_value=0, max_value=1)
+    end = serializers.FloatField(required=False, min_value=0, max_value=1)
 
 
 class JobRequestSerializer(serializers.Serializer[Any]):
@@ -125,6 +135,38 @@ class JobRequestSerializer(serializers.Serializer[Any]):
         child=serializers.CharField(),
         help_text="Digests; those that the prompts call by their trigger words if left out.",
     )
+    controls = ControlUseSerializer(many=True, required=False, help_text="At most 3.")
+    references = ReferenceUseSerializer(many=True, required=False, help_text="At most 3.")
+    vae = serializers.CharField(
+        required=False, allow_null=True, help_text="Digest from `GET adapters`; the model's own."
+    )
+    refiner = serializers.CharField(
+        required=False,
+        allow_null=True,
+        help_text="Digest from `GET models`: another `sdxl` model that makes the last steps.",
+    )
+    refiner_start = serializers.FloatField(
+        required=False,
+        min_value=REFINER_START_MIN,
+        max_value=REFINER_START_MAX,
+        help_text="Share of the steps after which it takes over.",
+    )
+    cutout = serializers.BooleanField(
+        required=False,
+        help_text="Take the background of `image` away and draw nothing: only `model` (one that "
+        "does this, the first if left out), `prompt` (a note) and the next two count.",
+    )
+    cutout_edge = serializers.IntegerField(
+        required=False,
+        min_value=0,
+        max_value=EDGE_MAX,
+        help_text="Pixels inside the object over which it fades.",
+    )
+    cutout_result = serializers.ChoiceField(
+        required=False,
+        choices=[result.value for result in CutoutResult],
+        help_text="`mask`: where the objects are, white, instead of the objects themselves.",
+    )
     sigmas = serializers.ChoiceField(
         required=False,
         choices=["default", *SIGMAS],
@@ -158,37 +200,6 @@ class JobRequestSerializer(serializers.Serializer[Any]):
         max_value=2048,
         help_text="Side of the tiles, a multiple of 64; 0 is one piece. It suits the model if "
         "left out.",
-    )
-    controls = ControlUseSerializer(many=True, required=False, help_text="At most 3.")
-    vae = serializers.CharField(
-        required=False, allow_null=True, help_text="Digest from `GET adapters`; the model's own."
-    )
-    refiner = serializers.CharField(
-        required=False,
-        allow_null=True,
-        help_text="Digest from `GET models`: another `sdxl` model that makes the last steps.",
-    )
-    refiner_start = serializers.FloatField(
-        required=False,
-        min_value=REFINER_START_MIN,
-        max_value=REFINER_START_MAX,
-        help_text="Share of the steps after which it takes over.",
-    )
-    cutout = serializers.BooleanField(
-        required=False,
-        help_text="Take the background of `image` away and draw nothing: only `model` (one that "
-        "does this, the first if left out), `prompt` (a note) and the next two count.",
-    )
-    cutout_edge = serializers.IntegerField(
-        required=False,
-        min_value=0,
-        max_value=EDGE_MAX,
-        help_text="Pixels inside the object over which it fades.",
-    )
-    cutout_result = serializers.ChoiceField(
-        required=False,
-        choices=[result.value for result in CutoutResult],
-        help_text="`mask`: where the objects are, white, instead of the objects themselves.",
     )
     scale = serializers.ChoiceField(
         required=False,

@@ -211,6 +211,7 @@ class PresetSerializer(serializers.Serializer[Any]):
 class ModelSerializer(serializers.Serializer[Any]):
     """A model that can be asked for by its digest."""
 
+    id = serializers.CharField(help_text="Of its entry in the library: `GET models/{id}`.")
     digest = serializers.CharField()
     name = serializers.CharField()
     kind = serializers.ChoiceField(choices=[kind.value for kind in AssetKind])

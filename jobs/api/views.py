@@ -304,6 +304,7 @@ class ModelsView(OrganizationView):
         warm = warm_digests()
         models = [
             {
+                "id": version.asset_id,
                 "digest": version.digest,
                 "name": version.asset.name,
                 "kind": version.asset.kind,

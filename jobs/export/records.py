@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from django.db import models
@@ -214,6 +214,8 @@ def job_records(workspace: Workspace, note: Note) -> Iterator[dict[str, Any]]:
             "recipe": recipe,
             "starting_picture": inputs.get(InputRole.IMAGE),
             "mask": inputs.get(InputRole.MASK),
+            "controls": _of_list(inputs, "control_"),
+            "references": _of_list(inputs, "reference_"),
             "rerun_of": job.rerun_of_id,
             "submitted_at": job.submitted_at,
             "started_at": job.started_at,
@@ -265,3 +267,8 @@ def inputs_in(workspace: Workspace) -> Iterator[Artifact]:
     for artifact in pages(stored):
         artifact.workspace = workspace
         yield artifact
+
+
+def _of_list(inputs: Mapping[str, str], prefix: str) -> list[str]:
+    """The pictures that a list of the recipe names, in its order."""
+    return [artifact for role, artifact in sorted(inputs.items()) if role.startswith(prefix)]

@@ -18,18 +18,18 @@ from studio.core.errors import InvalidInputError
 _FIELDS = {
     AssetKind.LORA: "loras",
     AssetKind.EMBEDDING: "embeddings",
-    AssetKind.UPSCALER: "hires_upscaler",
     AssetKind.CONTROLNET: "controls",
     AssetKind.VAE: "vae",
     AssetKind.CHECKPOINT: "refiner",
+    AssetKind.UPSCALER: "hires_upscaler",
 }
 _NOUNS = {
     AssetKind.LORA: "LoRA",
     AssetKind.EMBEDDING: "embedding",
-    AssetKind.UPSCALER: "upscaler",
     AssetKind.CONTROLNET: "ControlNet",
     AssetKind.VAE: "VAE",
     AssetKind.CHECKPOINT: "refiner",
+    AssetKind.UPSCALER: "upscaler",
 }
 Found = dict[str, ModelVersion]
 

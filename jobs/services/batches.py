@@ -15,15 +15,15 @@ from django.db import transaction
 
 from accounts.actors import Actor
 from accounts.roles import Permission
-from gpuagent.protocol.cutouts import asks_to_cut
+from gpuagent.protocol.asked import kind_asked
 from gpuagent.protocol.recipe import (
     PICTURES_MAX,
     PROMPT_MAX_CHARACTERS,
     SEED_MAX,
     FieldProblem,
-    asks_to_upscale,
 )
 from gpuagent.protocol.recipe_reader import as_integer
+from gpuagent.protocol.taxonomy import AssetKind
 from jobs.alternatives import AlternativesError, Text, draw, every, has_alternatives, read_text
 from jobs.services.submission import (
     IDEMPOTENCY_KEY_MAX,
@@ -39,11 +39,6 @@ from workspaces.models import Workspace
 JOBS_MAX = 64
 _PROMPTS = ("prompt", "negative_prompt")
 _KEY_ROOM = 8
-
-
-def is_undrawn(raw: Mapping[str, object]) -> bool:
-    """Whether a request only enlarges a picture or cuts it out: its prompt is a note."""
-    return asks_to_upscale(raw) or asks_to_cut(raw)
 
 
 class Choosing(StrEnum):
@@ -83,7 +78,7 @@ def plan_batch(
     require_in(actor, workspace, Permission.JOB_SUBMIT)
     how = _choosing(choosing)
     values = with_defaults(raw)
-    if how is Choosing.OFF or is_undrawn(values):
+    if how is Choosing.OFF or kind_asked(values) is not AssetKind.CHECKPOINT:
         return Batch(requests=(values,), varies=False)
     texts = _read(workspace, values)
     if not any(has_alternatives(text) for text in texts.values()):
@@ -105,7 +100,7 @@ def draw_once(
     if how is Choosing.ALL:
         message = "All alternatives are more than one job: ask for them with `POST batches`."
         raise invalid("alternatives", "needs_batch", message)
-    if how is Choosing.OFF or is_undrawn(values):
+    if how is Choosing.OFF or kind_asked(values) is not AssetKind.CHECKPOINT:
         return values
     return {**values, **_words(_read(workspace, values), _seed(values))}
 

@@ -11,12 +11,13 @@ from django.db import IntegrityError, transaction
 from accounts.actors import Actor
 from accounts.roles import Permission
 from accounts.services.audit import record_event
+from gpuagent.protocol.asked import kind_asked
 from gpuagent.protocol.recipe import FieldProblem
-from gpuagent.protocol.taxonomy import SAMPLERS
+from gpuagent.protocol.taxonomy import SAMPLERS, AssetKind
 from jobs.axes import NAMES, Axis, AxisError, apply_value, cells, check_cells, read_axis
 from jobs.models import Grid, GridCell, Job
 from jobs.scheduling import Tier
-from jobs.services.batches import draw_once, is_undrawn
+from jobs.services.batches import draw_once
 from jobs.services.submission import IDEMPOTENCY_KEY_MAX, submit_job
 from library.selectors import usable_versions
 from studio.core.errors import InvalidInputError, NotFoundError, invalid
@@ -58,7 +59,7 @@ def plan_grid(
     try:
         read = _axes(axes)
         check_cells(read)
-        if is_undrawn(raw):
+        if kind_asked(raw) is not AssetKind.CHECKPOINT:
             message = "What is not drawn has no settings to vary. Make a grid of what is drawn."
             raise invalid("scale", "not_in_grid", message)
         base = {**draw_once(workspace=workspace, raw=_with_lists(raw)), "num_images_per_prompt": 1}

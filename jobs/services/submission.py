@@ -13,12 +13,12 @@ from django.utils import timezone
 from accounts.actors import Actor
 from accounts.roles import Permission
 from accounts.services.audit import record_event
+from gpuagent.protocol.asked import kind_asked
 from gpuagent.protocol.batching import batch_key
 from gpuagent.protocol.recipe import (
     SEED_MAX,
     Recipe,
     RecipeInvalidError,
-    kind_asked,
     parse_recipe,
 )
 from jobs.announcements import announce_job, wake_dispatcher
@@ -199,8 +199,8 @@ def _check(
         raise InvalidInputError(error.problems) from error
     version = find_model(recipe.model)
     check_kind(recipe, version)
-    recipe = for_family(recipe, raw, version)
-    recipe = with_tile(with_called(recipe, raw, version), raw, version)
+    recipe = for_family(with_tile(recipe, raw, version), raw, version)
+    recipe = with_called(recipe, raw, version)
     adapters = find_fitting(recipe, version)
     inputs = find_inputs(workspace, recipe)
     recipe = with_size(recipe, inputs)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from gpuagent.protocol.families import can_tile
 from gpuagent.protocol.recipe import Recipe
 from gpuagent.protocol.recipe_reader import as_float
+from gpuagent.protocol.taxonomy import Architecture
 from gpuagent.protocol.tuning import HIRES_TILE_MAX, HIRES_TILE_MULTIPLE
 from library.models import ModelVersion
 from studio.core.errors import InvalidInputError, invalid
@@ -24,7 +26,8 @@ def varies(raw: Mapping[str, object]) -> bool:
 
 def with_tile(recipe: Recipe, raw: Mapping[str, object], version: ModelVersion) -> Recipe:
     """A second drawing in tiles that suit the model, unless the request says how large."""
-    if not recipe.is_hires or raw.get("hires_tile") not in (None, ""):
+    is_asked = recipe.is_hires and raw.get("hires_tile") in (None, "")
+    if not is_asked or not can_tile(Architecture(version.architecture)):
         return recipe
     side = int(max(version.default_width, version.default_height) * TILE_SIDES)
     side = min(HIRES_TILE_MAX, max(HIRES_TILE_MULTIPLE, side // HIRES_TILE_MULTIPLE * 64))

@@ -75,14 +75,7 @@ def refine_output(
         raise invalid("scale", "too_large", message, picture.width, SIDE_MAX)
     upload = add_upload_of(actor=actor, picture=picture)
     parts = {f"outpaint_{side}" for side in SIDES} | {"mask", "mask_blur", "mask_padding"}
-    gone = {
-        *parts,
-        "inpaint_area",
-        "controls",
-        "refiner",
-        "refiner_start",
-        *Tuning.__dataclass_fields__,
-    } - {"sigmas", "guidance_end"}
+    gone = {*parts, "inpaint_area", *Tuning.__dataclass_fields__} - {"sigmas", "guidance_end"}
     said = {name: value for name, value in exactly(recipe).items() if name not in gone}
     raw = {
         **said,
@@ -100,7 +93,7 @@ def refine_output(
 def _drawn(output: Output) -> Recipe:
     recipe = open_recipe(output.job).only(output.index)
     if not recipe.is_drawn:
-        message = "This picture was made of another and not drawn. Take the one it was made from."
+        message = "This picture was enlarged and not drawn. Take the one that it was made from."
         raise invalid("output", "not_drawn", message)
     return recipe
 

@@ -17,7 +17,6 @@ from jobs.presenters import (
     job_tiles,
     output_context,
     output_tile,
-    upload_facts,
 )
 from jobs.recipes import for_form, open_recipe
 from jobs.services.cutting import cut_output
@@ -25,6 +24,7 @@ from jobs.services.outputs import rerun_output, restore_output, trash_output
 from jobs.services.placing import place_outputs
 from jobs.services.upscaling import upscale_output
 from jobs.services.varying import vary_output
+from jobs.upload_facts import upload_facts
 from workspaces.access import get_project
 from workspaces.http import WorkspaceRequest, workspace_page
 from workspaces.services.uploads import add_upload_of

@@ -24,12 +24,12 @@ from jobs.presenters import (
     gallery_context,
     job_tiles,
     room_context,
-    upload_facts,
 )
 from jobs.recipes import for_form, open_recipe
 from jobs.selectors import Filters, outputs_of
 from jobs.services.batches import Batch, plan_batch, submit_batch
 from jobs.services.cancellation import cancel_job
+from jobs.upload_facts import upload_facts
 from studio.core.errors import SignOnEndedError
 from workspaces.access import get_project
 from workspaces.http import WorkspaceRequest, workspace_page

@@ -40,6 +40,7 @@ def both(tmp_path: Path) -> tuple[Organization, Organization]:
         workspace = factories.make_workspace(organization)
         folder = factories.make_tiny_folder(tmp_path / name, weights=name.encode())
         factories.make_model_version(organization=organization, folder=folder, name=name)
+        factories.make_model_upload(organization)
         factories.make_token(artist, organization)
         image = factories.make_input(workspace).sha256
         actor = factories.make_actor(artist, organization)
@@ -72,7 +73,7 @@ def _make_what_has_no_service_yet(
         )
         Wildcard.objects.create(sealed_list=b"", **where)
         grid = Grid.objects.create(sealed_axes=b"", **where)
-        job = Job.objects.filter(organization=organization).first()
+        job = Job.objects.filter(organization=organization)[0]
         GridCell.objects.create(organization=organization, grid=grid, job=job, place=0)
         OrganizationShare.objects.create(organization=organization)
         RunRecord.objects.create(

@@ -177,7 +177,9 @@ def test_a_denoiser_in_tiles_sees_each_place_with_all_that_lies_over_it() -> Non
     class Echo:
         """Answers with what it is given, so that whatever is cut wrongly shows."""
 
-        def forward(self, sample: torch.Tensor, _t: int, **named: torch.Tensor) -> object:
+        def forward(
+            self, sample: torch.Tensor, _t: int, **named: torch.Tensor
+        ) -> tuple[torch.Tensor]:
             assert sample.shape[-1] <= 16
             assert sample.shape[-2] <= 16
             coarse = named["hint"].repeat_interleave(2, 2).repeat_interleave(2, 3)
