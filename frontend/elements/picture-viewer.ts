@@ -119,6 +119,7 @@ export class PictureViewer extends HTMLElement {
         void this.rerun(target);
         break;
       case "upscale":
+      case "redraw":
         void this.upscale(target);
         break;
       case "cutout":

@@ -60,7 +60,7 @@ def plan_grid(
         read = _axes(axes)
         check_cells(read)
         if kind_asked(raw) is not AssetKind.CHECKPOINT:
-            message = "Upscaling has no settings that could vary. Make a grid of what is drawn."
+            message = "What is not drawn has no settings to vary. Make a grid of what is drawn."
             raise invalid("scale", "not_in_grid", message)
         base = {**draw_once(workspace=workspace, raw=_with_lists(raw)), "num_images_per_prompt": 1}
         models = _models(read)

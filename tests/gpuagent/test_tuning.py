@@ -177,7 +177,9 @@ def test_a_denoiser_in_tiles_sees_each_place_with_all_that_lies_over_it() -> Non
     class Echo:
         """Answers with what it is given, so that whatever is cut wrongly shows."""
 
-        def forward(self, sample: torch.Tensor, _t: int, **named: torch.Tensor) -> tuple[torch.Tensor]:
+        def forward(
+            self, sample: torch.Tensor, _t: int, **named: torch.Tensor
+        ) -> tuple[torch.Tensor]:
             assert sample.shape[-1] <= 16
             assert sample.shape[-2] <= 16
             coarse = named["hint"].repeat_interleave(2, 2).repeat_interleave(2, 3)
@@ -207,3 +209,44 @@ def test_tiles_are_counted_as_they_are_drawn() -> None:
     width, height = recipe.result_size
     assert (width, height) == (384, 576)
     assert tiles_of(recipe) == len(tiles(height // 8, width // 8, 24))
+
+
+def test_what_wraps_the_denoiser_works_together(house: StableDiffusion15) -> None:
+    """In halves, without guidance in the end, in tiles: each alone and all at once."""
+    recipe = replace(PLAIN, width=192, height=192, guidance_end=0.5, variation_strength=0.1)
+    embeddings = house.encode_prompts(recipe)
+    calls: list[tuple[int, int]] = []
+    inner = house._guidance._forward
+
+    def counting(*given: torch.Tensor, **named: object) -> object:
+        calls.append((given[0].shape[0], given[0].shape[-1]))
+        return inner(*given, **named)
+
+    house._guidance._forward = counting
+    try:
+        with house.tiles.of(128, lambda: None):
+            whole = house.denoise(recipe, 0, embeddings)
+            together = list(calls)
+            calls.clear()
+            house._guidance.is_split = True
+            halves = house.denoise(recipe, 0, embeddings)
+    finally:
+        house._guidance._forward = inner
+        house._guidance.is_split = False
+    assert together == [(2, 16)] * 4 * 4 + [(1, 16)] * 4 * 4
+    assert calls == [(1, 16)] * 8 * 4 + [(1, 16)] * 4 * 4
+    assert distance(whole, halves) < 1e-3
+    assert torch.equal(drawn(house, PLAIN), drawn(house, PLAIN))
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"controls": [{"kind": "canny", "model": "c" * 64, "image": "b" * 64}]},
+        {"refiner": "c" * 64},
+    ],
+)
+def test_drawing_larger_says_what_it_cannot_be_combined_with(beside: dict[str, object]) -> None:
+    with pytest.raises(RecipeInvalidError) as refused:
+        parse_recipe({"model": "a" * 64, "prompt": "x", "hires_scale": 2, **beside})
+    assert [problem.code for problem in refused.value.problems] == ["not_with_hires"]

@@ -327,7 +327,7 @@ def test_the_room_offers_it_for_a_starting_picture(
         register_model(folder, Description(name="Real-ESRGAN"), organization_id=None)
     page = text_of(client.get(room))
     assert "<upscale-row" in page
-    assert "Real-ESRGAN" not in page  # nothing to draw with
+    assert 'data-name="Real-ESRGAN"' not in page  # nothing to draw with
     values = {"image": picture.sha256, "scale": "2"}
     answer = client.post(f"{room}jobs", values, headers=SCRIPT)
     assert answer.status_code == 201
