@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from django.conf import settings
 from django.db import models
-from typing_extensions import Self, override
+from typing_extensions import override
 
 from accounts.models import Organization
 from gpuagent.protocol.taxonomy import Architecture, AssetKind
