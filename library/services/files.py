@@ -21,6 +21,7 @@ from library.services.registration import (
     hash_file,
     register_model,
 )
+from library.services.vaes import register_vae
 from library.single_files.folder import plan_checkpoint, write_folder
 from library.single_files.pieces import UnfitFileError
 from library.single_files.upscaler import compact_config
@@ -59,7 +60,9 @@ def register_file(
     recognised = recognise_file(file)
     if recognised is None:
         message = f"{path.name} is nothing that is known here. Known are checkpoints, LoRAs, "
-        raise invalid("file", "unknown", message + "textual inversions, upscalers, ControlNets.")
+        raise invalid(
+            "file", "unknown", message + "textual inversions, upscalers, ControlNets, VAEs."
+        )
     kind = recognised.asset_kind
     registrar = _REGISTRARS.get(kind) if kind is not None else None
     if recognised.advice or registrar is None:
@@ -128,6 +131,13 @@ def _register_control(incoming: Incoming) -> ModelVersion:
     )
 
 
+def _register_vae(incoming: Incoming) -> ModelVersion:
+    """Without a config: it is that of the model whose VAE has the same tensors."""
+    return register_vae(
+        incoming.path, incoming.description, organization_id=incoming.organization_id
+    )
+
+
 def _register_upscaler(incoming: Incoming) -> ModelVersion:
     try:
         config = compact_config(incoming.file.shapes)
@@ -151,5 +161,6 @@ _REGISTRARS: Mapping[AssetKind, Callable[[Incoming], ModelVersion]] = MappingPro
         AssetKind.EMBEDDING: _register_adapter,
         AssetKind.UPSCALER: _register_upscaler,
         AssetKind.CONTROLNET: _register_control,
+        AssetKind.VAE: _register_vae,
     }
 )

@@ -146,6 +146,7 @@ def test_a_lora_comes_in_pieces_and_can_be_chosen(ada: Actor) -> None:
     [
         ("teal/learned_embeds", AssetKind.EMBEDDING),
         ("canny/diffusion_pytorch_model", AssetKind.CONTROLNET),
+        ("../model/vae/diffusion_pytorch_model", AssetKind.VAE),
     ],
 )
 def test_other_kinds_come_the_same_way(ada: Actor, name: str, kind: AssetKind) -> None:
