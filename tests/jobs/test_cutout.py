@@ -50,7 +50,7 @@ def cutter(tmp_path: Path) -> ModelVersion:
 
 @pytest.fixture
 def picture(workspace: Workspace) -> Artifact:
-    return factories.make_input(workspace, factories.make_png("teal", size=(96, 40)))
+    return factories.make_input(workspace, factories.make_png("teal", size=(96, 40)), size=(96, 40))
 
 
 def submit(actor: Actor, workspace: Workspace, **raw: object) -> Job:
@@ -195,7 +195,8 @@ def test_the_cost_grows_with_the_picture_but_not_from_nothing(
     bob_in_a: Actor, workspace: Workspace, cutter: ModelVersion, agent: AgentHandle
 ) -> None:
     def seconds(side: int) -> float:
-        image = factories.make_input(workspace, factories.make_png("teal", size=(side, side)))
+        size = (side, side)
+        image = factories.make_input(workspace, factories.make_png("teal", size=size), size=size)
         job = submit(bob_in_a, workspace, image=image.sha256, cutout=True)
         with organization_scope(workspace.organization_id):
             raw = {"image": image.sha256, "cutout": True}
