@@ -8,7 +8,7 @@ function answer(body: unknown, status = 200): Response {
 
 function form(prompt: string): HTMLFormElement {
   document.body.innerHTML = `<form><textarea name="prompt"></textarea><textarea name="negative_prompt"></textarea>
-    <prompt-count data-url="/count" hidden><p data-part="note"></p><p data-part="error" hidden></p></prompt-count></form>`;
+    <prompt-count data-url="/count" hidden><p data-part="counted"></p><p data-part="error" hidden></p></prompt-count></form>`;
   const made = document.querySelector("form");
   const box = document.querySelector<HTMLTextAreaElement>('[name="prompt"]');
   if (!made || !box) throw new Error("no form");
@@ -32,7 +32,7 @@ describe("prompt-count", () => {
     vi.stubGlobal("fetch", ask);
     form("a {red|blue} car");
     await vi.runAllTimersAsync();
-    expect(text("note")).toBe("This makes 24 pictures.");
+    expect(text("counted")).toBe("This makes 24 pictures.");
     expect(isHidden()).toBe(false);
   });
 

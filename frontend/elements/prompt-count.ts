@@ -80,7 +80,7 @@ export class PromptCount extends HTMLElement {
   }
 
   private say(text: string, wrong: string): void {
-    const note = part(this, "note");
+    const note = part(this, "counted");
     const error = part(this, "error");
     if (note) note.textContent = text;
     if (error) {

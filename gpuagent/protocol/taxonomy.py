@@ -34,7 +34,12 @@ class AssetKind(StrEnum):
 MODELS = frozenset({AssetKind.CHECKPOINT, AssetKind.UPSCALER, AssetKind.CUTTER})
 ADAPTERS = frozenset({AssetKind.LORA, AssetKind.EMBEDDING})
 # What a recipe names beside its model; a checkpoint finishes, as its refiner.
-BESIDE_MODELS = ADAPTERS | {AssetKind.CONTROLNET, AssetKind.VAE, AssetKind.CHECKPOINT}
+BESIDE_MODELS = ADAPTERS | {
+    AssetKind.CONTROLNET,
+    AssetKind.VAE,
+    AssetKind.CHECKPOINT,
+    AssetKind.UPSCALER,  # between two drawings
+}
 
 
 class ControlKind(StrEnum):

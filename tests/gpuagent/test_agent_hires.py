@@ -119,7 +119,7 @@ def test_an_upscaler_that_was_not_handed_out_ends_the_attempt(
     agent: AgentProcess, studio: FakeStudio, house_ref: ModelRef, upscaler: ModelRef
 ) -> None:
     finish = agent.run(studio.add_attempt(house_ref, {**LARGER, "hires_upscaler": upscaler.digest}))
-    assert finish["error"]["code"] == "recipe.invalid"
+    assert finish["error"]["code"] == "adapter.missing"
 
 
 def test_at_strength_0_the_starting_picture_is_only_refined(
