@@ -1,4 +1,4 @@
-"""The engine on a GPU: the true SD 1.5 with random weights, stock diffusers against the agent.
+"""The engine on a GPU: true SD 1.5 and SDXL with random weights, stock diffusers against the agent.
 
 Speed does not depend on what weights say, so nothing is downloaded. Written without a GPU at hand:
 `tests/test_engine_benchmark.py` runs all of it on a CPU with a tiny model.
@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from benchmarks._engine_gpu_sdxl import measure_sdxl, save_true_sdxl
 from benchmarks._report import Figure, say
 from gpuagent.pipelines.engine import Engine, detect_engine
 from gpuagent.protocol.messages import ModelRef
@@ -36,8 +37,12 @@ def run_on_gpu() -> dict[str, Figure]:
         return {"cuda": 0, "note": "no CUDA device"}
     engine = detect_engine()
     with tempfile.TemporaryDirectory(prefix="studio-gpu-") as folder:
-        save_true_sd15(Path(folder) / "model")
-        return {"cuda": 1, "device": engine.device_name, **measure(engine, Path(folder))}
+        root = Path(folder)
+        save_true_sd15(root / "model")
+        figures = measure(engine, root)
+        save_true_sdxl(root / "sdxl")
+        figures |= measure_sdxl(engine, root)
+        return {"cuda": 1, "device": engine.device_name, **figures}
 
 
 def measure(

@@ -9,6 +9,7 @@ from django.db.models import prefetch_related_objects
 
 from library.fitting import why_unfit
 from library.models import ModelVersion
+from library.presets import usable_presets
 from library.selectors import usable_adapters, usable_vaes
 
 
@@ -24,6 +25,7 @@ def adapter_choices(models: Sequence[ModelVersion]) -> list[dict[str, Any]]:
             "licence": version.asset.licence,
             "description": version.asset.description,
             "trigger_words": list(version.trigger_words),
+            "presets": usable_presets(version.asset.presets),
             "models": [model.digest for model in models if not why_unfit(version, model)],
         }
         for version in (*usable_adapters(), *usable_vaes())

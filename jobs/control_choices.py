@@ -8,7 +8,10 @@ from typing import Any
 from django.db.models import prefetch_related_objects
 
 from gpuagent.protocol.controls import DRAWN_HERE, LABELS, ControlUse
+from gpuagent.protocol.families import can_refer
 from gpuagent.protocol.recipe import Recipe
+from gpuagent.protocol.references import ReferenceUse
+from gpuagent.protocol.taxonomy import Architecture
 from library.fitting import why_unfit
 from library.models import ModelVersion
 from library.selectors import usable_controls
@@ -31,8 +34,13 @@ def control_choices(models: Sequence[ModelVersion]) -> list[dict[str, Any]]:
     ]
 
 
+def reference_models(models: Sequence[ModelVersion]) -> list[str]:
+    """Digests of those whose pictures can take after others."""
+    return [each.digest for each in models if can_refer(Architecture(each.architecture))]
+
+
 def control_facts(recipe: Recipe, manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What guided a picture, by the names it had then."""
+    """What led a picture, by the names it had then."""
     names = {each["digest"]: each["name"] for each in manifest.get("adapters", [])}
     return [
         {
@@ -44,10 +52,20 @@ def control_facts(recipe: Recipe, manifest: Mapping[str, Any]) -> list[dict[str,
             "is_map": use.map is not None,
         }
         for use in recipe.controls
+    ] + [
+        {
+            "label": "Reference",
+            "name": "weight",
+            "weight": f"{use.weight:g}",
+            "share": "" if (use.start, use.end) == (0, 1) else _percent(use),
+            "picture": use.image,
+            "is_map": False,
+        }
+        for use in recipe.references
     ]
 
 
-def _percent(use: ControlUse) -> str:
+def _percent(use: ControlUse | ReferenceUse) -> str:
     return f"{use.start * 100:g} to {use.end * 100:g} %"
 
 

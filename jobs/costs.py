@@ -7,12 +7,22 @@ are put right by what it took when it has ended.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 
 from gpuagent.protocol.recipe import Recipe
-from jobs.estimates import Cost, Learned, blend, estimate_cost, prior_seconds, step_keys
+from jobs.estimates import (
+    LOADED_PER_STORED_BYTES,
+    Cost,
+    Learned,
+    blend,
+    estimate_cost,
+    prior_seconds,
+    step_keys,
+)
 from jobs.models import Agent, CostEstimate
 from jobs.selectors import accepting_agents
+from library.memory import loaded_bytes
 from library.models import ModelVersion
 
 STEP, LOAD, LOAD_CACHED = "step", "load", "load_cached"
@@ -50,18 +60,24 @@ def cost_of(
     slowest = max(by_class.values(), default=_unknown(version))
     return estimate_cost(
         recipe,
-        weights_bytes=version.weights_bytes + adapters_bytes,
+        weights_bytes=_stored_alike(version, agents) + adapters_bytes,
         seconds_per_pass=slowest,
         picture_pixels=picture_pixels,
     )
+
+
+def _stored_alike(version: ModelVersion, agents: Sequence[Agent]) -> int:
+    """Stored bytes that would load to what these agents have measured; until then, those stored."""
+    measured = loaded_bytes(version, {class_of(agent) for agent in agents})
+    return math.ceil(measured / LOADED_PER_STORED_BYTES) or version.weights_bytes
 
 
 def seconds_per_pass(
     recipe: Recipe, version: ModelVersion, agents: Sequence[Agent]
 ) -> dict[str, float]:
     """By kind of machine, of those that have room for the recipe; of all if none has."""
-    weights = version.weights_bytes
-    needed = estimate_cost(recipe, weights_bytes=weights, seconds_per_pass=0.0).memory_bytes
+    weights, alike = version.weights_bytes, _stored_alike(version, agents)
+    needed = estimate_cost(recipe, weights_bytes=alike, seconds_per_pass=0.0).memory_bytes
     fitting = [agent for agent in agents if agent.memory_bytes >= needed]
     exact, any_size = step_keys(version.digest, recipe)
     learned = learned_of(STEP, (exact, any_size))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gpuagent.planning.cutting import estimate_cutout
+from gpuagent.planning.hires import refining_pixels, refining_steps
 from gpuagent.planning.memory import estimate
 from gpuagent.planning.upscaling import estimate_upscale
 from gpuagent.protocol.recipe import Recipe
@@ -20,6 +21,8 @@ PIXELS_PER_PASS = 1_000_000
 STEPS_BESIDE = 2
 # A ControlNet is the first half of a U-Net, which is the smaller one.
 CONTROL_SHARE = 0.4
+# A reference goes through the U-Net, too, once for both halves of guidance.
+REFERENCE_SHARE = 0.6
 # An upscaler applies its weights at every pixel of the starting picture, a denoiser at one of 64 at
 # most. Measured: the small Real-ESRGAN on one core takes 35 s a megapixel, overlaps included.
 UPSCALE_PASSES = 370
@@ -66,11 +69,15 @@ def passes_of(recipe: Recipe, *, pictures: int | None = None) -> float:
     if recipe.cutout:
         return CUTOUT_PASSES + CUTOUT_PASSES_PER_MEGAPIXEL * recipe.width * recipe.height / 1e6
     calls = 2 if SAMPLERS[recipe.sampler].is_second_order else 1
-    guided: float = 2 if recipe.guidance_scale > 1 else 1
+    guided: float = 1 + recipe.guidance_end if recipe.guidance_scale > 1 else 1
     steps = recipe.denoising_steps * calls + STEPS_BESIDE
     count = recipe.num_images_per_prompt if pictures is None else pictures
-    guided *= 1 + CONTROL_SHARE * sum(use.end - use.start for use in recipe.controls)
-    return steps * guided * count * recipe.width * recipe.height / PIXELS_PER_PASS
+    led = CONTROL_SHARE * sum(use.end - use.start for use in recipe.controls)
+    led += REFERENCE_SHARE * sum(use.end - use.start for use in recipe.references)
+    pixels = steps * recipe.width * recipe.height * (1 + led)
+    if recipe.is_hires:
+        pixels += (refining_steps(recipe) * calls + STEPS_BESIDE) * refining_pixels(recipe)
+    return pixels * guided * count / PIXELS_PER_PASS
 
 
 def step_keys(digest: str, recipe: Recipe) -> tuple[str, str]:

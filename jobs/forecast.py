@@ -27,6 +27,7 @@ from jobs.selectors import count_agents, warm_digests
 from jobs.services.enlarging import with_size
 from jobs.services.inputs import find_inputs
 from jobs.services.submission import find_model, with_defaults
+from jobs.services.tuning import with_tile
 from studio.core.errors import InvalidInputError
 from studio.core.scoping import system_scope
 from workspaces.access import require_in
@@ -96,6 +97,7 @@ def make_forecast(*, actor: Actor, workspace: Workspace, raw: Mapping[str, objec
     watch(member_name(organization_id, actor.user_id))
     recipe = _recipe_of(raw)
     version = find_model(recipe.model)
+    recipe = with_tile(recipe, raw, version)
     if not recipe.is_drawn:
         recipe = with_size(recipe, find_inputs(workspace, recipe))
     agents, _warm = count_agents()

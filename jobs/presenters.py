@@ -17,14 +17,20 @@ from gpuagent.protocol import recipe as limits
 from gpuagent.protocol.controls import CONTROLS_MAX
 from gpuagent.protocol.loras import LORAS_MAX
 from gpuagent.protocol.recipe import Recipe
+from gpuagent.protocol.references import REFERENCES_MAX
 from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER, SAMPLERS, Architecture, AssetKind
+from gpuagent.protocol.tuning import SIGMAS
 from jobs.adapter_choices import adapter_choices
-from jobs.control_choices import control_choices, control_facts, kind_choices
+from jobs.axes import NAMES, PARAMETERS
+from jobs.control_choices import control_choices, control_facts, kind_choices, reference_models
 from jobs.drawer import queue_context
+from jobs.enlarging_choices import can_process, refining_choices, upscale_choices
+from jobs.finishing_choices import finishing_choices
 from jobs.forecast import TIERS
 from jobs.lifecycle import JOB_OPEN, JobStatus
 from jobs.messages import failure_sentence
 from jobs.models import Job, Output
+from jobs.preset_choices import preset_choice, with_settings
 from jobs.recipes import open_manifest, open_recipe
 from jobs.selectors import (
     EVERYTHING,
@@ -39,12 +45,11 @@ from jobs.selectors import (
 from jobs.services.outputs import compare_with_original
 from jobs.wording import MEANINGS, tier_name, undrawn_name
 from library.models import ModelVersion
-from library.presets import Preset, describe_recipe, usable_presets
+from library.presets import usable_presets
 from library.selectors import usable_versions
 from workspaces.models import Project, Workspace
 from workspaces.selectors import who_reaches
 from workspaces.services.projects import project_name
-from workspaces.services.uploads import Upload
 from workspaces.signing import media_url
 
 LIMITS = {
@@ -64,6 +69,7 @@ LIMITS = {
     "mask_padding_max": limits.MASK_PADDING_MAX,
     "loras_max": LORAS_MAX,
     "controls_max": CONTROLS_MAX,
+    "references_max": REFERENCES_MAX,
 }
 
 
@@ -172,14 +178,6 @@ def project_row(project: Project) -> dict[str, Any]:
     }
 
 
-def _preset(preset: Preset) -> dict[str, str]:
-    return {
-        "name": preset["name"],
-        "recipe_json": json.dumps(preset["recipe"]),
-        "summary": describe_recipe(preset["recipe"]),
-    }
-
-
 def _model(version: ModelVersion, warm: set[str]) -> dict[str, Any]:
     return {
         "digest": version.digest,
@@ -189,7 +187,7 @@ def _model(version: ModelVersion, warm: set[str]) -> dict[str, Any]:
         "is_warm": version.digest in warm,
         "default_width": version.default_width,
         "default_height": version.default_height,
-        "presets": [_preset(preset) for preset in usable_presets(version.asset.presets)],
+        "presets": [preset_choice(preset) for preset in usable_presets(version.asset.presets)],
     }
 
 
@@ -229,6 +227,11 @@ def room_urls(workspace: Workspace) -> dict[str, str]:
         "trash": f"{gallery}?trash=1",
         "forecast": reverse("forecast", args=[workspace.pk]),
         "draw_map": reverse("draw-map", args=[workspace.pk]),
+        "alternatives": reverse("alternatives", args=[workspace.pk]),
+        "wildcards": reverse("wildcards", args=[workspace.pk]),
+        "grids": reverse("grids", args=[workspace.pk]),
+        "grid_new": reverse("grid-new", args=[workspace.pk]),
+        "grid_count": reverse("grid-count", args=[workspace.pk]),
         "upload": reverse("upload", args=[workspace.pk]),
         "projects": reverse("projects", args=[workspace.pk]),
         "shares": reverse("shares", args=[workspace.pk]),
@@ -256,6 +259,7 @@ def base_context(workspace: Workspace, actor: Actor, email: str) -> dict[str, An
 def room_context(workspace: Workspace, actor: Actor, email: str) -> dict[str, Any]:
     """The whole room."""
     versions, warm = usable_versions(), warm_digests()
+    adapters = adapter_choices(versions)
     side = versions[0].default_width if versions else 128
     prompts = [prompt for version in versions for prompt in version.asset.example_prompts]
     return {
@@ -263,10 +267,19 @@ def room_context(workspace: Workspace, actor: Actor, email: str) -> dict[str, An
         "urls": room_urls(workspace),
         "form": _form(versions),
         "models": [_model(version, warm) for version in versions],
-        "adapters": adapter_choices(versions),
+        "adapters": with_settings(adapters),
+        **finishing_choices(versions, adapters),
         "controls": control_choices(versions),
         "control_kinds": kind_choices(),
+        "reference_models": reference_models(versions),
         "samplers": [{"id": s.id, "label": s.label} for s in SAMPLERS.values()],
+        "sigmas": list(SIGMAS),
+        "grid_axes": NAMES,
+        "grid_parameters": list(PARAMETERS.items()),
+        "upscalers": [
+            {"digest": found.digest, "name": found.asset.name}
+            for found in usable_versions(AssetKind.UPSCALER)
+        ],
         "sizes": _sizes(side),
         "tiers": [{"id": t.value, "name": tier_name(t), "means": MEANINGS[t]} for t in TIERS],
         "example_prompts": prompts[:12],
@@ -276,6 +289,7 @@ def room_context(workspace: Workspace, actor: Actor, email: str) -> dict[str, An
         "extend_sides": [(side, side.capitalize()) for side in limits.SIDES],
         "gallery": gallery_context(workspace, before=None, is_trash=False),
         "projects": project_choices(workspace),
+        "can_submit": actor.can(Permission.JOB_SUBMIT),
         "can_manage_projects": actor.can(Permission.PROJECT_MANAGE),
         "can_share": actor.can(Permission.SHARE_MANAGE),
         "queue": queue_context(workspace, actor),
@@ -298,7 +312,17 @@ def _neighbours(output: Output) -> dict[str, str]:
 
 def output_urls(output: Output) -> dict[str, str]:
     """What can be done with a picture."""
-    names = ("rerun", "upscale", "cutout", "parameters", "start", "download", "trash", "restore")
+    names = (
+        "rerun",
+        "upscale",
+        "cutout",
+        "variations",
+        "parameters",
+        "start",
+        "download",
+        "trash",
+        "restore",
+    )
     arguments = [output.workspace_id, output.pk]
     urls = {name: reverse(f"output-{name}", args=arguments) for name in (*names, "project")}
     share = reverse("share-new", args=[output.workspace_id]) + f"?output={output.pk}"
@@ -355,38 +379,12 @@ def output_context(output: Output, actor: Actor) -> dict[str, Any]:
         "can_manage_projects": actor.can(Permission.PROJECT_MANAGE),
         "can_share": actor.can(Permission.SHARE_MANAGE),
         "can_start": actor.can(Permission.UPLOAD_CREATE),
+        "can_vary": actor.can(Permission.JOB_SUBMIT) and recipe.is_drawn,
+        "refining_scales": refining_choices(output, recipe, actor),
     }
-
-
-def can_process(actor: Actor, kind: AssetKind) -> bool:
-    """Whether this person may make something of a picture, and there is a model of this kind."""
-    may = actor.can(Permission.JOB_SUBMIT) and actor.can(Permission.UPLOAD_CREATE)
-    return may and bool(usable_versions(kind))
-
-
-def upscale_choices(output: Output, actor: Actor) -> list[int]:
-    """By how much the picture can be enlarged by this person; empty without an upscaler."""
-    if not can_process(actor, AssetKind.UPSCALER):
-        return []
-    width, height = output.picture.width, output.picture.height
-    return [scale for scale in limits.SCALES if limits.can_become(width, height, scale)]
 
 
 def download_name(output: Output) -> str:
     """A file name that says nothing of the content."""
     made: datetime = output.created_at
     return f"studio-{made:%Y%m%d-%H%M%S}-{output.pk[-6:].lower()}-seed{output.seed}.png"
-
-
-def upload_facts(upload: Upload) -> dict[str, object]:
-    """A starting picture that was added, for the page's scripts."""
-    picture, mask = upload.picture, upload.mask
-    return {
-        "id": picture.pk,
-        "sha256": picture.sha256,
-        "width": picture.width,
-        "height": picture.height,
-        "url": media_url(picture),
-        "mask": mask.sha256 if mask is not None else None,
-        "mask_url": media_url(mask) if mask is not None else None,
-    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from gpuagent.protocol.recipe import Recipe, parse_recipe
+from jobs.alternatives import escaped
 from jobs.models import Job, Output
 from workspaces.models import Workspace
 from workspaces.services.keys import open_in, seal_in
@@ -34,6 +35,15 @@ def exactly(recipe: Recipe) -> dict[str, object]:
     """A request for this recipe and nothing else: words that call an embedding by now call none."""
     said = {key: value for key, value in recipe.to_wire().items() if value is not None}
     return {**said, "embeddings": list(recipe.embeddings)}
+
+
+def for_form(recipe: Recipe) -> dict[str, object]:
+    """The recipe as the form takes it: what looks like an alternative stays as it is written."""
+    said = recipe.to_wire()
+    for name in ("prompt", "negative_prompt"):
+        if name in said:
+            said[name] = escaped(str(said[name]))
+    return said
 
 
 def seal_manifest(workspace: Workspace, manifest: dict[str, object], *, output_id: str) -> bytes:

@@ -9,6 +9,7 @@ from jobs.views import (
     export,
     fleet,
     fleet_settings,
+    grids,
     leaving,
     outputs,
     projects,
@@ -16,12 +17,14 @@ from jobs.views import (
     shared,
     shares,
     waiting,
+    wildcards,
     workspaces,
 )
 
 WORKSPACE = "w/<str:workspace_id>/"
 JOB = WORKSPACE + "jobs/<str:job_id>/"
 OUTPUT = WORKSPACE + "outputs/<str:output_id>"
+GRID = WORKSPACE + "grids/<str:grid_id>"
 PROJECTS = WORKSPACE + "projects"
 SHARES = WORKSPACE + "shares"
 SHARED = "s/<str:token>"
@@ -42,6 +45,17 @@ urlpatterns = [
     path(JOB + "retry", waiting.job_retry, name="job-retry"),
     path(WORKSPACE + "queue", waiting.queue, name="queue"),
     path(WORKSPACE + "forecast", waiting.forecast, name="forecast"),
+    path(WORKSPACE + "grids", grids.grids, name="grids"),
+    path(WORKSPACE + "grids/new", grids.grid_new, name="grid-new"),
+    path(WORKSPACE + "grids/count", grids.grid_count, name="grid-count"),
+    path(GRID, grids.grid, name="grid"),
+    path(GRID + "/live", grids.grid_live, name="grid-live"),
+    path(GRID + "/sheet", grids.grid_sheet, name="grid-sheet"),
+    path(WORKSPACE + "alternatives", room.alternatives, name="alternatives"),
+    path(WORKSPACE + "wildcards", wildcards.wildcards, name="wildcards"),
+    path(
+        WORKSPACE + "wildcards/<str:wildcard_id>", wildcards.wildcard_change, name="wildcard-change"
+    ),
     path(WORKSPACE + "gallery", room.gallery, name="gallery"),
     path(WORKSPACE + "uploads", room.upload, name="upload"),
     path(WORKSPACE + "uploads/from-address", room.upload_from_address, name="upload-from-address"),
@@ -64,6 +78,7 @@ urlpatterns = [
     path(OUTPUT + "/rerun", outputs.output_rerun, name="output-rerun"),
     path(OUTPUT + "/upscale", outputs.output_upscale, name="output-upscale"),
     path(OUTPUT + "/cutout", outputs.output_cutout, name="output-cutout"),
+    path(OUTPUT + "/variations", outputs.output_variations, name="output-variations"),
     path(OUTPUT + "/start", outputs.output_start, name="output-start"),
     path(OUTPUT + "/trash", outputs.output_trash, name="output-trash"),
     path(OUTPUT + "/restore", outputs.output_restore, name="output-restore"),

@@ -47,7 +47,6 @@ class MeasuredSerializer(serializers.Serializer[Any]):
     gpu_class = serializers.CharField()
     resident_bytes = serializers.IntegerField()
     peak_bytes = serializers.IntegerField()
-    runs = serializers.IntegerField()
 
 
 class VersionSerializer(serializers.Serializer[Any]):
@@ -130,7 +129,7 @@ class PieceParser(BaseParser):
     media_type = "*/*"
 
     @override
-    def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> bytes:
+    def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
         return read_piece(stream)
 
 

@@ -72,6 +72,7 @@ KIND_NAMES: Mapping[str, str] = MappingProxyType(
         "upscaler": "upscaler",
         "controlnet": "ControlNet",
         "vae": "VAE",
+        "cutter": "background remover",
         "unet": "U-Net alone",
         "text_encoder": "text encoder alone",
         "t2i_adapter": "T2I-Adapter",
@@ -137,6 +138,7 @@ _SIGNS: tuple[_Sign, ...] = (
         kind="controlnet",
         names=(r"(control_model\.)?input_hint_block\.0\.weight",),
         family=_of_original_control,
+        advice="Only ControlNets whose tensors have diffusers' names can be used.",
     ),
     _Sign(
         kind="controlnet",

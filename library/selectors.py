@@ -22,12 +22,12 @@ def usable_adapters() -> list[ModelVersion]:
 
 def usable_vaes() -> list[ModelVersion]:
     """The newest version of every VAE that the scope sees, by name."""
-    return _newest(_of_kinds({AssetKind.VAE}).prefetch_related("files"))
+    return _newest(_offered({AssetKind.VAE}).prefetch_related("files"))
 
 
 def usable_controls() -> list[ModelVersion]:
     """The newest version of every ControlNet that the scope sees, by name."""
-    return _newest(_of_kinds({AssetKind.CONTROLNET}).prefetch_related("files"))
+    return _newest(_offered({AssetKind.CONTROLNET}).prefetch_related("files"))
 
 
 def find_version(digest: str) -> ModelVersion | None:

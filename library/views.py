@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.http import HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
@@ -55,6 +56,7 @@ def _frame(request: OrganizationRequest) -> dict[str, Any]:
     return {
         **organization_context(request, "models"),
         "may_manage": request.actor.can(Permission.MODEL_MANAGE),
+        "may_fetch": bool(settings.FETCH_PORTS),
     }
 
 

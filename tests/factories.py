@@ -34,15 +34,18 @@ from gpuagent.protocol.messages import AttemptFinish, Heartbeat, OutputCommit, S
 from gpuagent.protocol.recipe import parse_recipe
 from gpuagent.protocol.sealing import Context, seal
 from gpuagent.protocol.taxonomy import FileKind
-from jobs.models import Agent, Job, JobAttempt, Output
+from jobs.models import Agent, Grid, Job, JobAttempt, Output, Wildcard
 from jobs.recipes import open_recipe
 from jobs.scheduling import Placement, Tier, WaitingJob
+from jobs.services import grids
 from jobs.services.claiming import claim_attempt
 from jobs.services.fleet import create_agent
+from jobs.services.grids import plan_grid
 from jobs.services.leasing import lease_attempt
 from jobs.services.reporting import commit_output, finish_attempt
 from jobs.services.sharing import Terms, create_share
 from jobs.services.submission import submit_job
+from jobs.services.wildcards import add_wildcard
 from library.models import ModelUpload, ModelVersion
 from library.services.registration import Description, register_model
 from library.services.uploads import begin_upload
@@ -399,6 +402,26 @@ def make_project(actor: Actor, workspace: Workspace, name: str = "Spring campaig
     """An open project."""
     with organization_scope(actor.organization_id):
         return create_project(actor=actor, workspace=workspace, name=name)
+
+
+def make_wildcard(
+    actor: Actor,
+    workspace: Workspace,
+    name: str = "colors",
+    entries: Sequence[str] = ("red", "green", "blue"),
+) -> Wildcard:
+    """A list of words for prompts."""
+    with organization_scope(actor.organization_id):
+        return add_wildcard(actor=actor, workspace=workspace, name=name, entries=list(entries))
+
+
+def make_grid(actor: Actor, workspace: Workspace, **raw: object) -> Grid:
+    """Two pictures side by side, of two seeds; `axes` if others are wanted."""
+    axes = raw.pop("axes", [{"parameter": "seed", "values": ["1", "2"]}])
+    with organization_scope(actor.organization_id):
+        values = {"prompt": PROMPT, "seed": 7, **raw}
+        plan = plan_grid(actor=actor, workspace=workspace, raw=values, axes=axes)
+        return grids.make_grid(actor=actor, workspace=workspace, plan=plan).grid
 
 
 def make_share(

@@ -13,12 +13,16 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 from accounts.permissions import ANY_TOKEN
 from accounts.render_permissions import render_page
+from gpuagent.protocol import parts, tuning
 from gpuagent.protocol import recipe as limits
+from gpuagent.protocol.controls import CONTROLS_MAX
 from gpuagent.protocol.cutouts import EDGE_MAX, CutoutResult
 from gpuagent.protocol.failures import RETRYABLE, FailureCode
 from gpuagent.protocol.loras import EMBEDDINGS_MAX, LORAS_MAX
 from gpuagent.protocol.recipe import FieldProblem, Recipe, RecipeInvalidError, parse_recipe
+from gpuagent.protocol.references import REFERENCES_MAX
 from gpuagent.protocol.taxonomy import SAMPLERS, InpaintArea
+from gpuagent.protocol.tuning import SIGMAS
 from studio.core import errors
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -120,10 +124,24 @@ LIMITS: dict[str, tuple[float | str, ...]] = {
     **{f"outpaint_{side}": (0, limits.SIDE_MAX, limits.SIDE_MULTIPLE) for side in limits.SIDES},
     "loras": (LORAS_MAX,),
     "embeddings": (EMBEDDINGS_MAX,),
+    "controls": (CONTROLS_MAX,),
+    "vae": ("vae",),
+    "refiner": ("sdxl",),
+    "refiner_start": (parts.REFINER_START_MIN, parts.REFINER_START_MAX),
+    "references": (REFERENCES_MAX,),
     "scale": limits.SCALES,
     "cutout": (),
     "cutout_edge": (0, EDGE_MAX),
     "cutout_result": tuple(result.value for result in CutoutResult),
+    "sigmas": tuple(SIGMAS),
+    "guidance_end": (tuning.GUIDANCE_END_MIN, 1),
+    "variation_seed": (0, limits.SEED_MAX),
+    "variation_strength": (0, 1),
+    "hires_scale": (tuning.HIRES_SCALE_MIN, tuning.HIRES_SCALE_MAX),
+    "hires_strength": (tuning.HIRES_STRENGTH_MIN, 1),
+    "hires_steps": (0, tuning.HIRES_STEPS_MAX),
+    "hires_upscaler": (tuning.LANCZOS, tuning.LATENT),
+    "hires_tile": (0, tuning.HIRES_TILE_MAX, tuning.HIRES_TILE_MULTIPLE),
 }
 
 
@@ -163,6 +181,8 @@ WRONG: tuple[dict[str, object], ...] = (
     {"inpaint_area": "masked"},
     {"scale": 2, "outpaint_left": 8},
     {"cutout": "maybe", "mask": "a" * 64, "cutout_result": "x"},
+    {"sigmas": "x", "hires_scale": 2, "hires_upscaler": "x", "mask": "a" * 64},
+    {"sigmas": "beta", "sampler": "ddim"},
 )
 
 

@@ -93,6 +93,8 @@ UNKNOWN = {
     "join_id": "jot_00000000000000000000000000",
     "asset_id": "mdl_00000000000000000000000000",
     "upload_id": "mup_00000000000000000000000000",
+    "wildcard_id": "wld_00000000000000000000000000",
+    "grid_id": "grd_00000000000000000000000000",
     "sha256": "0" * 64,
 }
 
@@ -181,6 +183,8 @@ def ids(
         "provider_id": make_saml(output.organization, SamlProvider()).pk,
         "project_id": project.pk,
         "share_id": share.pk,
+        "grid_id": factories.make_grid(bob_in_a, output.workspace).pk,
+        "wildcard_id": factories.make_wildcard(bob_in_a, output.workspace).pk,
         "grant_id": factories.make_grant(output.workspace, guest, WorkspaceRole.VIEWER).pk,
         "asset_id": factories.make_model_version(
             organization=output.organization, name="Own"

@@ -13,12 +13,12 @@ const FORM = `<recipe-form><form action="/w/w/jobs">
     <input type="hidden" name="loras" value=""><ul data-part="list"></ul>
     <select data-part="add"><option value="">Add…</option>
       <option value="aa" data-models="m1 m2" data-words="neon sign&#10;tubes&#10;">Neon</option>
-      <option value="bb" data-models="m1" data-words="">Fast</option>
+      <option value="bb" data-models="m1" data-words="" data-recipe='{"num_inference_steps":4,"sampler":"lcm"}' data-summary="4 steps, LCM">Fast</option>
       <option value="cc" data-models="m2" data-words="">Other</option>
     </select>
     <div data-part="words" hidden><button type="button" class="adapters__word" data-word="&lt;teal&gt;" data-models="m1">&lt;teal&gt;</button></div>
     <template data-part="row"><span class="adapters__name"></span><button type="button" data-remove=" "><span class="visually-hidden"></span></button>
-      <p class="adapters__note" hidden></p><div class="adapters__triggers"></div>
+      <p class="adapters__note" hidden></p><div class="adapters__triggers"></div><button type="button" data-settings hidden>Use its settings</button>
       <range-field><input type="number" step="0.05"><input type="range" step="0.05"></range-field></template>
   </adapter-stack>
   <div data-part="problems"></div><button id="generate" type="submit"></button>
@@ -122,4 +122,18 @@ test("what is no list counts as none", () => {
   emit("studio:use-parameters", { values: { loras: '{"a": 1}' }, part: "all" });
   emit("studio:use-parameters", { values: { loras: "[nonsense" }, part: "all" });
   expect(names()).toEqual([]);
+});
+
+test("a LoRA with settings of its own offers them, and the others do not", () => {
+  const seen: unknown[] = [];
+  const heard = (event: Event): void => void seen.push((event as CustomEvent<unknown>).detail);
+  document.addEventListener("studio:use-parameters", heard);
+  add("aa");
+  expect(find("li [data-settings]").hidden).toBe(true);
+  add("bb");
+  const offer = find<HTMLButtonElement>('li [data-settings="bb"]');
+  expect([offer.hidden, offer.title]).toEqual([false, "4 steps, LCM"]);
+  offer.click();
+  document.removeEventListener("studio:use-parameters", heard);
+  expect(seen).toEqual([{ values: { num_inference_steps: 4, sampler: "lcm" }, part: "all" }]);
 });

@@ -1,6 +1,6 @@
 /** LoRAs that lie over the model, each with its weight; and the words that call embeddings. */
 
-import { announce, part } from "../lib/dom";
+import { announce, emit, type Parameters, part } from "../lib/dom";
 
 const WEIGHT_LEAST = -2;
 const WEIGHT_MOST = 2;
@@ -26,9 +26,10 @@ export class AdapterStack extends HTMLElement {
       if (event.target === this.chooser) this.add();
     });
     this.addEventListener("click", (event) => {
-      const button = (event.target as Element).closest<HTMLButtonElement>("[data-word], [data-remove]");
+      const button = (event.target as Element).closest<HTMLButtonElement>("[data-word], [data-remove], [data-settings]");
       if (button?.dataset.word) this.say(button.dataset.word);
       if (button?.dataset.remove) this.takeOff(button.dataset.remove);
+      if (button?.dataset.settings) this.takeOver(button.dataset.settings);
     });
     this.addEventListener("input", (event) => {
       const number = event.target as HTMLInputElement;
@@ -123,6 +124,14 @@ export class AdapterStack extends HTMLElement {
     announce(`${word} is in the prompt.`);
   }
 
+  /** Steps, guidance and sampler that a LoRA was made for. */
+  private takeOver(digest: string): void {
+    const option = this.option(digest);
+    if (!option?.dataset.recipe) return;
+    emit("studio:use-parameters", { values: JSON.parse(option.dataset.recipe) as Parameters, part: "all" });
+    announce(`${option.textContent?.trim() ?? ""}: ${option.dataset.summary ?? ""}.`);
+  }
+
   private draw(): void {
     const list = part(this, "list");
     list?.replaceChildren(...this.uses.map((use) => this.row(use)));
@@ -175,6 +184,12 @@ export class AdapterStack extends HTMLElement {
     const isUnfit = !this.fits(option);
     row.classList.toggle("adapters__row--unfit", isUnfit);
     if (note) note.hidden = !isUnfit;
+    const settings = row.querySelector<HTMLElement>("[data-settings]");
+    if (settings && option?.dataset.recipe) {
+      settings.hidden = isUnfit;
+      settings.dataset.settings = option.value;
+      settings.title = option.dataset.summary ?? "";
+    }
     const words = row.querySelector(".adapters__triggers");
     for (const word of (option?.dataset.words ?? "").split("\n").filter(Boolean)) {
       const chip = document.createElement("button");

@@ -99,6 +99,11 @@ test("the map is drawn at the form's size, shown, and not taken for the picture"
   expect(url).toBe("/maps");
   expect(Object.fromEntries(request.body)).toEqual({ image: PICTURE.sha256, kind: "canny", width: "128", height: "64", low: "6", high: "16" });
   expect(sent()[0]?.["image"]).toBe(PICTURE.sha256);
+  // It stays while others come, and goes when it is no more that of the picture
+  choose(ANY);
+  expect(row('[data-part="drawn"]').hidden).toBe(false);
+  row('[data-do="clear"]').click();
+  expect(row('[data-part="drawn"]').hidden).toBe(true);
 });
 
 test("what cannot be drawn is said in its row", async () => {
@@ -165,4 +170,25 @@ test("parameters bring controls back, and a recipe without them takes them off",
   control.value = "not json";
   control.dispatchEvent(new Event("input", { bubbles: true }));
   expect(document.querySelector("[data-row]")).toBeNull();
+});
+
+test("a reference needs no ControlNet", async () => {
+  mount(`<form><input type="radio" name="model" value="house" checked>
+    <control-stack data-field="references" data-maximum="3" data-url="/uploads">
+      <input type="hidden" name="references" value=""><ol data-part="list"></ol>
+      <select data-part="add"><option value=""></option><option value="reference" data-models="house">Reference</option></select>
+      <template data-part="row"><span class="controls__name"></span><label data-part="drop"><input type="file"></label>
+        <div data-part="pictures" hidden><img data-part="picture"></div><p data-part="error" hidden></p>
+        <input type="number" data-set="weight"><input type="number" data-set="start"><input type="number" data-set="end"></template>
+    </control-stack></form>`);
+  const taken = (): unknown => JSON.parse(one<HTMLInputElement>('[name="references"]').value);
+  choose("reference");
+  expect(taken()).toEqual([{ kind: "reference", weight: 1, start: 0, end: 1 }]);
+  answers(PICTURE);
+  upload();
+  await vi.waitFor(() => expect(taken()).toEqual([{ kind: "reference", image: PICTURE.sha256, weight: 1, start: 0, end: 1 }]));
+  const control = one<HTMLInputElement>('[name="references"]');
+  control.value = JSON.stringify([{ kind: "reference", image: PICTURE.sha256, weight: 0.5, start: 0, end: 0.4 }]);
+  control.dispatchEvent(new Event("input", { bubbles: true }));
+  expect(row<HTMLInputElement>('[data-set="end"]').value).toBe("40");
 });

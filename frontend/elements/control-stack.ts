@@ -1,6 +1,6 @@
-/** What guides the picture: up to three ControlNets, each with a picture, its map, its weight and its share of the steps. */
+/** What the picture takes after (`references`), or what guides it (`controls`): up to three ControlNets, each with a picture, its map, its weight and its share of the steps. */
 
-import { parseControls, toWire, type Use, USUAL } from "../lib/controls";
+import { parseControls, REFERENCE, toWire, type Use, USUAL } from "../lib/controls";
 import { announce, listen, part } from "../lib/dom";
 import { type Answer, ask } from "../lib/http";
 import { isUploaded, type Uploaded } from "../lib/uploads";
@@ -17,6 +17,8 @@ export class ControlStack extends HTMLElement {
   private uses: Use[] = [];
   /** Where pictures lie that were added here, by their hash. */
   private readonly seen = new Map<string, Uploaded>();
+  /** Where a use's map lies, as long as it is that of its picture. */
+  private readonly drawn = new WeakMap<Use, string>();
   private stop: () => void = () => {};
 
   connectedCallback(): void {
@@ -68,7 +70,7 @@ export class ControlStack extends HTMLElement {
   }
 
   private get control(): HTMLInputElement | null {
-    return this.querySelector<HTMLInputElement>('input[name="controls"]');
+    return this.querySelector<HTMLInputElement>(`input[name="${this.dataset["field"] ?? "controls"}"]`);
   }
 
   private get chooser(): HTMLSelectElement | null {
@@ -125,6 +127,7 @@ export class ControlStack extends HTMLElement {
       if (file) void this.upload(row, file);
     } else if (target instanceof HTMLSelectElement) {
       use.kind = target.value;
+      this.drawn.delete(use);
       use.isMap = use.isMap || !this.isDrawn(use.kind);
       this.changed();
     } else if (target instanceof HTMLInputElement && target.type === "checkbox") {
@@ -139,6 +142,7 @@ export class ControlStack extends HTMLElement {
     const value = Number(input.value);
     if (!use || !name || input.value.trim() === "" || !Number.isFinite(value)) return;
     use[name] = SHARES.has(name) ? value / 100 : value;
+    if (name === "low" || name === "high") this.drawn.delete(use);
     this.write();
   }
 
@@ -166,7 +170,7 @@ export class ControlStack extends HTMLElement {
     if (!option || !this.chooser) return;
     this.chooser.value = "";
     const kind = kindsOf(option)[0] ?? "canny";
-    this.uses.push({ kind, model, picture: "", isMap: !this.isDrawn(kind), ...USUAL });
+    this.uses.push({ kind, model, picture: "", isMap: model !== REFERENCE && !this.isDrawn(kind), ...USUAL });
     this.changed();
     announce(`${option.textContent?.trim() ?? ""} is in the recipe.`);
     this.rows.at(-1)?.querySelector<HTMLElement>('input[type="file"]')?.focus();
@@ -176,11 +180,12 @@ export class ControlStack extends HTMLElement {
     this.uses = this.uses.filter((each) => each !== use);
     this.changed();
     this.chooser?.focus();
-    announce("The control is removed.");
+    announce("It is removed from the recipe.");
   }
 
   private give(use: Use, picture: string): void {
     use.picture = picture;
+    this.drawn.delete(use);
     this.changed();
     const row = this.rows[this.uses.indexOf(use)];
     row?.querySelector<HTMLElement>(picture ? '[data-do="draw"]:not([hidden]), [data-do="clear"]' : 'input[type="file"]')?.focus();
@@ -195,7 +200,7 @@ export class ControlStack extends HTMLElement {
     if (!picture) return;
     this.seen.set(picture.sha256, picture);
     this.give(use, picture.sha256);
-    announce("The picture to follow is in the recipe.");
+    announce("The picture is in the recipe.");
   }
 
   /** Have the map drawn that the agent would draw, and show it. */
@@ -211,10 +216,8 @@ export class ControlStack extends HTMLElement {
     const drawn = await this.send(row, use, this.dataset["mapUrl"] ?? "", body, "Drawing the map…");
     const shown = this.rows[this.uses.indexOf(use)];
     if (!drawn || !shown) return;
-    const figure = part(shown, "drawn");
-    const picture = part<HTMLImageElement>(shown, "map");
-    if (picture) picture.src = drawn.url;
-    if (figure) figure.hidden = false;
+    this.drawn.set(use, drawn.url);
+    this.showMap(shown, use);
     announce("The map is drawn.");
   }
 
@@ -297,6 +300,16 @@ export class ControlStack extends HTMLElement {
     select.value = use.kind;
   }
 
+  private showMap(row: HTMLElement, use: Use): void {
+    const url = use.isMap ? undefined : this.drawn.get(use);
+    const picture = part<HTMLImageElement>(row, "map");
+    if (picture && url) {
+      picture.addEventListener("error", () => show(row, "drawn", false));
+      picture.src = url;
+    }
+    show(row, "drawn", url !== undefined);
+  }
+
   private showPicture(row: HTMLElement, use: Use): void {
     const picture = this.seen.get(use.picture);
     const has = use.picture !== "";
@@ -307,11 +320,13 @@ export class ControlStack extends HTMLElement {
     show(row, "draw", has && !use.isMap);
     show(row, "ready", !this.isDrawn(use.kind));
     show(row, "thresholds", use.kind === "canny" && !use.isMap);
+    this.showMap(row, use);
     const shown = part<HTMLImageElement>(row, "picture");
     if (shown) {
       shown.hidden = !picture?.url;
+      shown.addEventListener("error", () => (shown.hidden = true)); // addresses are good for minutes
       if (picture?.url) shown.src = picture.url;
-      shown.alt = use.isMap ? "Map to follow" : "Picture to follow";
+      if (use.model !== REFERENCE) shown.alt = use.isMap ? "Map to follow" : "Picture to follow";
     }
     const facts = part(row, "facts");
     if (facts) facts.textContent = picture?.width ? `${picture.width} × ${picture.height}` : `${use.picture.slice(0, 12)}…`;

@@ -124,6 +124,9 @@ export class PictureViewer extends HTMLElement {
       case "cutout":
         void this.cutOut(target);
         break;
+      case "vary":
+        void this.vary(target);
+        break;
       case "trash":
       case "restore":
         void this.trashOrRestore();
@@ -187,10 +190,18 @@ export class PictureViewer extends HTMLElement {
   }
 
   private async upscale(button: HTMLElement): Promise<void> {
-    const { scale = "" } = button.dataset;
-    const job = await this.submit(button, this.dataset.upscale ?? "", { scale });
+    const { scale = "", refine } = button.dataset;
+    const job = await this.submit(button, this.dataset.upscale ?? "", refine ? { scale, refine } : { scale });
     if (job === null) return;
-    announce(`Upscaling the picture by ${scale}.`);
+    announce(refine ? `Drawing the picture again, ${scale} times larger.` : `Upscaling the picture by ${scale}.`);
+    emit("studio:submitted", { job, rerun: false });
+  }
+
+  private async vary(button: HTMLElement): Promise<void> {
+    const { strength = "" } = button.dataset;
+    const job = await this.submit(button, this.dataset.vary ?? "", { strength });
+    if (job === null) return;
+    announce("Making variations.");
     emit("studio:submitted", { job, rerun: false });
   }
 

@@ -10,6 +10,7 @@ import { randomUuid } from "../lib/random";
 import { jobAddress, roomAddresses } from "../lib/room";
 import { readPrivate, writePrivate } from "../lib/store";
 import { board } from "../lib/tile-board";
+import type { PromptCount } from "./prompt-count";
 import { clearProblems, placeProblems } from "./recipe-problems";
 
 const PARTS: Record<Exclude<ParameterPart, "all">, (name: string) => boolean> = {
@@ -19,8 +20,12 @@ const PARTS: Record<Exclude<ParameterPart, "all">, (name: string) => boolean> = 
   remix: (name) => name !== "seed",
 };
 
-/** What a whole recipe does not say, because it has neither mask, extension, LoRAs nor controls. */
-const UNSAID: Parameters = { loras: "", controls: "", mask: "", outpaint_left: 0, outpaint_top: 0, outpaint_right: 0, outpaint_bottom: 0 };
+/** What a whole recipe does not say, because it has neither mask, extension, LoRAs nor controls, and nothing is tuned. */
+const UNSAID: Parameters = {
+  ...{ loras: "", controls: "", references: "", vae: "", refiner: "", mask: "", outpaint_left: 0, outpaint_top: 0, outpaint_right: 0, outpaint_bottom: 0 },
+  ...{ sigmas: "", guidance_end: 1, variation_seed: "", variation_strength: 0 },
+  ...{ hires_scale: "", hires_strength: 0.3, hires_steps: "", hires_upscaler: "lanczos", hires_tile: "" },
+};
 
 export class RecipeForm extends HTMLElement {
   /** Which models an agent holds right now. */
@@ -56,6 +61,7 @@ export class RecipeForm extends HTMLElement {
     };
     this.form.addEventListener("input", changed);
     this.form.addEventListener("change", changed);
+    this.form.addEventListener("counted", () => this.describe());
     this.stop = [
       bindKeys({ keys: "mod+enter", label: "Generate", group: "Making", typing: true, run: () => void this.send() }),
       listen("studio:use-parameters", ({ values, part: which, submit }) => {
@@ -97,6 +103,15 @@ export class RecipeForm extends HTMLElement {
     return this.form.querySelector<HTMLInputElement>('input[name="project"]')?.value ?? "";
   }
 
+  private get varies(): boolean {
+    return this.querySelector<PromptCount>("prompt-count")?.hidden === false;
+  }
+
+  /** What pressing the button makes, alternatives included. */
+  private pictures(values: Parameters): number {
+    return this.querySelector<PromptCount>("prompt-count")?.pictures ?? Number(values["num_images_per_prompt"]);
+  }
+
   /** How soon; like the project it stands beside the recipe. */
   private get tier(): string {
     return this.form.querySelector<HTMLInputElement>('input[name="tier"]:checked')?.value ?? "";
@@ -136,10 +151,10 @@ export class RecipeForm extends HTMLElement {
 
   private accepted(html: string, values: Parameters): void {
     const [job] = board.apply(html);
-    const count = Number(values["num_images_per_prompt"]) || 1;
-    announce(`${plural(count, "picture")} queued.`);
+    announce(`${plural(this.pictures(values) || 1, "picture")} queued.`);
     if (!job) return;
-    rememberRecipe(roomAddresses().workspace, job, values);
+    // What was chosen from alternatives is asked of the server: trying again must not choose anew.
+    if (!this.varies) rememberRecipe(roomAddresses().workspace, job, values);
     this.dispatchEvent(new CustomEvent("prompt-sent", { detail: String(values["prompt"] ?? "") }));
     emit("studio:submitted", { job, rerun: false });
   }
@@ -215,7 +230,7 @@ export class RecipeForm extends HTMLElement {
 
   private describe(): void {
     const values = formValues(this.form);
-    const count = Number(values["num_images_per_prompt"]);
+    const count = this.pictures(values);
     const label = part(this, "label");
     const size = part(this, "size");
     const note = part(this, "note");

@@ -10,7 +10,7 @@ const SECOND_LOOK_MS = 1_300;
 const AGAIN_MS = 12_000;
 const UNKNOWN = "–";
 /** What has a bearing on cost; prompts never leave the form for this. */
-const COSTLY = ["model", "width", "height", "num_inference_steps", "guidance_scale", "sampler", "num_images_per_prompt", "strength"];
+const COSTLY = ["model", "width", "height", "num_inference_steps", "guidance_scale", "sampler", "num_images_per_prompt", "strength", "guidance_end", "hires_scale", "hires_strength", "hires_steps", "hires_tile"];
 
 interface TierWords {
   wait: string;

@@ -1,4 +1,4 @@
-/** The controls of a recipe as the form holds them: read from its JSON, and written as it is sent. */
+/** The controls and references of a recipe as the form holds them: read from its JSON, and written as it is sent. */
 
 export interface Use {
   kind: string;
@@ -15,8 +15,15 @@ export interface Use {
 
 export const USUAL = { weight: 1, start: 0, end: 1, low: 6, high: 16 };
 
+/** What stands for the model of a reference, which needs none. */
+export const REFERENCE = "reference";
+
 /** As `POST jobs` takes it. */
 export function toWire(use: Use): Record<string, string | number> {
+  if (use.model === REFERENCE) {
+    const picture: Record<string, string> = use.picture ? { image: use.picture } : {};
+    return { kind: REFERENCE, ...picture, weight: use.weight, start: use.start, end: use.end };
+  }
   const said: Record<string, string | number> = { kind: use.kind, model: use.model };
   if (use.picture) said[use.isMap ? "map" : "image"] = use.picture;
   said["weight"] = use.weight;
@@ -41,7 +48,7 @@ export function parseControls(text: string): Use[] {
 }
 
 function isNamed(each: unknown): each is Record<string, unknown> {
-  return typeof each === "object" && each !== null && typeof (each as Record<string, unknown>)["model"] === "string";
+  return typeof each === "object" && each !== null && ["model", "kind"].some((name) => typeof (each as Record<string, unknown>)[name] === "string");
 }
 
 function fromWire(said: Record<string, unknown>): Use {
@@ -49,7 +56,7 @@ function fromWire(said: Record<string, unknown>): Use {
   const image = typeof said["image"] === "string" ? said["image"] : "";
   return {
     kind: String(said["kind"] ?? "canny"),
-    model: String(said["model"]),
+    model: String(said["model"] ?? REFERENCE),
     picture: map || image,
     isMap: map !== "",
     weight: numberOf(said["weight"], USUAL.weight),

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from gpuagent.pipelines.preview import Floats
 from gpuagent.pipelines.prompts import Embeddings
 from gpuagent.pipelines.samplers import Foreseer
 from gpuagent.pipelines.steps import Watch
@@ -122,10 +124,7 @@ class _Rows:
 
     def _tell(self, staying: Sequence[int], foreseen: torch.Tensor) -> None:
         for row in staying:
-            latent = foreseen[row]
-            self.members[row].watch.step(
-                self._done, self._steps, lambda latent=latent: latent.float().cpu().numpy()
-            )
+            self.members[row].watch.step(self._done, self._steps, partial(_floats, foreseen[row]))
 
     def _without_others(
         self, staying: list[int], tensors: dict[str, Any], *, is_guided: bool
@@ -149,6 +148,11 @@ def _stays(member: Member) -> bool:
     except Exception:  # whatever it is: the member's own thread meets it, too
         return False
     return True
+
+
+def _floats(latent: torch.Tensor) -> Floats:
+    found: Floats = latent.float().cpu().numpy()
+    return found
 
 
 def _taken(value: Any, shape: torch.Size, staying: list[int]) -> Any:  # noqa: ANN401 - anything a scheduler keeps

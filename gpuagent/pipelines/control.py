@@ -7,8 +7,9 @@ U-Net itself. So every pipeline can be guided, a soft mask included, and the sam
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from gpuagent.maps import make_map
 from gpuagent.pipelines.engine import Engine
 from gpuagent.pipelines.loaded import LoadedModel
 from gpuagent.pipelines.placing import Placed, SplitGuidance, half_of
+from gpuagent.pipelines.reference import Reference, Referring, last_of
 from gpuagent.pipelines.steps import Watch
 from gpuagent.protocol.controls import ControlUse
 from gpuagent.protocol.failures import FailureCode
@@ -99,36 +101,45 @@ class Steering:
         self._guides: tuple[Guide, ...] = ()
         self._pipeline: Any = None
         self._calls = 0
+        self._references: tuple[Reference, ...] = ()
+        self._referring = Referring(unet)
         self._forward = unet.forward
         unet.forward = self._call
 
     @contextmanager
-    def on(self, guides: Sequence[Guide]) -> Iterator[None]:
-        """They guide what is made while this lasts.
+    def on(self, guides: Sequence[Guide | Reference]) -> Iterator[None]:
+        """They guide what is made while this lasts, and it takes after the references.
 
         Raises:
-            AttemptFailedError: one does not fit the U-Net.
+            AttemptFailedError: one does not fit the denoiser.
         """
         for guide in guides:
             self._check(guide)
-        self._guides = tuple(guide for guide in guides if guide.weight)
+        on = [guide for guide in guides if guide.weight]
+        self._guides = tuple(guide for guide in on if isinstance(guide, Guide))
+        self._references = tuple(guide for guide in on if isinstance(guide, Reference))
         try:
-            yield
+            with self._referring.watching() if self._references else nullcontext():
+                yield
         finally:
-            self._guides, self._pipeline = (), None
+            self._guides, self._references, self._pipeline = (), (), None
 
     def begin(self, pipeline: Any) -> None:  # noqa: ANN401 - as above
         """A picture begins; the pipeline knows how often it will call."""
         self._pipeline, self._calls = pipeline, 0
 
-    def _check(self, guide: Guide) -> None:
+    def _check(self, guide: Guide | Reference) -> None:
+        if isinstance(guide, Reference):
+            if not self._referring.can:
+                raise AttemptFailedError(FailureCode.ADAPTER_UNFIT, reason="no self-attention")
+            return
         own, its = self._unet.config, guide.by.net.config
         for name in _SHARED:
             if _plain(own.get(name)) != _plain(its.get(name)):
                 raise AttemptFailedError(FailureCode.ADAPTER_UNFIT, reason=name)
 
     def _call(self, *given: Any, **named: Any) -> Any:  # noqa: ANN401 - as above
-        if not self._guides:
+        if not self._guides and not self._references:
             return self._forward(*given, **named)
         return self._steered(*given, **named)
 
@@ -141,17 +152,43 @@ class Steering:
     ) -> Any:  # noqa: ANN401 - as above
         calls = max(1, int(self._pipeline.num_timesteps))
         active = [guide for guide in self._guides if guide.is_on(self._calls, calls)]
+        seen = [each for each in self._references if each.is_on(self._calls, calls)]
         self._calls += 1
-        if not active:
-            return self._forward(sample, timestep, encoder_hidden_states, **more)
         more["return_dict"] = False
         given = {"sample": sample, "encoder_hidden_states": encoder_hidden_states, **more}
-        if not (self._halves.is_split and sample.shape[0] == 2):
-            return self._guided(active, timestep, **given)
-        import torch
+        shares = self._see(seen, timestep, given)
+        try:
+            if not (self._halves.is_split and sample.shape[0] == 2):
+                self._referring.look(shares)
+                return self._guided(active, timestep, **given)
+            import torch
 
-        halves = [self._guided(active, timestep, **half_of(given, i))[0] for i in range(2)]
-        return (torch.cat(halves),)
+            halves = []
+            for i in range(2):
+                self._referring.look([share[i : i + 1] for share in shares])
+                halves.append(self._guided(active, timestep, **half_of(given, i))[0])
+            return (torch.cat(halves),)
+        finally:
+            self._referring.forget()
+
+    def _see(
+        self,
+        seen: Sequence[Reference],
+        timestep: Any,  # noqa: ANN401 - as above
+        given: dict[str, Any],
+    ) -> list[list[float]]:
+        """Look at the references by the last prompt of the batch, the one that is drawn; how much
+        of each goes into each picture of it. What guidance leads away from takes after none.
+        """
+        batch = int(given["sample"].shape[0])
+        is_guided = batch % 2 == 0 and bool(self._pipeline.do_classifier_free_guidance)
+        without = batch // 2 if is_guided else 0
+        prompt = last_of(given, batch)
+        like = prompt.pop("sample")
+        for each in seen:
+            noised = each.noised(timestep, self._pipeline.scheduler, like)
+            self._referring.keep(partial(self._forward, noised, timestep, **prompt))
+        return [[0.0] * without + [each.weight] * (batch - without) for each in seen]
 
     def _guided(
         self,
@@ -162,6 +199,8 @@ class Steering:
         encoder_hidden_states: Any,  # noqa: ANN401 - as above
         **more: Any,  # noqa: ANN401 - as above
     ) -> Any:  # noqa: ANN401 - as above
+        if not active:
+            return self._forward(sample, timestep, encoder_hidden_states, **more)
         downs: list[Any] = []
         middle: Any = None
         for guide in active:

@@ -11,23 +11,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
 from typing_extensions import override
 
 from gpuagent.cache.errors import AttemptFailedError
 from gpuagent.pipelines.adapters import Laying, Stack
 from gpuagent.pipelines.control import Guide, Steering
-from gpuagent.pipelines.encode import Pixels
 from gpuagent.pipelines.engine import Engine
-from gpuagent.pipelines.inpaint import INPAINTING_CHANNELS, LatentMask, latent_values, mask_pixels
+from gpuagent.pipelines.guidance import GuidanceCutOff
 from gpuagent.pipelines.inpaint import StartingPicture as StartingPicture
-from gpuagent.pipelines.loaded import VAE, LoadedModel
+from gpuagent.pipelines.inpaint import mask_pixels
+from gpuagent.pipelines.latents import LatentSpace
+from gpuagent.pipelines.loaded import VAE
 from gpuagent.pipelines.placing import Placed, SplitGuidance
-from gpuagent.pipelines.preview import Floats, noted_latent_colors
+from gpuagent.pipelines.preview import noted_latent_colors
 from gpuagent.pipelines.prompts import Embeddings
-from gpuagent.pipelines.samplers import Foreseer, make_scheduler
+from gpuagent.pipelines.reference import Reference
+from gpuagent.pipelines.samplers import Foreseer, make_scheduler, with_sigmas
 from gpuagent.pipelines.steps import Share, StepCallback, Watch
-from gpuagent.pipelines.vae import Autoencoder
+from gpuagent.pipelines.tiling import TiledDenoiser
+from gpuagent.pipelines.variations import mixed_noise
 from gpuagent.planning.plan import Measure
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.recipe import Recipe
@@ -35,16 +37,13 @@ from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER
 
 if TYPE_CHECKING:
     import torch
-    from PIL import Image
 
     from gpuagent.pipelines.batching import Member
 
 CPU_WARM_UP_SIDE = 128
-# What two VAEs must have alike, or the latents of one mean nothing to the other.
-_SAME_LATENTS = ("latent_channels", "scaling_factor", "shift_factor")
 
 
-class Family(LoadedModel):
+class Family(LatentSpace):
     """A model version that draws.
 
     `DENOISER` names the part that the steps go through, `SAMPLER` one that every model of the
@@ -70,6 +69,8 @@ class Family(LoadedModel):
         self._denoiser, self._vae = modules[self.DENOISER], modules[VAE]
         self._guidance = SplitGuidance(self._denoiser)
         self._steering = Steering(self._denoiser, self._guidance)
+        self._cut_off = GuidanceCutOff(self._denoiser)
+        self.tiles = TiledDenoiser(self._denoiser, self._scale)
         self._laying = Laying(
             engine.device, {name: each for name, each in modules.items() if name != VAE}
         )
@@ -123,10 +124,6 @@ class Family(LoadedModel):
         """The side in pixels the model was made for."""
         return int(self._denoiser.config.sample_size) * self._scale
 
-    @property
-    def _scale(self) -> int:
-        return int(2 ** (len(self._vae.config.block_out_channels) - 1))
-
     @override
     def bring(self, measures: frozenset[Measure] = frozenset()) -> None:
         self._guidance.is_split = Measure.SPLIT_GUIDANCE in measures
@@ -140,45 +137,14 @@ class Family(LoadedModel):
             yield
 
     @contextmanager
-    def guided(self, guides: Sequence[Guide]) -> Iterator[None]:
-        """ControlNets guide what is drawn while this lasts.
+    def guided(self, guides: Sequence[Guide | Reference]) -> Iterator[None]:
+        """ControlNets guide what is drawn while this lasts, and it takes after the references.
 
         Raises:
             AttemptFailedError: one does not fit the model.
         """
         with self._steering.on(guides):
             yield
-
-    def take_in(self, picture: Image.Image, mask: Floats | None = None) -> StartingPicture:
-        """Take a starting picture (and a mask, 0 to 1) of the right size into latent space."""
-        import torch
-        from diffusers.image_processor import VaeImageProcessor
-
-        tensor = VaeImageProcessor(vae_scale_factor=self._scale).preprocess(picture)
-        with self._here(VAE), torch.inference_mode():
-            tensor = tensor.to(device=self._engine.device, dtype=self._vae.dtype)
-            posterior = self._vae.encode(tensor).latent_dist
-            if mask is None and not self._is_for_inpainting:
-                return StartingPicture(posterior=posterior)
-            if mask is None:
-                mask = np.ones((picture.height, picture.width), dtype=np.float32)
-            return StartingPicture(posterior=posterior, mask=self._take_in_mask(tensor, mask))
-
-    def _take_in_mask(self, picture: torch.Tensor, mask: Floats) -> LatentMask:
-        import torch
-
-        values = torch.from_numpy(latent_values(mask, self._scale))[None, None]
-        values = values.to(device=self._engine.device, dtype=self._denoiser.dtype)
-        if not self._is_for_inpainting:
-            return LatentMask(values=values)
-        changing = mask_pixels((values > 0).to(picture.dtype), self._scale)
-        kept = self._vae.encode(picture * (1 - changing)).latent_dist.mode()
-        return LatentMask(values=values, kept=self._scaled(kept))
-
-    @property
-    def _is_for_inpainting(self) -> bool:
-        """Whether the denoiser wants to be told what is kept. Without a mask, that is nothing."""
-        return int(self._denoiser.config.in_channels) == INPAINTING_CHANNELS
 
     def denoise(
         self,
@@ -205,7 +171,8 @@ class Family(LoadedModel):
         if start is None and self._is_for_inpainting:
             start = self._nothing(recipe)
         mask = start.mask if start is not None else None
-        callback = StepCallback(
+        scheduler = with_sigmas(scheduler, recipe.sigmas)
+        made_step = StepCallback(
             recipe,
             Foreseer(scheduler),
             watch or Watch(),
@@ -219,17 +186,19 @@ class Family(LoadedModel):
             mode = "txt2img" if start is None else "img2img" if mask is None else "inpaint"
             pipeline = self._pipeline(mode, scheduler)
             self._steering.begin(pipeline)
-            latents: torch.Tensor = pipeline(
-                **self._prompt_arguments(embeddings),
-                num_inference_steps=recipe.num_inference_steps,
-                guidance_scale=recipe.guidance_scale,
-                generator=generator,
-                # Latents, because a pipeline that is told to stop still decodes.
-                output_type="latent",
-                callback_on_step_end=callback,
-                **size,
-                **self._share_arguments(until),
-            ).images
+            noise = mixed_noise(pipeline, recipe, index)
+            with self._cut_off.during(recipe, made_step) as callback, noise:
+                latents: torch.Tensor = pipeline(
+                    **self._prompt_arguments(embeddings),
+                    num_inference_steps=recipe.num_inference_steps,
+                    guidance_scale=recipe.guidance_scale,
+                    generator=generator,
+                    # Latents, because a pipeline that is told to stop still decodes.
+                    output_type="latent",
+                    callback_on_step_end=callback,
+                    **size,
+                    **self._share_arguments(until),
+                ).images
         return self._unpacked(latents, recipe)
 
     @property
@@ -242,19 +211,6 @@ class Family(LoadedModel):
     ) -> list[torch.Tensor | None]:
         """The finished latents of each, in one batch; None for those that left."""
         raise NotImplementedError
-
-    def decode(self, latents: torch.Tensor) -> Pixels:
-        """Latents of one picture to pixels (height, width, 3)."""
-        import torch
-
-        with self._here(VAE), torch.inference_mode():
-            scaled = latents.to(self._vae.dtype) / self._vae.config.scaling_factor
-            if (shift := self._vae.config.get("shift_factor")) is not None:
-                scaled = scaled + shift
-            image = self._vae.decode(scaled, return_dict=False)[0]
-            image = (image * 0.5 + 0.5).clamp(0, 1)
-            array: Floats = image[0].permute(1, 2, 0).float().cpu().numpy()
-        return (array * 255).round().astype(np.uint8)
 
     @override
     def warm_up(self, watch: Watch | None = None) -> None:
@@ -283,26 +239,6 @@ class Family(LoadedModel):
             raise AttemptFailedError(FailureCode.RECIPE_INVALID, field="refiner")
         return {}
 
-    @contextmanager
-    def decoding_by(self, vae: Autoencoder | None) -> Iterator[None]:
-        """Another VAE takes the place of the model's while this lasts.
-
-        Raises:
-            AttemptFailedError: its latents are others.
-        """
-        if vae is None:
-            yield
-            return
-        for name in _SAME_LATENTS:
-            if self._vae.config.get(name) != vae.module.config.get(name):
-                raise AttemptFailedError(FailureCode.ADAPTER_UNFIT, reason=name)
-        own, placed = self._vae, self._parts[VAE]
-        self._vae, self._parts[VAE] = vae.module, vae.placed
-        try:
-            yield
-        finally:
-            self._vae, self._parts[VAE] = own, placed
-
     def _unpacked(self, latents: torch.Tensor, recipe: Recipe) -> torch.Tensor:
         """Latents as the VAE has them (1, channels, height, width), of what a pipeline has."""
         del recipe
@@ -311,13 +247,6 @@ class Family(LoadedModel):
     def _packed_mask(self, mask: torch.Tensor, pipeline: Any) -> torch.Tensor:  # noqa: ANN401 - as above
         """A mask of latents (1, 1, height, width) as the pipeline has it."""
         return mask.repeat(1 + pipeline.do_classifier_free_guidance, 1, 1, 1)
-
-    def _scaled(self, latents: torch.Tensor) -> torch.Tensor:
-        """What the VAE gives, as the denoiser knows it."""
-        if (shift := self._vae.config.get("shift_factor")) is not None:
-            latents = latents - shift
-        scaled: torch.Tensor = latents * self._vae.config.scaling_factor
-        return scaled
 
     def _size_arguments(
         self, recipe: Recipe, start: StartingPicture | None, generator: torch.Generator
@@ -372,27 +301,6 @@ class Family(LoadedModel):
             self._pipelines[mode] = pipeline
         pipeline.scheduler = scheduler
         return pipeline
-
-    def _to_latents(self, colors: Floats) -> Floats:
-        import torch
-
-        latents = []
-        with self._here(VAE), torch.inference_mode():
-            for picture in colors:
-                tensor = torch.from_numpy(picture[None] * 2 - 1)
-                tensor = tensor.to(device=self._engine.device, dtype=self._vae.dtype)
-                encoded = self._scaled(self._vae.encode(tensor).latent_dist.mode())
-                latents.append(encoded.float().cpu().numpy())
-        return np.concatenate(latents)
-
-    def _to_colors(self, latents: Floats) -> Floats:
-        import torch
-
-        pictures = [
-            self.decode(torch.from_numpy(latent[None]).to(self._engine.device))
-            for latent in latents
-        ]
-        return np.stack(pictures).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
 
 
 def ready(module: Any) -> Any:  # noqa: ANN401 - no types

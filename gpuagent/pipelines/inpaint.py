@@ -32,6 +32,22 @@ class LatentMask:
         return (self.values >= 1 - done).logical_and(self.values > 0).to(self.values.dtype)
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """In the place of what an encoder thinks likely: latents that are known."""
+
+    latents: Any
+
+    def sample(self, generator: object = None) -> Any:  # noqa: ANN401 - a tensor
+        """They themselves: nothing is drawn."""
+        del generator
+        return self.latents
+
+    def mode(self) -> Any:  # noqa: ANN401 - a tensor
+        """The same."""
+        return self.latents
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartingPicture:
     """A picture taken into latent space: each picture made from it samples this once.

@@ -29,7 +29,8 @@ from gpuagent.protocol.triggers import split_at
 if TYPE_CHECKING:
     import torch
 
-_KEPT = 64
+# They lie on the device, in what a plan leaves for everything else; those of T5 have megabytes.
+_KEPT, _KEPT_BYTES = 64, 48 * 1024**2
 _NO_WORDS = Words(rows={})
 
 
@@ -53,6 +54,13 @@ class Embeddings:
     negative: torch.Tensor
     pooled: torch.Tensor | None = None
     negative_pooled: torch.Tensor | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all that differ."""
+        all_ = (self.prompt, self.negative, self.pooled, self.negative_pooled)
+        different = {id(tensor): tensor for tensor in all_ if tensor is not None}
+        return sum(tensor.numel() * tensor.element_size() for tensor in different.values())
 
 
 def encode_prompts(
@@ -185,8 +193,8 @@ def _hidden(text_encoder: Any, tokens: torch.Tensor, clip_skip: int) -> torch.Te
 class EmbeddingCache:
     """The last embeddings made, each for one organization only. Keys hold hashes, no text."""
 
-    def __init__(self, size: int = _KEPT) -> None:
-        self._size = size
+    def __init__(self, size: int = _KEPT, most_bytes: int = _KEPT_BYTES) -> None:
+        self._size, self._most_bytes = size, most_bytes
         self._kept: OrderedDict[tuple[str, str, str], Embeddings] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -213,5 +221,10 @@ class EmbeddingCache:
         with self._lock:
             self._kept[key] = embeddings
             self._kept.move_to_end(key)
-            while len(self._kept) > self._size:
+            while len(self._kept) > self._size or (
+                len(self._kept) > 1 and self._total() > self._most_bytes
+            ):
                 self._kept.popitem(last=False)
+
+    def _total(self) -> int:
+        return sum(kept.size_bytes for kept in self._kept.values())

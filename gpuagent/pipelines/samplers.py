@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gpuagent.protocol.taxonomy import SAMPLERS
+from gpuagent.protocol.tuning import SIGMAS
 
 # What a model's scheduler config says about how the model was trained. The rest of it (noise
 # spacing, order, solver) belongs to the sampler: "Euler" must not become "Euler Karras" because
@@ -35,6 +36,14 @@ def make_scheduler(sampler_id: str, model_config: Mapping[str, object]) -> Any: 
     facts = {name: value for name, value in model_config.items() if name in TRAINING_FACTS}
     facts.setdefault("steps_offset", 1)  # what every Stable Diffusion pipeline insists on
     return getattr(diffusers, sampler.class_name).from_config({**facts, **sampler.options})
+
+
+def with_sigmas(scheduler: Any, sigmas: str) -> Any:  # noqa: ANN401 - as above
+    """The scheduler with its steps spread over the noise in this way; as it is if that is empty."""
+    if not sigmas:
+        return scheduler
+    chosen = {flag: word == sigmas for word, flag in SIGMAS.items()}
+    return type(scheduler).from_config(scheduler.config, **chosen)
 
 
 class Foreseer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gpuagent.planning.footprints import ACTIVATIONS_PER_PIXEL
+from gpuagent.planning.hires import drawn_size, held_for_result
 from gpuagent.protocol.recipe import Recipe
 
 BYTES_PER_ACTIVATION = 4
@@ -34,7 +35,8 @@ def estimate(recipe: Recipe, *, weights_bytes: int, picture_pixels: int = 0) -> 
     `picture_pixels` are those of the largest picture given. Taking it and a mask into latent space
     needs no more than decoding does: the encoder is the smaller half.
     """
-    activations = recipe.width * recipe.height * ACTIVATIONS_PER_PIXEL * BYTES_PER_ACTIVATION
+    width, height = drawn_size(recipe)
+    activations = width * height * ACTIVATIONS_PER_PIXEL * BYTES_PER_ACTIVATION
     activations += held_bytes(recipe, picture_pixels)
     opened = opened_bytes(recipe, picture_pixels)
     return Estimate(weights_bytes=weights_bytes, activation_bytes=max(activations, opened))
@@ -46,8 +48,9 @@ def opened_bytes(recipe: Recipe, picture_pixels: int) -> int:
 
 
 def held_bytes(recipe: Recipe, picture_pixels: int) -> int:
-    """What stays of it while the model runs."""
-    return picture_pixels * HELD_BYTES_PER_PIXEL if recipe.is_masked_area else 0
+    """What stays of it while the model runs, and what a larger result takes."""
+    held = picture_pixels * HELD_BYTES_PER_PIXEL if recipe.is_masked_area else 0
+    return held + held_for_result(recipe)
 
 
 def largest_side(*, available_bytes: int, weights_bytes: int, multiple: int = 8) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from gpuagent.protocol.sgm_names import as_diffusers
 from gpuagent.protocol.taxonomy import AssetKind
 
 HEADER_MAX_BYTES = 100_000_000
@@ -177,7 +178,7 @@ def _module(stem: str, flat: Mapping[str, Mapping[str, str]]) -> tuple[str, str]
     if part.startswith("text_encoder"):
         name = name.removeprefix("text_model_")
     known = flat.get(part, {})
-    module = known.get(name) or known.get(f"{name}_0")
+    module = known.get(name) or known.get(f"{name}_0") or known.get(as_diffusers(name))
     if module is None:
         raise AdapterUnfitError(f"the model has no layer {stem[:120]!r}")
     return part, module

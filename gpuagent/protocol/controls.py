@@ -10,10 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from gpuagent.protocol.recipe_reader import (
+    Item,
     Reader,
     RecipeInvalidError,
-    as_float,
-    as_integer,
     is_digest,
     short,
 )
@@ -24,6 +23,7 @@ WEIGHT_MIN, WEIGHT_MAX = 0.0, 2.0
 # Hundredths of the step from black to white: where a line of Canny's begins, and how far it goes.
 THRESHOLD_MIN, THRESHOLD_MAX = 1, 100
 CANNY_LOW, CANNY_HIGH = 6, 16
+_WRITTEN = '{"kind": …, "model": …, "image": …}'
 MAP_SIDE_MIN = 64
 _SETTINGS = frozenset({"kind", "model", "image", "map", "weight", "start", "end", "low", "high"})
 
@@ -82,40 +82,31 @@ def role_of(number: int) -> str:
 
 def read_controls(reader: Reader) -> tuple[ControlUse, ...]:
     """`controls` of a recipe, in the order given; those that weigh nothing are left out."""
-    given = reader.items("controls", CONTROLS_MAX, "controls")
-    read = [_Reading(reader, number).control(item) for number, item in enumerate(given, 1)]
+    given = reader.records("controls", CONTROLS_MAX, _WRITTEN)
+    read = [_Reading(item).control() for item in given]
     return tuple(use for use in read if use is not None and use.weight > 0)
 
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """Reads one of them; every problem says which."""
+    """Reads one of them."""
 
-    reader: Reader
-    number: int
+    item: Item
 
-    def control(self, item: object) -> ControlUse | None:
-        before = len(self.reader.problems)
-        if not isinstance(item, Mapping):
-            self._problem("not_a_control", 'write it as {"kind": …, "model": …, "image": …}.', item)
-            return None
-        for name in sorted(set(map(str, item)) - _SETTINGS):
-            self._problem("unknown_field", f"there is no setting called {short(name)!r}.", name)
-        kind = self._kind(item.get("kind"))
-        model = item.get("model")
+    def control(self) -> ControlUse | None:
+        item = self.item
+        item.check_names(_SETTINGS)
+        kind = self._kind()
+        model = item.raw.get("model")
         if not is_digest(model):
             message = "name its ControlNet by the digest, as `GET controls` has it."
-            self._problem("unknown_control", message, model)
-        image, ready = self._picture(item, "image"), self._picture(item, "map")
+            item.problem("unknown_control", message, model)
+        image, ready = item.picture("image", "picture"), item.picture("map", "map")
         self._check_pictures(kind, image, ready)
-        weight = self._number(item, "weight", 1.0, WEIGHT_MIN, WEIGHT_MAX)
-        start = self._number(item, "start", 0.0, 0.0, 1.0)
-        end = self._number(item, "end", 1.0, 0.0, 1.0)
-        if start >= end:
-            message = f"it would start at {start:g} and end at {end:g}; the end must come later."
-            self._problem("ends_before_start", message, [start, end])
-        low, high = self._thresholds(item, kind, is_made=ready is None)
-        if len(self.reader.problems) > before:
+        weight = item.number("weight", 1.0, WEIGHT_MIN, WEIGHT_MAX)
+        start, end = item.share()
+        low, high = self._thresholds(kind, is_made=ready is None)
+        if item.is_wrong:
             return None
         return ControlUse(
             kind=kind,
@@ -129,77 +120,37 @@ class _Reading:
             high=high,
         )
 
-    def _kind(self, given: object) -> ControlKind:
+    def _kind(self) -> ControlKind:
+        given = self.item.raw.get("kind")
         if isinstance(given, str) and given in set(ControlKind):
             return ControlKind(given)
         named = ", ".join(ControlKind)
         message = f"there is no kind {short(given)!r}. Choose one of: {named}."
-        self._problem("unknown_kind", message, given, list(ControlKind))
+        self.item.problem("unknown_kind", message, given, list(ControlKind))
         return ControlKind.CANNY
-
-    def _picture(self, item: Mapping[object, object], name: str) -> str | None:
-        value = item.get(name)
-        if value in (None, ""):
-            return None
-        if not is_digest(value):
-            self._problem("unknown_image", f"its {_NOUNS[name]} is not known; add it again.", value)
-        return str(value)
 
     def _check_pictures(self, kind: ControlKind, image: str | None, ready: str | None) -> None:
         if image is not None and ready is not None:
             message = "it has a picture and a map. Send the picture, or the map as `map`."
-            self._problem("picture_and_map", message)
+            self.item.problem("picture_and_map", message)
         elif image is None and ready is None:
-            self._problem("needs_image", "it has no picture to follow. Add one.")
+            self.item.problem("needs_image", "it has no picture to follow. Add one.")
         elif ready is None and kind not in DRAWN_HERE:
             message = f"{LABELS[kind]} maps are not made here. Add a ready map, as `map`."
-            self._problem("needs_map", message, kind.value)
+            self.item.problem("needs_map", message, kind.value)
 
-    def _thresholds(
-        self, item: Mapping[object, object], kind: ControlKind, *, is_made: bool
-    ) -> tuple[int | None, int | None]:
+    def _thresholds(self, kind: ControlKind, *, is_made: bool) -> tuple[int | None, int | None]:
         """Only Canny's own maps have them; elsewhere they are dropped."""
         if kind is not ControlKind.CANNY or not is_made:
             return None, None
         low, high = (
-            int(self._number(item, name, usual, THRESHOLD_MIN, THRESHOLD_MAX, is_whole=True))
+            int(self.item.number(name, usual, THRESHOLD_MIN, THRESHOLD_MAX, is_whole=True))
             for name, usual in (("low", CANNY_LOW), ("high", CANNY_HIGH))
         )
         if low > high:
             message = f"its low threshold is {low}, above the high one, {high}. Swap them."
-            self._problem("low_above_high", message, [low, high])
+            self.item.problem("low_above_high", message, [low, high])
         return low, high
-
-    def _number(
-        self,
-        item: Mapping[object, object],
-        name: str,
-        usual: float,
-        least: float,
-        most: float,
-        *,
-        is_whole: bool = False,
-    ) -> float:
-        given = item.get(name)
-        if given in (None, ""):
-            return usual
-        value = as_integer(given) if is_whole else as_float(given)
-        if value is None:
-            whole = "a whole number" if is_whole else "a number"
-            self._problem("not_a_number", f"its {name} must be {whole}.", given)
-            return usual
-        if not least <= value <= most:
-            message = f"its {name} is {value:g}; choose from {least:g} to {most:g}."
-            self._problem("out_of_range", message, value, [least, most])
-            return usual
-        return value
-
-    def _problem(self, code: str, message: str, value: object = None, limit: object = None) -> None:
-        shown = value if isinstance(value, int | float | list | None) else short(value)
-        self.reader.problem("controls", code, f"Control {self.number}: {message}", shown, limit)
-
-
-_NOUNS = {"image": "picture", "map": "map"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

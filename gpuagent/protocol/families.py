@@ -36,7 +36,9 @@ FLOW_SAMPLERS: Mapping[str, Sampler] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """Of one family. Sides are multiples of `side_multiple` pixels."""
+    """Of one family. Sides are multiples of `side_multiple` pixels; a wide one does not fit into
+    float16.
+    """
 
     name: str
     samplers: Mapping[str, Sampler]
@@ -44,6 +46,10 @@ class Rules:
     side_multiple: int = 8
     has_negative_prompt: bool = True
     has_clip_skip: bool = True
+    is_wide: bool = False
+    can_refer: bool = True
+    takes_sigmas: bool = True
+    can_tile: bool = True
 
 
 _FLOW_SAMPLER = "euler"
@@ -56,6 +62,9 @@ FAMILIES: Mapping[Architecture, Rules] = MappingProxyType(
             samplers=FLOW_SAMPLERS,
             default_sampler=_FLOW_SAMPLER,
             side_multiple=16,
+            is_wide=True,
+            can_refer=False,
+            takes_sigmas=False,
         ),
         Architecture.FLUX: Rules(
             name="Flux",
@@ -64,6 +73,10 @@ FAMILIES: Mapping[Architecture, Rules] = MappingProxyType(
             side_multiple=16,
             has_negative_prompt=False,
             has_clip_skip=False,
+            is_wide=True,
+            can_refer=False,
+            takes_sigmas=False,
+            can_tile=False,
         ),
     }
 )
@@ -73,6 +86,14 @@ def default_sampler(architecture: Architecture) -> str:
     """The sampler of a recipe that names none."""
     rules = FAMILIES.get(architecture)
     return rules.default_sampler if rules is not None else DEFAULT_SAMPLER
+
+
+def dtype_said(dtype: str, architecture: Architecture) -> str:
+    """The numbers that a model of this family is computed in, where others are in `dtype`."""
+    rules = FAMILIES.get(architecture)
+    if rules is None or not rules.is_wide or not dtype.startswith("float16"):
+        return dtype
+    return f"b{dtype}"
 
 
 def families_with(sampler_id: str) -> list[str]:
@@ -85,7 +106,8 @@ def check_family(recipe: Recipe, architecture: Architecture) -> tuple[FieldProbl
     rules = FAMILIES.get(architecture)
     if rules is None or not recipe.is_drawn:
         return ()
-    return (*_sampler(recipe, rules), *_sides(recipe, rules), *_words(recipe, rules))
+    checks = (_sampler, _sides, _words, _tuning)
+    return tuple(problem for check in checks for problem in check(recipe, rules))
 
 
 def _sampler(recipe: Recipe, rules: Rules) -> list[FieldProblem]:
@@ -123,7 +145,36 @@ def _words(recipe: Recipe, rules: Rules) -> list[FieldProblem]:
     if recipe.clip_skip and not rules.has_clip_skip:
         message = f"Clip skip means nothing for {rules.name}. Set it to 0."
         problems.append(_problem("clip_skip", "not_with_model", message, recipe.clip_skip, 0))
+    if recipe.references and not rules.can_refer:
+        message = f"{rules.name} cannot take after a picture. Remove the references."
+        problems.append(_problem("references", "not_with_model", message))
     return problems
+
+
+def _tuning(recipe: Recipe, rules: Rules) -> list[FieldProblem]:
+    problems = []
+    if recipe.sigmas and not rules.takes_sigmas:
+        message = f"{rules.name} spreads its steps by its samplers alone. Leave the sigmas out."
+        problems.append(_problem("sigmas", "not_with_model", message, recipe.sigmas))
+    if recipe.guidance_end < 1 and not rules.has_negative_prompt:
+        message = f"{rules.name} has no second half of guidance to leave out. Set it to 1."
+        problems.append(_problem("guidance_end", "not_with_model", message, recipe.guidance_end, 1))
+    if recipe.hires_tile and not rules.can_tile:
+        message = f"{rules.name} draws in one piece. Set the tiles to 0."
+        problems.append(_problem("hires_tile", "not_with_model", message, recipe.hires_tile, 0))
+    return problems
+
+
+def can_tile(architecture: Architecture) -> bool:
+    """Whether a second, larger drawing can be made in tiles."""
+    rules = FAMILIES.get(architecture)
+    return rules is not None and rules.can_tile
+
+
+def can_refer(architecture: Architecture) -> bool:
+    """Whether what is drawn can take after reference pictures: layers of self-attention do it."""
+    rules = FAMILIES.get(architecture)
+    return rules is not None and rules.can_refer
 
 
 def _problem(

@@ -12,7 +12,9 @@ from collections.abc import Mapping, Sequence
 from gpuagent.protocol.controls import ControlUse
 from gpuagent.protocol.messages import ModelRef
 from gpuagent.protocol.recipe import Recipe
+from gpuagent.protocol.references import ReferenceUse
 from gpuagent.protocol.taxonomy import SAMPLERS, AssetKind
+from gpuagent.protocol.tuning import told_as_text
 
 MANIFEST_VERSION = 1
 PNG_KEY = "studio.manifest"
@@ -82,7 +84,7 @@ def infotext(
     lines = [recipe.prompt + "".join(named)]
     if recipe.negative_prompt:
         lines.append(f"Negative prompt: {recipe.negative_prompt}")
-    settings = {
+    settings: dict[str, object] = {
         "Steps": recipe.num_inference_steps,
         "Sampler": SAMPLERS[recipe.sampler].label,
         "CFG scale": f"{recipe.guidance_scale:g}",
@@ -91,10 +93,13 @@ def infotext(
         "Model hash": model_digest[:10],
         "Model": model_name,
     }
+    settings |= _finishers(recipe, laid)
     if recipe.clip_skip:
         settings["Clip skip"] = recipe.clip_skip
     if recipe.image is not None:
         settings["Denoising strength"] = f"{recipe.strength:g}"
+    upscalers = [ref.name for ref in laid if ref.kind is AssetKind.UPSCALER]
+    settings |= told_as_text(recipe.only(index), next(iter(upscalers), ""))
     if recipe.mask is not None:
         settings["Mask blur"] = recipe.mask_blur
     if recipe.is_masked_area:
@@ -103,6 +108,8 @@ def infotext(
     names = {ref.digest: ref.name for ref in laid}
     for number, use in enumerate(recipe.controls):
         settings[f"ControlNet {number}"] = _control_text(use, names.get(use.model, ""))
+    for number, seen in enumerate(recipe.references, len(recipe.controls)):
+        settings[f"ControlNet {number}"] = _unit_text("reference_only", "None", seen)
     for kind, label in ((AssetKind.LORA, "Lora hashes"), (AssetKind.EMBEDDING, "TI hashes")):
         hashes = [f"{ref.name}: {ref.digest[:10]}" for ref in laid if ref.kind is kind]
         if hashes:
@@ -113,9 +120,14 @@ def infotext(
 
 def _control_text(use: ControlUse, name: str) -> str:
     """As the extension writes it that brought ControlNets to those tools."""
+    module = use.kind.value if use.map is None else "none"
+    return _unit_text(module, f"{name} [{use.model[:8]}]", use)
+
+
+def _unit_text(module: str, model: str, use: ControlUse | ReferenceUse) -> str:
     said = {
-        "Module": use.kind.value if use.map is None else "none",
-        "Model": f"{name} [{use.model[:8]}]",
+        "Module": module,
+        "Model": model,
         "Weight": f"{use.weight:g}",
         "Guidance Start": f"{use.start:g}",
         "Guidance End": f"{use.end:g}",
@@ -136,6 +148,17 @@ def _undrawn_infotext(recipe: Recipe, *, model_name: str, model_digest: str) -> 
     settings["Model hash"] = model_digest[:10]
     line = ", ".join(f"{name}: {value}" for name, value in settings.items())
     return f"{recipe.prompt}\n{line}" if recipe.prompt else line
+
+
+def _finishers(recipe: Recipe, laid: Sequence[ModelRef]) -> dict[str, object]:
+    names = {ref.digest: ref.name for ref in laid}
+    said: dict[str, object] = {}
+    if recipe.vae is not None:
+        said["VAE"] = names.get(recipe.vae, recipe.vae[:10])
+    if recipe.refiner is not None:
+        said["Refiner"] = names.get(recipe.refiner, recipe.refiner[:10])
+        said["Refiner switch at"] = f"{recipe.refiner_start:g}"
+    return said
 
 
 def same_engine(first: Mapping[str, object], second: Mapping[str, object]) -> bool:

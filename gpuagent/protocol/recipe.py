@@ -20,12 +20,25 @@ from gpuagent.protocol.cutouts import (
     CutoutResult,
     read_cutout,
 )
+from gpuagent.protocol.enlarging import SCALES as SCALES
+from gpuagent.protocol.enlarging import UPSCALED_SIDE_MAX as UPSCALED_SIDE_MAX
+from gpuagent.protocol.enlarging import can_become as can_become
 from gpuagent.protocol.loras import LoraUse, read_embeddings, read_loras
 from gpuagent.protocol.parts import REFINER_START, read_parts
+from gpuagent.protocol.recipe_checks import KEPT_MIN as KEPT_MIN
+from gpuagent.protocol.recipe_checks import SIDES as SIDES
+from gpuagent.protocol.recipe_checks import check_together
 from gpuagent.protocol.recipe_reader import FieldProblem as FieldProblem
 from gpuagent.protocol.recipe_reader import Reader, as_float, is_digest, short
 from gpuagent.protocol.recipe_reader import RecipeInvalidError as RecipeInvalidError
+from gpuagent.protocol.references import ReferenceUse, read_references, references_by_role
 from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER, SAMPLERS, AssetKind, InpaintArea
+from gpuagent.protocol.tuning import (
+    Tuning,
+    asks_for_hires,
+    hires_size,
+    read_tuning,
+)
 
 RECIPE_VERSION = 1
 PROMPT_MAX_CHARACTERS = 4_000
@@ -39,19 +52,14 @@ STRENGTH_MIN, STRENGTH_MAX = 0.05, 1.0
 STRENGTH_OF_PICTURE, STRENGTH_OF_MASK = 0.7, 1.0
 MASK_BLUR_MAX = 64
 MASK_PADDING_MAX = 512
-SIDES = ("left", "top", "right", "bottom")
-KEPT_MIN = 32  # of a side of a picture that is extended
-SCALES = (2, 4)
-# Of what is made by upscaling: no more than can be added as a starting picture.
-UPSCALED_SIDE_MAX, UPSCALED_PIXELS_MAX = 8_192, 64_000_000
 _SAID_UNDRAWN = {"model", "prompt", "image", "width", "height"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
+class Recipe(Tuning):
     """A checked request for `num_images_per_prompt` pictures.
 
-    Sizes are in pixels; picture `i` uses seed `(seed + i) mod 2**32` and is made alone (batch 1),
+    Sizes are in pixels; picture `i` uses seed `(seed + i) mod 2**32`. Several are made one by one,
     so that each can be made again by itself. `model` is the digest of a model version,
     `image` the SHA-256 of the starting picture's bytes (img2img) or None (txt2img).
 
@@ -61,7 +69,7 @@ class Recipe:
     `outpaint_…` are the pixels that are added at each side; `width` and `height` are the result's.
 
     `embeddings` are the digests of those that the prompts call by their trigger words; `controls`
-    what guides the picture.
+    what guides the picture, `references` what it takes after.
 
     `vae` is the digest of one that is used in place of the model's; `refiner` of a model that makes
     the steps from the share `refiner_start` of them on.
@@ -95,6 +103,7 @@ class Recipe:
     loras: tuple[LoraUse, ...] = ()
     embeddings: tuple[str, ...] = ()
     controls: tuple[ControlUse, ...] = ()
+    references: tuple[ReferenceUse, ...] = ()
     vae: str | None = None
     refiner: str | None = None
     refiner_start: float = REFINER_START
@@ -104,12 +113,18 @@ class Recipe:
     cutout_result: CutoutResult = CutoutResult.PICTURE
 
     def seed_of(self, index: int) -> int:
-        """The seed of picture `index`."""
-        return (self.seed + index) % (SEED_MAX + 1)
+        """The seed of picture `index`: all variations have the same."""
+        return self.seed if self.variation_strength else (self.seed + index) % (SEED_MAX + 1)
+
+    def variation_seed_of(self, index: int) -> int:
+        """The seed that picture `index` is moved towards."""
+        return (self.variation_seed + index) % (SEED_MAX + 1)
 
     def only(self, index: int) -> Recipe:
         """The recipe that makes just picture `index` again."""
-        return replace(self, seed=self.seed_of(index), num_images_per_prompt=1)
+        towards = self.variation_seed_of(index) if self.variation_strength else 0
+        seed = self.seed_of(index)
+        return replace(self, seed=seed, variation_seed=towards, num_images_per_prompt=1)
 
     @property
     def denoising_steps(self) -> int:
@@ -118,6 +133,8 @@ class Recipe:
             return 1
         if self.image is None:
             return self.num_inference_steps
+        if not self.strength:
+            return 0
         return max(1, min(int(self.num_inference_steps * self.strength), self.num_inference_steps))
 
     @property
@@ -136,6 +153,13 @@ class Recipe:
         if self.is_upscale:
             return AssetKind.UPSCALER
         return AssetKind.CUTTER if self.cutout else AssetKind.CHECKPOINT
+
+    @property
+    def result_size(self) -> tuple[int, int]:
+        """Width and height of the result, unless only a masked area is worked on."""
+        if self.is_hires:
+            return hires_size(self.width, self.height, self.hires_scale)
+        return self.width, self.height
 
     @property
     def is_outpaint(self) -> bool:
@@ -157,6 +181,7 @@ class Recipe:
     def inputs(self) -> dict[str, str]:
         """SHA-256 of the pictures it is made from, by the name of the setting."""
         named = {"image": self.image, "mask": self.mask, **pictures_of(self.controls)}
+        named |= references_by_role(self.references)
         return {name: sha256 for name, sha256 in named.items() if sha256 is not None}
 
     @property
@@ -164,7 +189,7 @@ class Recipe:
         """Digests of all that is laid over the model or works beside it, each once."""
         loras, nets = (use.digest for use in self.loras), (use.model for use in self.controls)
         parts = (digest for digest in (self.vae, self.refiner) if digest is not None)
-        return tuple(dict.fromkeys((*loras, *self.embeddings, *nets, *parts)))
+        return tuple(dict.fromkeys((*loras, *self.embeddings, *nets, *parts, *self.enlargers)))
 
     def _unsaid(self) -> set[str]:
         """Settings that mean nothing here; recipes without a mask are written as ever."""
@@ -172,8 +197,11 @@ class Recipe:
             fields, own = self.__dataclass_fields__, ("scale", *CUTOUT_FIELDS)
             said = {name for name in own if getattr(self, name) != fields[name].default}
             return set(fields) - _SAID_UNDRAWN - said
-        named = ("loras", "embeddings", "controls", "vae", "refiner")
-        unsaid = {"scale", *CUTOUT_FIELDS, *(name for name in named if not getattr(self, name))}
+        named = ("loras", "embeddings", "controls", "references", "vae", "refiner")
+        unsaid = self.untuned() | {"scale", *CUTOUT_FIELDS}
+        unsaid |= {name for name in named if not getattr(self, name)}
+        if self.guidance_scale <= 1:
+            unsaid.add("guidance_end")
         if self.refiner is None:
             unsaid.add("refiner_start")
         if self.mask is None:
@@ -198,20 +226,14 @@ class Recipe:
             for name, value in asdict(self).items()
             if name not in unsaid
         }
-        if self.controls and "controls" not in unsaid:
-            said["controls"] = [use.to_wire() for use in self.controls]
+        for name in {"controls", "references"} - unsaid:
+            said[name] = [use.to_wire() for use in getattr(self, name)]
         return {"version": RECIPE_VERSION, **said}
 
     def digest(self) -> str:
         """SHA-256 of the canonical JSON: equal recipes have equal digests."""
         canonical = json.dumps(self.to_wire(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def can_become(width: int, height: int, scale: int) -> bool:
-    """Whether a picture of this size may be enlarged so much."""
-    wide, tall = width * scale, height * scale
-    return max(wide, tall) <= UPSCALED_SIDE_MAX and wide * tall <= UPSCALED_PIXELS_MAX
 
 
 def parse_recipe(raw: Mapping[str, object]) -> Recipe:
@@ -307,7 +329,8 @@ def _plain(reader: Reader) -> Recipe:
         strength=reader.number(
             "strength",
             default=STRENGTH_OF_MASK if has_mask else STRENGTH_OF_PICTURE,
-            minimum=STRENGTH_MIN,
+            # A picture that is only refined at a larger size stays as it is before that.
+            minimum=0.0 if asks_for_hires(reader.raw) else STRENGTH_MIN,
             maximum=STRENGTH_MAX,
             label="Strength",
             convert=as_float,
@@ -349,46 +372,10 @@ def _with_more(reader: Reader, recipe: Recipe) -> Recipe:
         loras=read_loras(reader),
         embeddings=read_embeddings(reader),
         controls=read_controls(reader),
+        references=read_references(reader),
         **read_parts(reader),
+        **read_tuning(reader),
         **sides,
     )
-    _check_together(reader, asked)
+    check_together(reader, asked)
     return asked.normal()
-
-
-def _check_together(reader: Reader, recipe: Recipe) -> None:
-    """Settings that do not go together."""
-    if recipe.mask is not None and reader.raw.get("image") in (None, ""):
-        message = "A mask says what of a starting picture is to change. Add the picture, too."
-        reader.problem("mask", "needs_image", message)
-    if recipe.inpaint_area is InpaintArea.MASKED and reader.raw.get("mask") in (None, ""):
-        message = "There is no mask. Add one, or choose the whole picture."
-        reader.problem("inpaint_area", "needs_mask", message)
-    sides = [f"outpaint_{side}" for side in SIDES if getattr(recipe, f"outpaint_{side}")]
-    if not sides:
-        return
-    if recipe.mask is not None:
-        message = "Change a picture under a mask, or extend it. Remove the mask or the extension."
-        reader.problem(sides[0], "not_with_mask", message)
-    if reader.raw.get("image") in (None, ""):
-        reader.problem(sides[0], "needs_image", "There is no picture to extend. Add one.")
-    _check_kept(reader, recipe)
-
-
-def _check_kept(reader: Reader, recipe: Recipe) -> None:
-    """Width and height are those of the result: room must be left for the picture itself."""
-    kept = recipe.kept_size
-    for (first, second), whole, left in zip(
-        (("left", "right"), ("top", "bottom")), (recipe.width, recipe.height), kept, strict=True
-    ):
-        if left >= KEPT_MIN:
-            continue
-        added = whole - left
-        reader.problem(
-            f"outpaint_{first if getattr(recipe, f'outpaint_{first}') else second}",
-            "leaves_too_little",
-            f"{first.capitalize()} and {second} are {added} of {whole} pixels together; at least "
-            f"{KEPT_MIN} must be left for the picture. Add less, or make the result larger.",
-            added,
-            max(0, whole - KEPT_MIN),
-        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -146,6 +146,18 @@ class Reader:
             return []
         return list(value)
 
+    def records(self, field: str, maximum: int, written: str) -> list[Item]:
+        """A list of settings that belong together; `written` says how one is to be."""
+        found = []
+        for number, value in enumerate(self.items(field, maximum, field), 1):
+            if isinstance(value, Mapping):
+                found.append(Item(self, field, number, value))
+            else:
+                label = f"{field.removesuffix('s').capitalize()} {number}"
+                message = f"{label}: write it as {written}."
+                self.problem(field, f"not_a_{field.removesuffix('s')}", message, short(value))
+        return found
+
     def one_of(
         self, field: str, choices: Sequence[str], default: str, code: str, label: str
     ) -> str:
@@ -162,6 +174,64 @@ class Reader:
             list(choices),
         )
         return default
+
+
+class Item:
+    """One of a list of settings that belong together; every problem says which, in a sentence."""
+
+    def __init__(
+        self, reader: Reader, field: str, number: int, raw: Mapping[object, object]
+    ) -> None:
+        self.raw = raw
+        self.is_wrong = False
+        self._reader = reader
+        self._field = field
+        self._label = f"{field.removesuffix('s').capitalize()} {number}"
+
+    def problem(self, code: str, message: str, value: object = None, limit: object = None) -> None:
+        self.is_wrong = True
+        shown = value if isinstance(value, int | float | list | None) else short(value)
+        self._reader.problem(self._field, code, f"{self._label}: {message}", shown, limit)
+
+    def check_names(self, known: Collection[str]) -> None:
+        """Refuse settings that there are not."""
+        for name in sorted(set(map(str, self.raw)) - set(known)):
+            self.problem("unknown_field", f"there is no setting called {short(name)!r}.", name)
+
+    def picture(self, name: str, noun: str) -> str | None:
+        """The SHA-256 of a picture that was added, or None."""
+        value = self.raw.get(name)
+        if value in (None, ""):
+            return None
+        if not is_digest(value):
+            self.problem("unknown_image", f"its {noun} is not known; add it again.", value)
+        return str(value)
+
+    def share(self) -> tuple[float, float]:
+        """`start` and `end`, of the steps."""
+        start, end = self.number("start", 0.0, 0.0, 1.0), self.number("end", 1.0, 0.0, 1.0)
+        if start >= end:
+            message = f"it would start at {start:g} and end at {end:g}; the end must come later."
+            self.problem("ends_before_start", message, [start, end])
+        return start, end
+
+    def number(
+        self, name: str, usual: float, least: float, most: float, *, is_whole: bool = False
+    ) -> float:
+        """A number within limits; the usual one if it is not said."""
+        given = self.raw.get(name)
+        if given in (None, ""):
+            return usual
+        value = as_integer(given) if is_whole else as_float(given)
+        if value is None:
+            whole = "a whole number" if is_whole else "a number"
+            self.problem("not_a_number", f"its {name} must be {whole}.", given)
+            return usual
+        if not least <= value <= most:
+            message = f"its {name} is {value:g}; choose from {least:g} to {most:g}."
+            self.problem("out_of_range", message, value, [least, most])
+            return usual
+        return value
 
 
 def short(value: object) -> str:

@@ -48,6 +48,12 @@ class ControlKind(StrEnum):
     OPENPOSE = "openpose"
 
 
+class ReferenceKind(StrEnum):
+    """How a picture takes after another one."""
+
+    REFERENCE = "reference"
+
+
 class FileKind(StrEnum):
     """What a stored file of an output is."""
 

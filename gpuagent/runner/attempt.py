@@ -18,6 +18,7 @@ from gpuagent.pipelines.control import Guide
 from gpuagent.pipelines.encode import Pixels, count_pixels, open_input
 from gpuagent.pipelines.family import Family, StartingPicture
 from gpuagent.pipelines.prompts import EmbeddingCache, Embeddings
+from gpuagent.pipelines.reference import Reference
 from gpuagent.pipelines.registry import LoadedModel
 from gpuagent.pipelines.steps import Peek, Watch
 from gpuagent.planning.plan import Plan
@@ -29,7 +30,7 @@ from gpuagent.runner.compute import Compute
 from gpuagent.runner.controls import find_beside, make_guides
 from gpuagent.runner.ending import log_end, status_of
 from gpuagent.runner.failures import attempt_error, is_device_failure, is_out_of_memory
-from gpuagent.runner.finishers import Refine, find_refine, using_vae
+from gpuagent.runner.finishers import Refine, find_enlarger, find_refine, using_vae
 from gpuagent.runner.finishing import Finisher, MadeBy
 from gpuagent.runner.health import Health, SickCode
 from gpuagent.runner.held import AttemptStoppedError, Held, HeldAttempts, Stop
@@ -38,6 +39,7 @@ from gpuagent.runner.logs import log_event
 from gpuagent.runner.models import Models
 from gpuagent.runner.patience import patiently
 from gpuagent.runner.progress import ProgressReporter
+from gpuagent.runner.refining import HiresMaker
 from gpuagent.runner.telemetry import PeakMemory
 from gpuagent.runner.telling import Teller
 from gpuagent.runner.together import Hands, Seat, Seats, Together
@@ -251,6 +253,7 @@ class AttemptRunner:
         model = self._models.loaded(work.assignment.model, work.plan)
         work.timings.measure("load", began)
         work.timings.facts.setdefault("load_source", self._models.ledger.last_source)
+        work.timings.facts["model_bytes"] = model.weights_bytes
         self._compute.run(self._peak.mark)
         with self._laid(work, model), using_vae(work, self._models, model):
             self._make_with(work, model)
@@ -290,7 +293,12 @@ class AttemptRunner:
         embeddings = self._embed(work, model, work.assignment.model.digest)
         refine = find_refine(work, self._models, partial(self._embed, work))
         start, canvas = self._start(work, model)
-        guides = make_guides(work, self._models, self._compute, canvas)
+        guides = make_guides(work, model, self._models, self._compute, canvas)
+        if work.recipe.is_hires:
+            return HiresMaker(
+                *(work, self._compute, model, embeddings, start, guides),
+                *(find_enlarger(work, self._models), reporter, self._health),
+            )
         return _Maker(
             *(work, self._compute, model, embeddings, start, canvas, guides, refine),
             *(reporter, self._health),
@@ -309,7 +317,7 @@ class AttemptRunner:
 
     def _start(self, work: Work, model: Family) -> tuple[StartingPicture | None, Canvas | None]:
         recipe, source = work.recipe, work.sources.get("image")
-        if source is None:
+        if source is None or not recipe.denoising_steps:
             return None, None
         canvas = make_canvas(recipe, source, work.sources.get("mask"))
         if canvas is not None:
@@ -339,7 +347,7 @@ class _Maker:
     embeddings: Embeddings
     start: StartingPicture | None
     canvas: Canvas | None
-    guides: tuple[Guide, ...]
+    guides: tuple[Guide | Reference, ...]
     refine: Refine | None
     reporter: ProgressReporter
     health: Health

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from gpuagent.cache.errors import AttemptFailedError
 from gpuagent.pipelines.canvas import Canvas
 from gpuagent.pipelines.control import ControlNet, Guide, draw_map
 from gpuagent.pipelines.encode import fit, open_picture
+from gpuagent.pipelines.family import Family
+from gpuagent.pipelines.reference import Reference
 from gpuagent.protocol.controls import ControlUse, role_of
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.messages import Assignment, ModelRef
 from gpuagent.protocol.recipe import Recipe
+from gpuagent.protocol.references import reference_role
 from gpuagent.protocol.taxonomy import AssetKind
 from gpuagent.runner.compute import Compute
 from gpuagent.runner.models import Models
@@ -17,7 +22,7 @@ from gpuagent.runner.work import Work
 
 
 def find_beside(recipe: Recipe, assignment: Assignment) -> tuple[ModelRef, ...]:
-    """ControlNets, a VAE and a refiner that work beside the model, each once.
+    """ControlNets, a VAE, a refiner and an upscaler that work beside the model, each once.
 
     Raises:
         AttemptFailedError: one was not handed out.
@@ -27,6 +32,8 @@ def find_beside(recipe: Recipe, assignment: Assignment) -> tuple[ModelRef, ...]:
         wanted[recipe.vae, AssetKind.VAE] = None
     if recipe.refiner is not None:
         wanted[recipe.refiner, AssetKind.CHECKPOINT] = None
+    for digest in recipe.enlargers:
+        wanted[digest, AssetKind.UPSCALER] = None
     given = {(ref.digest, ref.kind): ref for ref in assignment.adapters}
     missing = next((digest for digest, kind in wanted if (digest, kind) not in given), None)
     if missing is not None:
@@ -35,9 +42,9 @@ def find_beside(recipe: Recipe, assignment: Assignment) -> tuple[ModelRef, ...]:
 
 
 def make_guides(
-    work: Work, models: Models, compute: Compute, canvas: Canvas | None
-) -> tuple[Guide, ...]:
-    """The recipe's controls with their maps, and their networks on the device.
+    work: Work, model: Family, models: Models, compute: Compute, canvas: Canvas | None
+) -> tuple[Guide | Reference, ...]:
+    """The recipe's controls with their maps, their networks on the device, and its references.
 
     Raises:
         AttemptFailedError: a network or a picture cannot be read.
@@ -46,10 +53,26 @@ def make_guides(
         return ()
     refs = [ref for ref in work.beside if ref.kind is AssetKind.CONTROLNET]
     nets = {ref.digest: models.beside(ref, work.plan) for ref in refs}
-    return tuple(
+    guides = (
         _guide(work, number, use, nets[use.model], compute, canvas)
         for number, use in enumerate(work.recipe.controls, 1)
     )
+    return *guides, *_see_references(work, model, compute)
+
+
+def _see_references(work: Work, model: Family, compute: Compute) -> tuple[Reference, ...]:
+    """The recipe's references as the model sees them, at the size it works at.
+
+    Raises:
+        AttemptFailedError: a picture cannot be read.
+    """
+    found = []
+    for number, use in enumerate(work.recipe.references, 1):
+        picture = open_picture(work.sources[reference_role(number)])
+        fitted = fit(picture, work.recipe.width, work.recipe.height)
+        latents = compute.run(partial(model.look_at, fitted))
+        found.append(Reference.of(use, latents))
+    return tuple(found)
 
 
 def _guide(

@@ -1,4 +1,4 @@
-"""Parts of other models that finish an attempt's pictures: another VAE, a refiner."""
+"""Parts of other models that finish an attempt's pictures: another VAE, a refiner, an upscaler."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from gpuagent.pipelines.loaded import LoadedModel
 from gpuagent.pipelines.prompts import Embeddings
 from gpuagent.pipelines.sdxl import StableDiffusionXL
 from gpuagent.pipelines.steps import Watch
+from gpuagent.pipelines.upscale import Upscaler
 from gpuagent.pipelines.vae import Autoencoder
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.runner.models import Models
@@ -63,6 +64,19 @@ def find_refine(
         return refiner.refine(recipe, index, embeddings, latents, watch=watch)
 
     return refine
+
+
+def find_enlarger(work: Work, models: Models) -> Upscaler | None:
+    """What enlarges between two drawings; None if the recipe names nothing.
+
+    Raises:
+        AttemptFailedError: it is no upscaler.
+    """
+    named = next(iter(work.recipe.enlargers), None)
+    found = _beside(work, models, named)
+    if named is not None and not isinstance(found, Upscaler):
+        raise AttemptFailedError(FailureCode.ADAPTER_UNFIT, reason="no upscaler")
+    return found if isinstance(found, Upscaler) else None
 
 
 def _beside(work: Work, models: Models, digest: str | None) -> LoadedModel | None:

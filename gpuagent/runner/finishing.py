@@ -11,6 +11,7 @@ from gpuagent.cache.errors import AttemptFailedError
 from gpuagent.pipelines.encode import EncodedFile, Pixels, encode_png, encode_thumbnail
 from gpuagent.protocol import sealing
 from gpuagent.protocol.failures import FailureCode
+from gpuagent.protocol.families import dtype_said
 from gpuagent.protocol.manifest import build_manifest, canonical, infotext
 from gpuagent.protocol.messages import Assignment, OutputCommit, StoredFile, UploadTarget
 from gpuagent.protocol.recipe import Recipe
@@ -88,7 +89,8 @@ class Finisher:
     def _manifest(
         self, assignment: Assignment, recipe: Recipe, index: int, made_by: MadeBy
     ) -> dict[str, object]:
-        engine = {**self._fingerprint, "batch": made_by.batch}
+        dtype = dtype_said(str(self._fingerprint.get("dtype", "")), assignment.model.architecture)
+        engine = {**self._fingerprint, "dtype": dtype, "batch": made_by.batch}
         if made_by.memory:
             engine["memory"] = made_by.memory
         return build_manifest(

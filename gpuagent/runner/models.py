@@ -23,6 +23,7 @@ from gpuagent.pipelines.engine import Engine
 from gpuagent.pipelines.registry import LoadedModel, load_model, measure_parts, tile_side
 from gpuagent.planning.cutting import plan_cutout
 from gpuagent.planning.footprints import footprint_of
+from gpuagent.planning.hires import drawn_size
 from gpuagent.planning.memory import OVERHEAD_BYTES, held_bytes, opened_bytes
 from gpuagent.planning.plan import (
     LADDER,
@@ -35,7 +36,7 @@ from gpuagent.planning.plan import (
     evictions,
     make_plan,
 )
-from gpuagent.planning.upscaling import plan_upscale
+from gpuagent.planning.upscaling import TILE_BYTES, plan_upscale
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.messages import ModelRef
 from gpuagent.protocol.recipe import Recipe
@@ -132,8 +133,8 @@ class Models:
             return plan
         raise AttemptFailedError(
             FailureCode.DOES_NOT_FIT if after is None else FailureCode.OUT_OF_MEMORY,
-            width=recipe.width,
-            height=recipe.height,
+            width=recipe.result_size[0],
+            height=recipe.result_size[1],
             needed_bytes=plan.needed_bytes,
             available_bytes=plan.available_bytes,
             largest_side=plan.largest_side,
@@ -158,16 +159,17 @@ class Models:
         """What is to be made. Starting pictures are opened in the host's memory, so they count
         where that is the device's, too.
         """
-        if self._engine.has_own_memory:
-            picture_pixels = 0
+        is_one = not self._engine.has_own_memory
+        width, height = drawn_size(recipe)
+        enlarging = TILE_BYTES if recipe.enlargers else 0
         return Work(
-            width=recipe.width,
-            height=recipe.height,
-            adapters_bytes=adapters * self._engine.bytes_per_parameter,
+            width=width,
+            height=height,
+            adapters_bytes=adapters * self._engine.bytes_per_parameter + enlarging,
             beside_bytes=sum(self._parts(each).total for each in beside),
-            beside_count=len(recipe.controls),
-            opened_bytes=opened_bytes(recipe, picture_pixels),
-            held_bytes=held_bytes(recipe, picture_pixels),
+            beside_count=len(recipe.controls) + len(recipe.references),
+            opened_bytes=opened_bytes(recipe, picture_pixels) if is_one else 0,
+            held_bytes=held_bytes(recipe, picture_pixels) if is_one else 0,
         )
 
     def plan_after_last(

@@ -177,7 +177,7 @@ class Telemetry:
 class PeakMemory:
     """The most memory used since `reset`: the device's as torch counts it, else this process's.
 
-    To be called on the compute thread.
+    `reset` and `mark` are to be called on the compute thread.
     """
 
     def __init__(self, *, has_gpu: bool) -> None:

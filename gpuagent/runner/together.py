@@ -196,10 +196,12 @@ class Together:
         except Exception as error:  # each of them finds out alone whether it is at fault
             log_trouble("batch.failed", error=type(error).__name__, pictures=len(seats))
             is_out = is_out_of_memory(error)
-        if is_out:  # now that the exception and all that it held are gone
-            self.models.release()
-        for seat in seats:
-            seat.end(was_tried=seat not in spared)
+        try:
+            if is_out:  # now that the exception and all that it held are gone
+                self.models.release()
+        finally:
+            for seat in seats:
+                seat.end(was_tried=seat not in spared)
 
     def _make(self, seats: Sequence[Seat], plan: Plan) -> list[Seat]:
         """Those that did not go with the first one: they may go with each other."""

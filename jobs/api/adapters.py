@@ -11,6 +11,7 @@ from rest_framework.response import Response
 
 from accounts.roles import Permission
 from jobs.adapter_choices import adapter_choices
+from jobs.api.serializers import PresetSerializer
 from library.selectors import usable_versions
 from studio.core.openapi import ERRORS
 from workspaces.api import OrganizationView
@@ -28,6 +29,9 @@ class AdapterSerializer(serializers.Serializer[Any]):
     trigger_words = serializers.ListField(
         child=serializers.CharField(),
         help_text="Of an embedding the word that calls it; of a LoRA what its maker names.",
+    )
+    presets = PresetSerializer(
+        many=True, help_text="Settings it was made for, like few steps; lay them over the request."
     )
     models = serializers.ListField(
         child=serializers.CharField(), help_text="Digests of the models in `GET models` it fits."

@@ -27,7 +27,7 @@ from studio.core.parsing import json_object
 from workspaces.api import OrganizationView
 
 # What is beside the recipe in a job request and has no bearing on its cost.
-BESIDE = ("project", "tier")
+BESIDE = ("project", "tier", "alternatives")
 
 
 class _SteeringView(OrganizationView):

@@ -10,8 +10,10 @@ from gpuagent.protocol.controls import THRESHOLD_MAX, THRESHOLD_MIN
 from gpuagent.protocol.cutouts import EDGE_MAX, CutoutResult
 from gpuagent.protocol.parts import REFINER_START_MAX, REFINER_START_MIN
 from gpuagent.protocol.recipe import SCALES
-from gpuagent.protocol.taxonomy import SAMPLERS, ControlKind, InpaintArea
+from gpuagent.protocol.taxonomy import SAMPLERS, ControlKind, InpaintArea, ReferenceKind
+from gpuagent.protocol.tuning import SIGMAS
 from jobs.scheduling import Tier
+from jobs.services.batches import Choosing
 
 _EXTENDS = "Pixels to add at this side, a multiple of 8; width and height are the result's."
 
@@ -50,6 +52,16 @@ class ControlUseSerializer(serializers.Serializer[Any]):
     )
 
 
+class ReferenceUseSerializer(serializers.Serializer[Any]):
+    """A picture that what is drawn takes after."""
+
+    kind = serializers.ChoiceField(required=False, choices=list(ReferenceKind))
+    image = serializers.CharField(help_text="`sha256` from `POST uploads`.")
+    weight = serializers.FloatField(required=False, min_value=0, max_value=2)
+    start = serializers.FloatField(required=False, min_value=0, max_value=1)
+    end = serializers.FloatField(required=False, min_value=0, max_value=1)
+
+
 class JobRequestSerializer(serializers.Serializer[Any]):
     """What `POST jobs` takes. Everything but the prompt has a default."""
 
@@ -63,6 +75,11 @@ class JobRequestSerializer(serializers.Serializer[Any]):
         required=False,
         choices=[tier.value for tier in Tier],
         help_text="How soon; `fast` if left out. `background` is for programs that can wait.",
+    )
+    alternatives = serializers.ChoiceField(
+        required=False,
+        choices=[choosing.value for choosing in Choosing],
+        help_text="How `{red|blue}` and `__wildcards__` are chosen from; `draw` if left out.",
     )
     prompt = serializers.CharField(max_length=4_000)
     negative_prompt = serializers.CharField(required=False, allow_blank=True)
@@ -119,6 +136,7 @@ class JobRequestSerializer(serializers.Serializer[Any]):
         help_text="Digests; those that the prompts call by their trigger words if left out.",
     )
     controls = ControlUseSerializer(many=True, required=False, help_text="At most 3.")
+    references = ReferenceUseSerializer(many=True, required=False, help_text="At most 3.")
     vae = serializers.CharField(
         required=False, allow_null=True, help_text="Digest from `GET adapters`; the model's own."
     )
@@ -148,6 +166,40 @@ class JobRequestSerializer(serializers.Serializer[Any]):
         required=False,
         choices=[result.value for result in CutoutResult],
         help_text="`mask`: where the objects are, white, instead of the objects themselves.",
+    )
+    sigmas = serializers.ChoiceField(
+        required=False,
+        choices=["default", *SIGMAS],
+        help_text="How steps are spread over the noise; not every sampler lets it be chosen.",
+    )
+    guidance_end = serializers.FloatField(
+        required=False, min_value=0.05, max_value=1, help_text="Share of the steps with guidance."
+    )
+    variation_seed = serializers.IntegerField(required=False, help_text="Random if left out.")
+    variation_strength = serializers.FloatField(
+        required=False,
+        min_value=0,
+        max_value=1,
+        help_text="How far the first noise is moved towards that of the variation seed.",
+    )
+    hires_scale = serializers.FloatField(
+        required=False,
+        help_text="Draw again so many times larger: 1.25 to 4. With `strength` 0 the starting "
+        "picture stays as it is before that.",
+    )
+    hires_strength = serializers.FloatField(required=False, min_value=0.05, max_value=1)
+    hires_steps = serializers.IntegerField(
+        required=False, min_value=0, max_value=150, help_text="0: as many as before."
+    )
+    hires_upscaler = serializers.CharField(
+        required=False, help_text="`lanczos`, `latent` or the digest of an upscaler."
+    )
+    hires_tile = serializers.IntegerField(
+        required=False,
+        min_value=0,
+        max_value=2048,
+        help_text="Side of the tiles, a multiple of 64; 0 is one piece. It suits the model if "
+        "left out.",
     )
     scale = serializers.ChoiceField(
         required=False,

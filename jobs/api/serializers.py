@@ -117,6 +117,12 @@ class UpscaleSerializer(serializers.Serializer[Any]):
     model = serializers.CharField(
         required=False, help_text="Digest of an upscaler; the first if left out."
     )
+    refine = serializers.FloatField(
+        required=False,
+        min_value=0.05,
+        max_value=1,
+        help_text="Draw it again at this strength, in tiles, with the model that made it.",
+    )
     tier = serializers.ChoiceField(required=False, choices=[tier.value for tier in Tier])
 
 
@@ -205,6 +211,7 @@ class PresetSerializer(serializers.Serializer[Any]):
 class ModelSerializer(serializers.Serializer[Any]):
     """A model that can be asked for by its digest."""
 
+    id = serializers.CharField(help_text="Of its entry in the library: `GET models/{id}`.")
     digest = serializers.CharField()
     name = serializers.CharField()
     kind = serializers.ChoiceField(choices=[kind.value for kind in AssetKind])

@@ -2,7 +2,20 @@
 
 from django.urls import path
 
-from jobs.api import cutting, fleet, people, projects, queue, shares, uploads, views, workspaces
+from jobs.api import (
+    batches,
+    cutting,
+    fleet,
+    grids,
+    people,
+    projects,
+    queue,
+    shares,
+    uploads,
+    varying,
+    views,
+    workspaces,
+)
 from jobs.api.adapters import AdaptersView
 from jobs.api.controls import ControlsView, MapsView
 
@@ -28,6 +41,13 @@ urlpatterns = [
     path(WORKSPACE + "/grants", workspaces.GrantsView.as_view(), name="api-grants"),
     path(WORKSPACE + "/grants/<str:grant_id>", workspaces.GrantView.as_view(), name="api-grant"),
     path("organization/export", workspaces.ExportView.as_view(), name="api-export"),
+    path("batches", batches.BatchesView.as_view(), name="api-batches"),
+    path("batches/count", batches.BatchCountView.as_view(), name="api-batch-count"),
+    path("wildcards", batches.WildcardsView.as_view(), name="api-wildcards"),
+    path("wildcards/<str:wildcard_id>", batches.WildcardView.as_view(), name="api-wildcard"),
+    path("grids", grids.GridsView.as_view(), name="api-grids"),
+    path("grids/count", grids.GridCountView.as_view(), name="api-grid-count"),
+    path("grids/<str:grid_id>", grids.GridView.as_view(), name="api-grid"),
     path("jobs", views.JobsView.as_view(), name="api-jobs"),
     path("jobs/<str:job_id>", views.JobView.as_view(), name="api-job"),
     path("jobs/<str:job_id>/cancel", views.JobCancelView.as_view(), name="api-job-cancel"),
@@ -40,6 +60,11 @@ urlpatterns = [
     path("outputs", views.OutputsView.as_view(), name="api-outputs"),
     path("outputs/<str:output_id>", views.OutputView.as_view(), name="api-output"),
     path("outputs/<str:output_id>/rerun", views.OutputRerunView.as_view(), name="api-rerun"),
+    path(
+        "outputs/<str:output_id>/variations",
+        varying.OutputVariationsView.as_view(),
+        name="api-variations",
+    ),
     path("outputs/<str:output_id>/upscale", views.OutputUpscaleView.as_view(), name="api-upscale"),
     path("outputs/<str:output_id>/cutout", cutting.OutputCutoutView.as_view(), name="api-cutout"),
     path(

@@ -23,6 +23,7 @@ from jobs.api.common import BEFORE, PROJECT, QUERY, WORKSPACE, chosen_filters, w
 from jobs.api.requests import JobRequestSerializer
 from jobs.models import Output
 from jobs.selectors import gallery_page, matching_jobs, warm_digests
+from jobs.services.batches import draw_once
 from jobs.services.cancellation import cancel_job
 from jobs.services.outputs import rerun_output, restore_output, trash_output
 from jobs.services.submission import submit_job
@@ -61,12 +62,14 @@ class JobsView(OrganizationView):
         raw = json_object(request)
         workspace = workspace_of(self, raw.pop("workspace", None), Permission.JOB_SUBMIT)
         key = request.headers.get("Idempotency-Key")
+        project, tier = raw.pop("project", None), raw.pop("tier", None)
+        choosing = raw.pop("alternatives", None)
         submitted = submit_job(
             actor=self.actor,
             workspace=workspace,
-            project_id=raw.pop("project", None),
-            tier=raw.pop("tier", None),
-            raw=raw,
+            project_id=project,
+            tier=tier,
+            raw=draw_once(workspace=workspace, raw=raw, choosing=choosing),
             idempotency_key=key,
         )
         return answer(request, submitted.job, status=201 if submitted.is_new else 200)
@@ -281,6 +284,7 @@ class OutputUpscaleView(OrganizationView):
             actor=self.actor,
             scale=said.get("scale"),
             model=said.get("model"),
+            refine=said.get("refine"),
             tier=said.get("tier"),
             idempotency_key=request.headers.get("Idempotency-Key"),
         )
@@ -300,6 +304,7 @@ class ModelsView(OrganizationView):
         warm = warm_digests()
         models = [
             {
+                "id": version.asset_id,
                 "digest": version.digest,
                 "name": version.asset.name,
                 "kind": version.asset.kind,

@@ -28,6 +28,7 @@ workspaces/NAME-ID/
   workspace.json           name, color, whether it is restricted, who was let in
   projects.ndjson          projects
   share-links.ndjson       links to pictures; not the addresses themselves, which are kept nowhere
+  wildcards.ndjson         lists of words that prompts draw from
   jobs.ndjson              what was asked for: recipes with prompts
   pictures/OUT.png         each picture as it was made, byte for byte, also those in the trash
   pictures/OUT.json        what it is, and its manifest: all that is needed to make it again
@@ -79,6 +80,8 @@ def _write_workspace(archive: Archive, workspace: Workspace, guard: Guard) -> It
     yield from archive.add_lines(f"{folder}/projects.ndjson", projects)
     links = records.link_records(workspace, note)
     yield from archive.add_lines(f"{folder}/share-links.ndjson", links)
+    lists = records.wildcard_records(workspace, note)
+    yield from archive.add_lines(f"{folder}/wildcards.ndjson", lists)
     yield from archive.add_lines(f"{folder}/jobs.ndjson", records.job_records(workspace, note))
     for output in records.outputs_in(workspace):
         guard()

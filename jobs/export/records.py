@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from django.db import models
@@ -12,6 +12,7 @@ from gpuagent.protocol.sealing import SealBrokenError
 from jobs.models import InputRole, Job, Output
 from jobs.recipes import open_manifest, open_recipe
 from jobs.services.sharing import ShareText, text_of
+from jobs.services.wildcards import lists_of
 from library.models import ModelAsset
 from workspaces.models import Artifact, ArtifactKind, ArtifactStatus, Project, ShareLink, Workspace
 from workspaces.services.keys import open_in
@@ -183,6 +184,14 @@ def link_records(workspace: Workspace, note: Note) -> Iterator[dict[str, Any]]:
         }
 
 
+def wildcard_records(workspace: Workspace, note: Note) -> Iterator[dict[str, Any]]:
+    """Lists of words for prompts."""
+    for found in lists_of(workspace):
+        if not found.name:
+            note(f"the wildcard list {found.id} cannot be opened")
+        yield {"id": found.id, "name": found.name, "entries": list(found.entries)}
+
+
 def job_records(workspace: Workspace, note: Note) -> Iterator[dict[str, Any]]:
     """Jobs with their recipes; one whose recipe does not open is there without."""
     jobs = Job.objects.filter(workspace=workspace).select_related("model_version")
@@ -205,6 +214,8 @@ def job_records(workspace: Workspace, note: Note) -> Iterator[dict[str, Any]]:
             "recipe": recipe,
             "starting_picture": inputs.get(InputRole.IMAGE),
             "mask": inputs.get(InputRole.MASK),
+            "controls": _of_list(inputs, "control_"),
+            "references": _of_list(inputs, "reference_"),
             "rerun_of": job.rerun_of_id,
             "submitted_at": job.submitted_at,
             "started_at": job.started_at,
@@ -256,3 +267,8 @@ def inputs_in(workspace: Workspace) -> Iterator[Artifact]:
     for artifact in pages(stored):
         artifact.workspace = workspace
         yield artifact
+
+
+def _of_list(inputs: Mapping[str, str], prefix: str) -> list[str]:
+    """The pictures that a list of the recipe names, in its order."""
+    return [artifact for role, artifact in sorted(inputs.items()) if role.startswith(prefix)]

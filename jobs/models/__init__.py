@@ -12,9 +12,11 @@ from jobs.models.fleet import (
     OrganizationShare,
     RunRecord,
 )
+from jobs.models.grid import Grid, GridCell
 from jobs.models.input import InputRole, JobInput
 from jobs.models.job import Job
 from jobs.models.output import Output
+from jobs.models.wildcard import Wildcard
 
 __all__ = [
     "Agent",
@@ -22,6 +24,8 @@ __all__ = [
     "FleetEvent",
     "FleetPolicy",
     "FleetSnapshot",
+    "Grid",
+    "GridCell",
     "InputRole",
     "Job",
     "JobAttempt",
@@ -32,4 +36,5 @@ __all__ = [
     "Output",
     "RunRecord",
     "SchedulerState",
+    "Wildcard",
 ]

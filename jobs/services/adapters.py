@@ -21,6 +21,7 @@ _FIELDS = {
     AssetKind.CONTROLNET: "controls",
     AssetKind.VAE: "vae",
     AssetKind.CHECKPOINT: "refiner",
+    AssetKind.UPSCALER: "hires_upscaler",
 }
 _NOUNS = {
     AssetKind.LORA: "LoRA",
@@ -28,6 +29,7 @@ _NOUNS = {
     AssetKind.CONTROLNET: "ControlNet",
     AssetKind.VAE: "VAE",
     AssetKind.CHECKPOINT: "refiner",
+    AssetKind.UPSCALER: "upscaler",
 }
 Found = dict[str, ModelVersion]
 
@@ -45,7 +47,7 @@ def find_fitting(recipe: Recipe, model: ModelVersion, names: Mapping[str, str] =
         version = found.get(digest)
         if version is None or version.asset.kind != kind.value:
             problems.append(_unknown(kind, names.get(digest, "")))
-        elif why := why_unfit(version, model):
+        elif kind is not AssetKind.UPSCALER and (why := why_unfit(version, model)):
             message = f"{version.asset.name} does not fit {model.asset.name}: {why}. Remove it."
             problems.append(FieldProblem(field=_FIELDS[kind], code="unfit", message=message))
     problems += _same_word(found, recipe)
@@ -95,6 +97,7 @@ def _named(recipe: Recipe) -> dict[str, AssetKind]:
     nets = dict.fromkeys((use.model for use in recipe.controls), AssetKind.CONTROLNET)
     parts = {recipe.vae: AssetKind.VAE, recipe.refiner: AssetKind.CHECKPOINT}
     named = {digest: kind for digest, kind in parts.items() if digest is not None}
+    named |= dict.fromkeys(recipe.enlargers, AssetKind.UPSCALER)
     return {**loras, **dict.fromkeys(recipe.embeddings, AssetKind.EMBEDDING), **nets, **named}
 
 

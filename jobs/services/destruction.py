@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from accounts.models import AuditEvent
 from accounts.services.audit import record_system
-from jobs.models import Job, JobAttempt, Output
+from jobs.models import Grid, Job, JobAttempt, Output, Wildcard
 from jobs.services.deletion import stop_jobs
 from studio.core import storage
 from workspaces.models import Artifact, Project, ShareLink, Workspace, WorkspaceGrant
@@ -33,6 +33,8 @@ OWNED: tuple[tuple[type[models.Model], str], ...] = (
     (JobAttempt, "job__workspace"),
     (Job, "workspace"),
     (Artifact, "workspace"),
+    (Grid, "workspace"),
+    (Wildcard, "workspace"),
     (ShareLink, "workspace"),
     (Project, "workspace"),
     (WorkspaceGrant, "workspace"),

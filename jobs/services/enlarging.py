@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gpuagent.protocol.recipe import UPSCALED_PIXELS_MAX, UPSCALED_SIDE_MAX, Recipe, can_become
+from gpuagent.protocol.enlarging import UPSCALED_PIXELS_MAX, UPSCALED_SIDE_MAX, can_become
+from gpuagent.protocol.recipe import Recipe
 from gpuagent.protocol.taxonomy import AssetKind
 from jobs.models import InputRole
 from jobs.services.inputs import Inputs

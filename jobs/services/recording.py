@@ -13,6 +13,7 @@ from jobs.estimates import Learned, learn, passes_of, step_keys
 from jobs.lifecycle import AttemptStatus
 from jobs.models import CostEstimate, Job, JobAttempt, Output, RunRecord
 from jobs.recipes import open_recipe
+from library.memory import note_memory
 
 JOB_TYPE = "picture"
 # The parts of an attempt in which the GPU works for it; loading is counted apart.
@@ -55,12 +56,18 @@ def record_run(
         load_source=_source(timings),
         run_seconds=_seconds(timings, *WORKING) or _elapsed(attempt, ended_at),
         estimated_seconds=job.cost_seconds,
-        peak_memory_bytes=_bytes(timings),
+        peak_memory_bytes=_bytes(timings, "peak_memory_bytes"),
         ended_at=ended_at,
     )
     # What a picture takes in a batch is no measure for one that is made alone.
     if status is AttemptStatus.SUCCEEDED and recipe is not None and batch_of(timings) == 1:
         _learn_from(record, recipe, timings)
+        note_memory(
+            job.model_version,
+            record.gpu_class,
+            resident_bytes=_bytes(timings, "model_bytes") or 0,
+            peak_bytes=record.peak_memory_bytes or 0,
+        )
     return record
 
 
@@ -142,8 +149,8 @@ def _seconds(timings: Mapping[str, object], *names: str) -> float:
     return math.fsum(_number(timings.get(name), DAY_SECONDS) for name in names)
 
 
-def _bytes(timings: Mapping[str, object]) -> int | None:
-    return int(_number(timings.get("peak_memory_bytes"), 2.0**50)) or None
+def _bytes(timings: Mapping[str, object], name: str) -> int | None:
+    return int(_number(timings.get(name), 2.0**50)) or None
 
 
 def _number(value: object, most: float) -> float:

@@ -35,6 +35,7 @@ from jobs.services.enlarging import check_kind, with_size
 from jobs.services.families import for_family
 from jobs.services.inputs import Inputs, attach_inputs, find_inputs, hold_inputs, pixels_of
 from jobs.services.ordering import place_at
+from jobs.services.tuning import no_room_for_hires, varies, with_tile
 from library.models import ModelVersion
 from library.selectors import find_version, usable_versions
 from studio.core.errors import ConflictError, InvalidInputError, invalid
@@ -140,6 +141,8 @@ def with_defaults(raw: Mapping[str, object]) -> dict[str, object]:
             values["model"] = versions[0].digest
     if values.get("seed") in (None, ""):
         values["seed"] = secrets.randbelow(SEED_MAX + 1)
+    if varies(values) and values.get("variation_seed") in (None, ""):
+        values["variation_seed"] = secrets.randbelow(SEED_MAX + 1)
     return values
 
 
@@ -196,7 +199,7 @@ def _check(
         raise InvalidInputError(error.problems) from error
     version = find_model(recipe.model)
     check_kind(recipe, version)
-    recipe = for_family(recipe, raw, version)
+    recipe = for_family(with_tile(recipe, raw, version), raw, version)
     recipe = with_called(recipe, raw, version)
     adapters = find_fitting(recipe, version)
     inputs = find_inputs(workspace, recipe)
@@ -226,6 +229,8 @@ def _refuse_what_fits_nowhere(
     largest = Agent.objects.aggregate(largest=Max("memory_bytes"))["largest"]
     if not largest or cost.memory_bytes <= largest:
         return
+    if recipe.is_hires:
+        raise no_room_for_hires(recipe, cost.memory_bytes, largest)
     if not recipe.is_drawn:
         raise _no_room_for_result(recipe, cost, largest)
     wish = Wish(
@@ -270,8 +275,8 @@ def _create(actor: Actor, workspace: Workspace, checked: _Checked, origin: _Orig
         search_terms=checked.search_terms,
         rerun_of=origin.rerun_of,
         idempotency_key=origin.key or None,
-        width=recipe.width,
-        height=recipe.height,
+        width=recipe.result_size[0],
+        height=recipe.result_size[1],
         count=recipe.num_images_per_prompt,
         cost_seconds=checked.cost.seconds,
         memory_bytes=checked.cost.memory_bytes,

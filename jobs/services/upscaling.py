@@ -10,6 +10,7 @@ from jobs.models import Output
 from jobs.recipes import open_recipe
 from jobs.services.enlarging import check_result
 from jobs.services.submission import Submitted, submit_job
+from jobs.services.varying import refine_output
 from studio.core.errors import invalid
 from workspaces.access import require_in
 from workspaces.services.uploads import add_upload_of
@@ -21,10 +22,13 @@ def upscale_output(
     actor: Actor,
     scale: object,
     model: object = None,
+    refine: object = None,
     idempotency_key: str | None = None,
     tier: object = None,
 ) -> Submitted:
     """Enlarge a picture that was made here: a new job, in the picture's project.
+
+    With `refine`, a strength, it is drawn again by the model that made it, in tiles.
 
     Raises:
         InvalidInputError: another scale than 2 or 4, too large a result, or no upscaler.
@@ -32,6 +36,16 @@ def upscale_output(
     """
     require_in(actor, output.workspace, Permission.JOB_SUBMIT)
     check_result(output.picture.width, output.picture.height, _scale(scale))
+    if refine not in (None, ""):
+        return refine_output(
+            output=output,
+            actor=actor,
+            scale=scale,
+            strength=refine,
+            upscaler=model,
+            idempotency_key=idempotency_key,
+            tier=tier,
+        )
     upload = add_upload_of(actor=actor, picture=output.picture)
     recipe, project = open_recipe(output.job), output.project
     raw = {"image": upload.picture.sha256, "scale": scale, "prompt": recipe.prompt, "model": model}

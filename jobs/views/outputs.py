@@ -17,13 +17,14 @@ from jobs.presenters import (
     job_tiles,
     output_context,
     output_tile,
-    upload_facts,
 )
-from jobs.recipes import open_recipe
+from jobs.recipes import for_form, open_recipe
 from jobs.services.cutting import cut_output
 from jobs.services.outputs import rerun_output, restore_output, trash_output
 from jobs.services.placing import place_outputs
 from jobs.services.upscaling import upscale_output
+from jobs.services.varying import vary_output
+from jobs.upload_facts import upload_facts
 from workspaces.access import get_project
 from workspaces.http import WorkspaceRequest, workspace_page
 from workspaces.services.uploads import add_upload_of
@@ -56,7 +57,7 @@ def output_view(request: WorkspaceRequest, output_id: str) -> HttpResponse:
 def output_parameters(request: WorkspaceRequest, output_id: str) -> JsonResponse:
     """The recipe of just this picture."""
     output = _output(request, output_id, Permission.OUTPUT_VIEW)
-    return JsonResponse({"recipe": open_recipe(output.job).only(output.index).to_wire()})
+    return JsonResponse({"recipe": for_form(open_recipe(output.job).only(output.index))})
 
 
 @require_GET
@@ -84,12 +85,27 @@ def output_rerun(request: WorkspaceRequest, output_id: str) -> HttpResponse:
 @require_POST
 @workspace_page(Permission.JOB_SUBMIT)
 def output_upscale(request: WorkspaceRequest, output_id: str) -> HttpResponse:
-    """Make the picture larger: a new job, whose tile is the answer."""
-    output = _output(request, output_id, Permission.OUTPUT_VIEW)
+    """Make the picture larger, with `refine` drawn again: a new job, whose tile is the answer."""
     submitted = upscale_output(
-        output=output,
+        output=_output(request, output_id, Permission.OUTPUT_VIEW),
         actor=request.actor,
         scale=request.POST.get("scale"),
+        refine=request.POST.get("refine"),
+        idempotency_key=request.POST.get("idempotency_key") or None,
+    )
+    tiles = job_tiles(submitted.job, request.actor)
+    return render(request, "jobs/partials/tiles.html", {"tiles": tiles}, status=201)
+
+
+@require_POST
+@workspace_page(Permission.JOB_SUBMIT)
+def output_variations(request: WorkspaceRequest, output_id: str) -> HttpResponse:
+    """Pictures near this one: a new job, whose tiles are the answer."""
+    submitted = vary_output(
+        output=_output(request, output_id, Permission.OUTPUT_VIEW),
+        actor=request.actor,
+        strength=request.POST.get("strength"),
+        count=request.POST.get("count"),
         idempotency_key=request.POST.get("idempotency_key") or None,
     )
     tiles = job_tiles(submitted.job, request.actor)

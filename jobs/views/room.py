@@ -24,12 +24,12 @@ from jobs.presenters import (
     gallery_context,
     job_tiles,
     room_context,
-    upload_facts,
 )
-from jobs.recipes import open_recipe
+from jobs.recipes import for_form, open_recipe
 from jobs.selectors import Filters, outputs_of
+from jobs.services.batches import Batch, plan_batch, submit_batch
 from jobs.services.cancellation import cancel_job
-from jobs.services.submission import submit_job
+from jobs.upload_facts import upload_facts
 from studio.core.errors import SignOnEndedError
 from workspaces.access import get_project
 from workspaces.http import WorkspaceRequest, workspace_page
@@ -81,20 +81,37 @@ def room(request: WorkspaceRequest) -> HttpResponse:
 @workspace_page(Permission.JOB_SUBMIT)
 def job_submit(request: WorkspaceRequest) -> HttpResponse:
     """Submit the form: tiles at once (201), or what is wrong with which field (422)."""
-    raw = {name: value for name, value in request.POST.items() if name in FIELDS}
-    submitted = submit_job(
+    submitted = submit_batch(
         actor=request.actor,
         workspace=request.workspace,
-        raw=raw,
+        batch=_batch(request),
         project_id=request.POST.get("project"),
         tier=request.POST.get("tier"),
         idempotency_key=request.POST.get("idempotency_key") or None,
     )
     if not request.headers.get("HX-Request"):  # pressed before the scripts were there
         return redirect("room", request.workspace.pk)
-    tiles = job_tiles(submitted.job, request.actor)
-    status = 201 if submitted.is_new else 200
+    tiles = [tile for made in submitted for tile in job_tiles(made.job, request.actor)]
+    status = 201 if any(made.is_new for made in submitted) else 200
     return render(request, "jobs/partials/tiles.html", {"tiles": tiles}, status=status)
+
+
+@require_POST
+@workspace_page(Permission.JOB_SUBMIT)
+def alternatives(request: WorkspaceRequest) -> JsonResponse:
+    """How many pictures the form would make. Prompts are posted: addresses are logged."""
+    batch = _batch(request)
+    answer = {"varies": batch.varies, "jobs": len(batch.requests), "pictures": batch.pictures}
+    return JsonResponse(answer)
+
+
+def _batch(request: WorkspaceRequest) -> Batch:
+    return plan_batch(
+        actor=request.actor,
+        workspace=request.workspace,
+        raw={name: value for name, value in request.POST.items() if name in FIELDS},
+        choosing=request.POST.get("alternatives"),
+    )
 
 
 @require_GET
@@ -115,7 +132,7 @@ def job_parameters(request: WorkspaceRequest, job_id: str) -> JsonResponse:
     job = access.get_job(
         request.actor, job_id, permission=Permission.OUTPUT_VIEW, workspace=request.workspace
     )
-    return JsonResponse({"recipe": open_recipe(job).to_wire()})
+    return JsonResponse({"recipe": for_form(open_recipe(job))})
 
 
 @require_POST

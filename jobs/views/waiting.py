@@ -28,6 +28,11 @@ COSTLY = frozenset(
         "sampler",
         "num_images_per_prompt",
         "strength",
+        "guidance_end",
+        "hires_scale",
+        "hires_strength",
+        "hires_steps",
+        "hires_tile",
     }
 )
 ANY_PICTURE = "0" * 64

@@ -18,8 +18,10 @@ from gpuagent.protocol.adapter_files import (
 from gpuagent.protocol.recipe import FieldProblem
 from gpuagent.protocol.taxonomy import Architecture, AssetKind
 from gpuagent.protocol.triggers import TRIGGERS_MAX, is_trigger, triggers_said
+from library.few_steps import presets_of_lora
 from library.fitting import why_header_unfit
 from library.models import ModelVersion
+from library.presets import check_presets
 from library.selectors import usable_versions
 from library.services.registration import (
     Description,
@@ -27,6 +29,7 @@ from library.services.registration import (
     check_safetensors,
     create_version,
     hash_file,
+    is_new,
     put_asset,
     put_file,
     version_digest,
@@ -35,6 +38,8 @@ from studio.core.errors import InvalidInputError
 
 # One name for each kind, so that equal files are equal versions whatever they were called.
 FILE_NAMES = {AssetKind.LORA: "lora.safetensors", AssetKind.EMBEDDING: "embedding.safetensors"}
+# Where training tools write what a LoRA is called.
+_NAMES_SAID = ("ss_output_name", "modelspec.title")
 _PICKLED = frozenset({".pt", ".bin", ".ckpt", ".pth", ".pkl"})
 # What some tools call the tensor of every embedding; then the file's name is the word.
 _NAMELESS = frozenset({"emb_params", "string_to_param", "*"})
@@ -65,7 +70,12 @@ def register_adapter(
     digest = adapter_digest(fact, kind, words)
     put_file(path, fact)
     with transaction.atomic():
-        asset = put_asset(description, kind, None, organization_id)
+        presets = None if description.presets is None else check_presets(description.presets)
+        if presets is None and kind is AssetKind.LORA and is_new(description, organization_id):
+            said = " ".join(header.said.get(key, "") for key in _NAMES_SAID)
+            text = f"{description.name} {path.stem} {path.parent.name} {said}"
+            presets = presets_of_lora(architecture, text)
+        asset = put_asset(description, kind, presets, organization_id)
         versions = ModelVersion.objects.select_related("asset")
         existing = versions.filter(asset=asset, digest=digest).first()
         if existing is not None:

@@ -75,6 +75,9 @@ def register_controlnet(
         digest = version_digest(facts)
         existing = ModelVersion.objects.filter(asset=asset, digest=digest).first()
         if existing is not None:
+            if kinds and existing.trigger_words != words:
+                existing.trigger_words = words
+                existing.save(update_fields=["trigger_words"])
             return existing
         architecture = Architecture(model.architecture)
         return create_version(asset, digest, architecture, facts, trigger_words=words)

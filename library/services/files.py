@@ -13,6 +13,7 @@ from gpuagent.protocol.taxonomy import AssetKind
 from library.models import ModelVersion
 from library.recognition import Recognised, recognise_file
 from library.services.adapters import register_adapter
+from library.services.controls import register_controlnet
 from library.services.registration import (
     UPSCALER_CONFIG,
     UPSCALER_WEIGHTS,
@@ -58,7 +59,7 @@ def register_file(
     recognised = recognise_file(file)
     if recognised is None:
         message = f"{path.name} is nothing that is known here. Known are checkpoints, LoRAs, "
-        raise invalid("file", "unknown", message + "textual inversions and upscalers.")
+        raise invalid("file", "unknown", message + "textual inversions, upscalers, ControlNets.")
     kind = recognised.asset_kind
     registrar = _REGISTRARS.get(kind) if kind is not None else None
     if recognised.advice or registrar is None:
@@ -120,6 +121,13 @@ def _register_adapter(incoming: Incoming) -> ModelVersion:
         raise invalid(problem.field, problem.code, message) from error
 
 
+def _register_control(incoming: Incoming) -> ModelVersion:
+    """Without a config: it is that of the U-Net which it fits."""
+    return register_controlnet(
+        incoming.path, incoming.description, organization_id=incoming.organization_id
+    )
+
+
 def _register_upscaler(incoming: Incoming) -> ModelVersion:
     try:
         config = compact_config(incoming.file.shapes)
@@ -142,5 +150,6 @@ _REGISTRARS: Mapping[AssetKind, Callable[[Incoming], ModelVersion]] = MappingPro
         AssetKind.LORA: _register_adapter,
         AssetKind.EMBEDDING: _register_adapter,
         AssetKind.UPSCALER: _register_upscaler,
+        AssetKind.CONTROLNET: _register_control,
     }
 )

@@ -19,6 +19,7 @@ from gpuagent.protocol.families import FAMILIES
 from gpuagent.protocol.recipe import FieldProblem
 from gpuagent.protocol.taxonomy import Architecture, AssetKind
 from library.cutters import check_cutter, is_cutter
+from library.few_steps import presets_of_model
 from library.models import ModelAsset, ModelFile, ModelVersion
 from library.presets import Preset, check_presets
 from library.tensor_files import BrokenFileError, read_tensor_file
@@ -207,6 +208,8 @@ def register_model(
     architecture, facts, side = recognise(folder), inspect_folder(folder), _native_side(folder)
     put_files(folder, facts)
     with transaction.atomic():
+        if presets is None and is_new(description, organization_id):
+            presets = _suggested(folder, description, architecture)
         asset = put_asset(description, KINDS[architecture], presets, organization_id)
         digest = version_digest(facts)
         existing = ModelVersion.objects.filter(asset=asset, digest=digest).first()
@@ -215,6 +218,23 @@ def register_model(
         return create_version(
             asset, digest, architecture, facts, side=side, source_sha256=source_sha256
         )
+
+
+def _suggested(
+    folder: Path, description: Description, architecture: Architecture
+) -> list[Preset] | None:
+    if architecture not in FAMILIES:
+        return None
+    file = folder / "transformer" / "config.json"
+    is_guided = bool(_read_json(file).get("guidance_embeds")) if file.is_file() else True
+    text = f"{description.name} {folder.name}"
+    return presets_of_model(architecture, text, is_guided=is_guided)
+
+
+def is_new(description: Description, organization_id: str | None) -> bool:
+    """Whether nothing is called so yet."""
+    known = ModelAsset.objects.filter(organization_id=organization_id, name=description.name)
+    return not known.exists()
 
 
 def restore_public(folder: Path) -> ModelVersion | None:

@@ -18,7 +18,7 @@ Config = dict[str, object]
 INPAINTING_CHANNELS = 9
 BOS, EOS = 49_406, 49_407
 # What training tools write when a model predicts velocity.
-_PREDICTION, _VELOCITY = "modelspec.prediction_type", frozenset({"v", "v_prediction"})
+_FORETELLS, _VELOCITY = "modelspec.prediction_type", frozenset({"v", "v_prediction"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +139,7 @@ def text_config(plan: TextPlan) -> Config:
 
 def scheduler_config(family: Family, said: Mapping[str, str]) -> Config:
     """Of `scheduler/`: the schedule that all these families were trained with."""
-    is_velocity = said.get(_PREDICTION, "").strip().lower() in _VELOCITY
+    is_velocity = said.get(_FORETELLS, "").strip().lower() in _VELOCITY
     return {
         "_class_name": family.scheduler,
         "beta_start": 0.00085,

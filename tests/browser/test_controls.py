@@ -33,7 +33,7 @@ def test_a_picture_is_guided_as_its_map_shows(room: Page, drawing: Path) -> None
     room.locator("#id_seed").fill("7")
     plain = made(room)
     # When: a control is added, given a picture, and its map looked at
-    stack = room.locator("control-stack")
+    stack = room.locator('control-stack[data-field="controls"]')
     stack.get_by_label("Control", exact=True).select_option(label="Edges")
     stack.locator('input[type="file"]').set_input_files(drawing)
     expect(stack.get_by_role("img", name="Picture to follow")).to_be_visible()
@@ -62,10 +62,26 @@ def test_a_picture_is_guided_as_its_map_shows(room: Page, drawing: Path) -> None
 
 def test_what_is_missing_is_told_in_its_place(room: Page) -> None:
     write_prompt(room, "a red mug", steps=6)
-    stack = room.locator("control-stack")
+    stack = room.locator('control-stack[data-field="controls"]')
     stack.get_by_label("Control", exact=True).select_option(label="Edges")
     room.locator("#generate").click()
     expect(room.locator("#error_controls")).to_have_text(
         "Control 1: it has no picture to follow. Add one."
     )
     expect(stack.locator("[data-row]")).to_have_count(1)
+
+
+def test_a_picture_takes_after_a_reference(room: Page, drawing: Path) -> None:
+    write_prompt(room, "photo of a mug", steps=8)
+    room.locator("#id_seed").fill("9")
+    plain = made(room)
+    stack = room.locator('control-stack[data-field="references"]')
+    stack.get_by_label("Reference", exact=True).select_option(label="Reference picture")
+    stack.locator('input[type="file"]').set_input_files(drawing)
+    expect(stack.get_by_role("img", name="Reference picture")).to_be_visible()
+    assert violations(room) == []
+    after = made(room)
+    assert (after != plain).any(axis=2).mean() > 0.3
+    expect(room.locator("picture-viewer")).to_contain_text("Reference")
+    stack.get_by_role("button", name="Remove the reference").click()
+    assert np.array_equal(made(room), plain)

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from accounts.models import AuditEvent, IdentityProvider, Invitation, Organization, User
 from accounts.roles import Role
-from jobs.models import OrganizationShare, RunRecord
+from jobs.models import Grid, GridCell, Job, OrganizationShare, RunRecord, Wildcard
 from library.models import ModelAsset
 from studio.core.row_security import is_passed_by
 from studio.core.scoping import organization_scope, system_scope
@@ -40,6 +40,7 @@ def both(tmp_path: Path) -> tuple[Organization, Organization]:
         workspace = factories.make_workspace(organization)
         folder = factories.make_tiny_folder(tmp_path / name, weights=name.encode())
         factories.make_model_version(organization=organization, folder=folder, name=name)
+        factories.make_model_upload(organization)
         factories.make_token(artist, organization)
         image = factories.make_input(workspace).sha256
         actor = factories.make_actor(artist, organization)
@@ -70,6 +71,10 @@ def _make_what_has_no_service_yet(
         ShareLink.objects.create(
             sealed_title=b"", token_hash=organization.pk, expires_at=now, **where
         )
+        Wildcard.objects.create(sealed_list=b"", **where)
+        grid = Grid.objects.create(sealed_axes=b"", **where)
+        job = Job.objects.filter(organization=organization)[0]
+        GridCell.objects.create(organization=organization, grid=grid, job=job, place=0)
         OrganizationShare.objects.create(organization=organization)
         RunRecord.objects.create(
             organization=organization,

@@ -30,7 +30,17 @@ from accounts.models import (
     TeamMember,
     User,
 )
-from jobs.models import Job, JobAttempt, JobInput, OrganizationShare, Output, RunRecord
+from jobs.models import (
+    Grid,
+    GridCell,
+    Job,
+    JobAttempt,
+    JobInput,
+    OrganizationShare,
+    Output,
+    RunRecord,
+    Wildcard,
+)
 from library.models import ModelAsset, ModelFile, ModelUpload, ModelVersion
 from studio.core.scoping import (
     ScopedManager,
@@ -64,6 +74,9 @@ OWNED = [
     Output,
     OrganizationShare,
     RunRecord,
+    Wildcard,
+    Grid,
+    GridCell,
 ]
 
 

@@ -133,11 +133,11 @@ class AgentInside:
             studio_url=studio.url, token=TOKEN, store_root=studio.store, models_root=models_root
         )
         client = _InsideClient(places, self._http, studio)
-        self._compute = Compute()
-        self._compute.run(import_libraries)
+        self.compute = Compute()
+        self.compute.run(import_libraries)
         sources = _InsideSources(places, self._http, studio)
         self.models = Models(
-            FileCache(folder / "cache", sources), engine, self._compute, host_bytes=host_bytes
+            FileCache(folder / "cache", sources), engine, self.compute, host_bytes=host_bytes
         )
         self._previews = PreviewThread(self._count)
         self._reporter_class = ProgressReporter if has_previews else _NoReporter
@@ -146,7 +146,7 @@ class AgentInside:
             client=client,
             held=self.held,
             models=self.models,
-            compute=self._compute,
+            compute=self.compute,
             sources=sources,
             finisher=Finisher(client, Store(places, self._http), fingerprint=engine.fingerprint),
             reporter=self._reporter,
@@ -173,12 +173,17 @@ class AgentInside:
             threading.Event().wait(0.001)
         return attempt.finish or {}
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for their turn to compute."""
+        return len(self.runner._seats._waiting)
+
     def close(self) -> None:
         """Release the threads."""
         self._threads.shutdown()
         self._previews.close()
         self.runner.close()
-        self._compute.close()
+        self.compute.close()
         self._http.close()
 
     def _told_of(self, attempt: Attempt) -> list[Message]:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from gpuagent.protocol.families import FAMILIES as RULES
-from gpuagent.protocol.manifest import PNG_KEY
+from gpuagent.protocol.manifest import INFOTEXT_KEY, PNG_KEY
 from gpuagent.protocol.messages import ModelRef
 from gpuagent.protocol.taxonomy import Architecture, AssetKind, FileKind
 
@@ -142,12 +142,14 @@ def test_a_refiner_and_another_vae_finish_pictures_and_stand_in_the_manifest(
     )
     ref = refs["sdxl"]
     made = {}
-    for name, more in {
-        "plain": {},
-        "refined": {"refiner": refiner.digest, "refiner_start": 0.5},
-        "sharp": {"vae": vae.digest},
-        "both": {"refiner": refiner.digest, "refiner_start": 0.5, "vae": vae.digest},
-    }.items():
+    refined: dict[str, object] = {"refiner": refiner.digest, "refiner_start": 0.5}
+    sharp: dict[str, object] = {"vae": vae.digest}
+    for name, more in (
+        ("plain", dict[str, object]()),
+        ("refined", refined),
+        ("sharp", sharp),
+        ("both", {**refined, **sharp}),
+    ):
         files = []
         for _ in range(2):
             attempt = studio.add_attempt(ref, asked_of(ref, **more), adapters=(refiner, vae))
@@ -158,7 +160,8 @@ def test_a_refiner_and_another_vae_finish_pictures_and_stand_in_the_manifest(
         made[name] = files[0]
     assert len(set(made.values())) == 4
     with Image.open(io.BytesIO(made["both"])) as picture:
-        manifest = json.loads(picture.info[PNG_KEY])
+        manifest, said = json.loads(picture.info[PNG_KEY]), picture.info[INFOTEXT_KEY]
+    assert "VAE: Sharp, Refiner: Refiner, Refiner switch at: 0.5" in said
     assert manifest["adapters"] == [
         {"kind": "vae", "name": "Sharp", "digest": vae.digest},
         {"kind": "checkpoint", "name": "Refiner", "digest": refiner.digest},

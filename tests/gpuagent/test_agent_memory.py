@@ -42,6 +42,7 @@ def test_larger_picture_is_made_in_tiles_and_says_so(
     assert big.finish is not None
     assert big.finish["timings"]["load_source"] == "gpu"
     assert 100 * MIB < big.finish["timings"]["peak_memory_bytes"] < 4_000 * MIB
+    assert 1 * MIB < big.finish["timings"]["model_bytes"] < 200 * MIB
 
 
 def test_too_large_picture_is_refused_with_the_size_that_fits(

@@ -10,7 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import ControlNetModel, StableDiffusionControlNetPipeline
+from diffusers import (
+    ControlNetModel,
+    StableDiffusionControlNetPipeline,
+    StableDiffusionXLControlNetPipeline,
+)
 from PIL import Image, ImageDraw
 
 from gpuagent.cache.errors import AttemptFailedError
@@ -19,8 +23,11 @@ from gpuagent.pipelines.canvas import make_canvas
 from gpuagent.pipelines.control import ControlNet, Guide, draw_map
 from gpuagent.pipelines.encode import Pixels
 from gpuagent.pipelines.engine import Engine
+from gpuagent.pipelines.flux import Flux
+from gpuagent.pipelines.reference import Reference
 from gpuagent.pipelines.samplers import make_scheduler
 from gpuagent.pipelines.sd15 import StableDiffusion15
+from gpuagent.pipelines.sdxl import StableDiffusionXL
 from gpuagent.planning.plan import Measure, Parts, Room, Work, needed_bytes
 from gpuagent.protocol.controls import ControlUse
 from gpuagent.protocol.failures import FailureCode
@@ -28,6 +35,7 @@ from gpuagent.protocol.recipe import Recipe
 from gpuagent.protocol.taxonomy import ControlKind, InpaintArea
 
 from .support import ADAPTERS
+from .tiny_models import save_flux, save_sdxl
 
 CANNY_FOLDER = ADAPTERS / "canny"
 MUG = Recipe(
@@ -277,3 +285,83 @@ def test_networks_beside_are_counted(measures: Sequence[Measure]) -> None:
     two = replace(alone, beside_bytes=700, beside_count=2)
     more = needed_bytes(parts, two, room, taken) - needed_bytes(parts, alone, room, taken)
     assert more >= 700
+
+
+@pytest.fixture(scope="module")
+def xl(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> StableDiffusionXL:
+    """A tiny model of the true classes."""
+    folder = tmp_path_factory.mktemp("xl")
+    save_sdxl(folder)
+    return StableDiffusionXL(folder, engine)
+
+
+@pytest.fixture(scope="module")
+def xl_net(
+    xl: StableDiffusionXL, engine: Engine, tmp_path_factory: pytest.TempPathFactory
+) -> ControlNet:
+    torch.manual_seed(3)
+    net = ControlNetModel.from_unet(xl._denoiser, conditioning_embedding_out_channels=(4, 4, 8, 8))
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)  # what is new begins as zeros
+    net.save_pretrained(folder := tmp_path_factory.mktemp("net"))
+    return ControlNet(folder, engine)
+
+
+def test_xl_is_guided_as_diffusers_own_pipeline_does(
+    xl: StableDiffusionXL, xl_net: ControlNet, drawn: Image.Image
+) -> None:
+    recipe = replace(MUG, width=32, height=32, num_inference_steps=4, sampler="euler")
+    embeddings = xl.encode_prompts(recipe)
+    small = drawn.resize((32, 32))
+    plain = xl.denoise(recipe, 0, embeddings)
+    with xl.guided([guide(xl_net, small, weight=0.7, end=0.8)]):
+        ours = xl.denoise(recipe, 0, embeddings)
+    pipeline = StableDiffusionXLControlNetPipeline(
+        vae=xl._vae,
+        unet=xl._denoiser,
+        controlnet=xl_net.net,
+        scheduler=make_scheduler(recipe.sampler, xl._scheduler_config),
+        add_watermarker=False,
+        **{**xl._encoders, **xl._tokenizers},
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    with torch.inference_mode():
+        theirs = pipeline(
+            **xl._prompt_arguments(embeddings),
+            image=small,
+            width=32,
+            height=32,
+            num_inference_steps=4,
+            guidance_scale=recipe.guidance_scale,
+            generator=torch.Generator().manual_seed(recipe.seed),
+            controlnet_conditioning_scale=0.7,
+            control_guidance_end=0.8,
+            output_type="latent",
+        ).images
+    assert torch.equal(ours, theirs)
+    assert not torch.allclose(ours, plain, atol=1e-3)
+    assert torch.equal(xl.denoise(recipe, 0, embeddings), plain)
+
+
+def test_xl_takes_after_a_reference(xl: StableDiffusionXL, drawn: Image.Image) -> None:
+    recipe = replace(MUG, width=32, height=32, num_inference_steps=3, sampler="euler")
+    embeddings = xl.encode_prompts(recipe)
+    latents = xl.look_at(drawn.resize((32, 32)))
+    plain = xl.denoise(recipe, 0, embeddings)
+    with xl.guided([Reference(latents=latents, weight=1.0)]):
+        after = xl.denoise(recipe, 0, embeddings)
+    assert torch.isfinite(after).all()
+    assert not torch.equal(after, plain)
+    assert torch.equal(xl.denoise(recipe, 0, embeddings), plain)
+
+
+def test_a_transformer_refuses_both(
+    canny: ControlNet, drawn: Image.Image, engine: Engine, tmp_path: Path
+) -> None:
+    save_flux(tmp_path)
+    flux = Flux(tmp_path, engine)
+    reference = Reference(latents=torch.zeros(1, 16, 4, 4), weight=1.0)
+    for each in (guide(canny, drawn), reference):
+        with pytest.raises(AttemptFailedError) as caught, flux.guided([each]):
+            pass
+        assert caught.value.code is FailureCode.ADAPTER_UNFIT

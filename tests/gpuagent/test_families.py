@@ -388,7 +388,11 @@ def test_a_refiner_makes_the_last_steps_and_the_same_again(
     for sampler in ("euler", "euler_a", "dpmpp_2m_karras", "heun"):
         recipe = replace(RECIPE, sampler=sampler, num_inference_steps=10, refiner_start=0.6)
         steps: list[int] = []
-        watch = Watch(step=lambda done, _of, _peek, steps=steps: steps.append(done))
+
+        def step(done: int, _of: int, _peek: object, steps: list[int] = steps) -> None:
+            steps.append(done)
+
+        watch = Watch(step=step)
         made = []
         for _ in range(2):
             first = base.denoise(

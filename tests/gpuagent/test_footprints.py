@@ -7,7 +7,7 @@ import pytest
 from gpuagent.pipelines.registry import LOADERS
 from gpuagent.planning.footprints import FOOTPRINTS, PLAIN, footprint_of
 from gpuagent.planning.plan import Measure, Parts, Room, Verdict, Work, make_plan, needed_bytes
-from gpuagent.protocol.families import FAMILIES
+from gpuagent.protocol.families import FAMILIES, dtype_said
 from gpuagent.protocol.taxonomy import Architecture
 
 GIB = 1024**3
@@ -58,3 +58,11 @@ def test_halves_save_nothing_where_there_are_none() -> None:
     }
     assert saved[Architecture.FLUX] == 0
     assert saved[Architecture.SD15] > 0
+
+
+def test_wide_families_say_so_on_both_sides() -> None:
+    for architecture, loader in LOADERS.items():
+        assert FAMILIES[architecture].is_wide == loader.IS_WIDE
+    assert dtype_said("float16+vae:float32", Architecture.FLUX) == "bfloat16+vae:float32"
+    assert dtype_said("float16+vae:float32", Architecture.SDXL) == "float16+vae:float32"
+    assert dtype_said("float32", Architecture.FLUX) == "float32"

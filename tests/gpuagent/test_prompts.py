@@ -107,6 +107,20 @@ def test_oldest_embeddings_go_first() -> None:
     assert [cache.get(k) is not None for k in keys] == [True, False, True]
 
 
+def test_large_embeddings_are_kept_while_there_is_room() -> None:
+    import torch
+
+    cache = EmbeddingCache(most_bytes=100)
+    keys = [EmbeddingCache.key("org_1", "d", replace(MUG, prompt=p)) for p in "abc"]
+    for key in keys:
+        value = torch.zeros(10)  # forty bytes; it stands for the negative one, too
+        cache.put(key, Embeddings(prompt=value, negative=value))
+    assert [cache.get(k) is not None for k in keys] == [False, True, True]
+    whole = torch.zeros(1000)
+    cache.put(keys[0], Embeddings(prompt=whole, negative=whole))
+    assert [cache.get(k) is not None for k in keys] == [True, False, False]
+
+
 def test_a_weight_of_one_and_brackets_taken_literally_change_nothing(
     house: StableDiffusion15,
 ) -> None:

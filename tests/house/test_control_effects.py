@@ -16,7 +16,7 @@ from gpuagent.pipelines.sd15 import StableDiffusion15
 from gpuagent.protocol.controls import ControlUse
 from gpuagent.protocol.recipe import Recipe
 from gpuagent.protocol.taxonomy import ControlKind
-from house.drawing.specs import Item, Spec
+from house.drawing.specs import Item, Place, Spec
 from house.edges import edges
 from house.evaluation import as_input
 from house.judge import Judge
@@ -42,7 +42,7 @@ def canny() -> ControlNet:
 @pytest.fixture(scope="module")
 def drawings() -> Pixels:
     """Where and how large things are the drawings say, and the words do not."""
-    places = ("left", "right")
+    places: tuple[Place, ...] = ("left", "right")
     specs = [
         Spec((Item(kind, "red"),), "gray", "photo", "small", place)
         for kind in KINDS

@@ -281,3 +281,27 @@ def test_prepare_registers_the_house_controlnet_once(house: ModelVersion) -> Non
         (version,) = usable_controls()
     assert (version.asset.name, version.trigger_words) == ("Edges", ["canny"])
     assert version.asset.organization_id is None
+
+
+def test_references_are_inputs_of_the_job_and_walled_off(
+    bob_in_a: Actor,
+    workspace: Workspace,
+    workspace_b: Workspace,
+    house: ModelVersion,
+    picture: Artifact,
+) -> None:
+    reference: dict[str, object] = {"image": picture.sha256, "weight": 0.5}
+    plain = factories.make_job(bob_in_a, workspace)
+    job = factories.make_job(bob_in_a, workspace, references=[reference])
+    with system_scope():
+        kept = dict(JobInput.objects.filter(job=job).values_list("role", "artifact_id"))
+    assert kept == {"reference_1": picture.pk}
+    assert job.cost_seconds > plain.cost_seconds
+    assert house.architecture == "sd15"
+    foreign = factories.make_input(workspace_b, factories.make_png("white"))
+    raw = {"prompt": "a mug", "references": [reference, {"image": foreign.sha256}]}
+    with organization_scope(workspace.organization_id), pytest.raises(InvalidInputError) as caught:
+        submit_job(actor=bob_in_a, workspace=workspace, raw=raw)
+    (found,) = caught.value.problems
+    assert (found.field, found.code) == ("references", "unknown_image")
+    assert found.message.startswith("Reference 2: ")

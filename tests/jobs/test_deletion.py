@@ -22,7 +22,7 @@ from accounts.roles import Role
 from gpuagent.protocol.sealing import SealBrokenError, unwrap_key
 from jobs.actors import sweep
 from jobs.lifecycle import JobStatus
-from jobs.models import Job, JobAttempt, Output
+from jobs.models import Grid, GridCell, Job, JobAttempt, Output
 from jobs.recipes import open_manifest, open_recipe
 from jobs.services import destruction
 from jobs.services.deletion import delete_workspace, restore_workspace, stop_jobs_of_deleted
@@ -85,6 +85,12 @@ def full(
         )
         link.sealed_title = seal_in(workspace, b"Client", kind="title", object_id=link.pk)
         link.save()
+        grid = Grid(created_by=alice, **where)
+        grid.sealed_axes = seal_in(workspace, b"[]", kind="grid", object_id=grid.pk)
+        grid.save()
+        whose = {"organization_id": workspace.organization_id}
+        GridCell.objects.create(grid=grid, job_id=output.job_id, place=0, **whose)
+    factories.make_wildcard(alice_in_a, workspace)
     factories.make_grant(workspace, alice)
     return workspace
 

@@ -150,6 +150,8 @@ def test_the_records_are_in_it(
         image = Artifact.objects.get(kind="input").pk
     given = {(job["starting_picture"], job["mask"]) for job in jobs}
     assert given == {(None, None), (image, image)}
+    led = [job["controls"] + job["references"] for job in jobs]
+    assert sorted(led) == [[], [image] * 6]
     log = lines(archive, "audit-log.ndjson")
     assert log[-1]["action"] == "organization.exported"
     assert len(log) == len({event["id"] for event in log}) == 4

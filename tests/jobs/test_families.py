@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from django.test import Client
 
 from accounts.actors import Actor
 from gpuagent.cache.files import FileCache
@@ -80,7 +82,7 @@ def test_a_refiner_and_a_vae_are_asked_for_by_digest_and_must_fit(
             tmp_path / "refiner", Description(name="Refiner"), organization_id=None
         )
         vae = register_vae(tmp_path / "vae", Description(name="Sharp"), organization_id=None)
-    parts = {"vae": vae.digest, "refiner": refiner.digest, "refiner_start": 0.7}
+    parts: dict[str, Any] = {"vae": vae.digest, "refiner": refiner.digest, "refiner_start": 0.7}
     job = factories.make_job(bob_in_a, workspace, model=sdxl.digest, **parts)
     agent = factories.make_agent()
     attempt = factories.make_attempt(job, agent.row)
@@ -127,3 +129,23 @@ def test_a_registered_model_makes_the_picture_of_its_job(
     assert isinstance(loaded, Family)
     pixels = loaded.decode(loaded.denoise(recipe, 0, loaded.encode_prompts(recipe)))
     assert pixels.shape == (64, 64, 3)
+
+
+def test_the_form_offers_what_finishes_a_picture_where_there_is_such_a_thing(
+    workspace: Workspace, bobs: Client, tmp_path: Path
+) -> None:
+    def page() -> str:
+        return bobs.get(f"/w/{workspace.pk}/").content.decode()
+
+    register("sdxl", tmp_path / "sdxl")
+    assert 'name="vae"' not in page()
+    assert 'name="refiner"' not in page()
+    save_sdxl(tmp_path / "refiner", is_refiner=True)
+    save_vae(tmp_path / "vae", channels=4, scaling_factor=0.13025)
+    with system_scope():
+        refiner = register_model(
+            tmp_path / "refiner", Description(name="Refiner"), organization_id=None
+        )
+        vae = register_vae(tmp_path / "vae", Description(name="Sharp"), organization_id=None)
+    assert f'<option value="{vae.digest}"' in page()
+    assert f'<option value="{refiner.digest}">Refiner' in page()

@@ -20,6 +20,7 @@ from jobs.services.leasing import expire_overdue
 from jobs.services.ordering import pause_job, resume_job
 from jobs.services.reporting import finish_attempt
 from library.models import ModelVersion
+from studio.core.scoping import system_scope
 from tests import factories
 from tests.factories import GIB, AgentHandle
 from workspaces.models import Workspace
@@ -60,6 +61,21 @@ def test_a_success_is_noted_with_numbers(attempt: JobAttempt, agent: AgentHandle
     assert 0 <= record.wait_seconds < 30
     columns = {field.name for field in RunRecord._meta.get_fields()}
     assert factories.PROMPT not in str([getattr(record, name) for name in columns])
+
+
+def test_memory_is_kept_with_the_version_and_planned_with(
+    attempt: JobAttempt, agent: AgentHandle, model_version: ModelVersion
+) -> None:
+    recipe = parse_recipe({"model": model_version.digest, "prompt": "x", "seed": 1})
+    before = cost_of(recipe, model_version).memory_bytes
+
+    succeed(attempt, agent.row, {**TIMINGS, "model_bytes": GIB, "peak_memory_bytes": 2 * GIB})
+
+    with system_scope():
+        model_version.refresh_from_db()
+    assert model_version.memory == {"cpu": {"resident_bytes": GIB, "peak_bytes": 2 * GIB}}
+    after = cost_of(recipe, model_version).memory_bytes
+    assert after - before == pytest.approx(GIB - 2 * model_version.weights_bytes, abs=4)
 
 
 def test_a_pass_is_learned_without_the_swap(attempt: JobAttempt, agent: AgentHandle) -> None:
@@ -137,6 +153,7 @@ def test_nonsense_from_an_agent_breaks_nothing_and_teaches_nothing(
     assert record.load_seconds == 0
     assert record.load_source == ""
     assert record.peak_memory_bytes is None
+    assert attempt.job.model_version.memory == {}
     assert not CostEstimate.objects.exists()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import struct
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from django.conf import LazySettings
 from django.utils import timezone
 
 from accounts.actors import Actor
-from accounts.models import AuditEvent, User
+from accounts.models import AuditEvent, Organization, User
 from accounts.roles import Role
 from gpuagent.protocol.taxonomy import AssetKind
 from jobs.actors import check_model_upload
@@ -32,6 +33,7 @@ from library.services.uploads import (
     sweep_uploads,
     try_again,
 )
+from library.services.upscalers import converted, packaged_weights
 from library.uploads import Details, read_details
 from studio.core import storage
 from studio.core.errors import (
@@ -47,6 +49,7 @@ from studio.core.scoping import organization_scope, system_scope
 from tests import factories
 from tests.core.test_fetching import open_guard
 from tests.core.web import Answer, reply, site
+from tests.library.single_file import make_tiny_model
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("store_folder")]
 NEON = factories.HOUSE.parent / "adapters" / "neon" / "pytorch_lora_weights.safetensors"
@@ -135,6 +138,48 @@ def test_a_lora_comes_in_pieces_and_can_be_chosen(ada: Actor) -> None:
     assert pieces_left(done) == 0
     actions = set(AuditEvent.objects.values_list("action", flat=True))
     assert {"model_upload.begun", "model.registered"} <= actions
+
+
+@pytest.mark.usefixtures("house")
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("teal/learned_embeds", AssetKind.EMBEDDING),
+        ("canny/diffusion_pytorch_model", AssetKind.CONTROLNET),
+    ],
+)
+def test_other_kinds_come_the_same_way(ada: Actor, name: str, kind: AssetKind) -> None:
+    content = (NEON.parents[1] / f"{name}.safetensors").read_bytes()
+    upload_id = begin(ada, len(content), name="file.safetensors")
+    send(ada, upload_id, content)
+    done = check(upload_id)
+    assert done.version is not None, done.problem
+    assert done.version.asset.kind == kind.value
+
+
+def test_an_upscaler_is_one_file(ada: Actor) -> None:
+    with converted(packaged_weights() or Path()) as folder:
+        content = (folder / "upscaler.safetensors").read_bytes()
+    upload_id = begin(ada, len(content), name="realesr.safetensors")
+    send(ada, upload_id, content)
+    done = check(upload_id)
+    assert done.version is not None, done.problem
+    assert (done.version.asset.kind, done.version.architecture) == ("upscaler", "esrgan")
+
+
+def test_a_checkpoint_is_one_file(ada: Actor, tmp_path: Path) -> None:
+    path = make_tiny_model().save(tmp_path / "tiny.safetensors")
+    content = path.read_bytes()
+    upload_id = begin(ada, len(content), name="tiny.safetensors")
+    send(ada, upload_id, content)
+    done = check(upload_id)
+    assert done.version is not None, done.problem
+    assert done.version.architecture == "sd15"
+    assert (done.version.default_width, done.version.default_height) == (512, 512)
+    assert done.version.source_sha256 == hashlib.sha256(content).hexdigest()
+    paths = set(done.version.files.values_list("path", flat=True))
+    assert {"model_index.json", "tokenizer/vocab.json", "tokenizer/LICENSE.txt"} <= paths
+    assert list((tmp_path / "work").iterdir()) == [], "nothing is left on the disk"
 
 
 def test_what_was_cut_off_goes_on_where_it_was(ada: Actor) -> None:
@@ -298,7 +343,7 @@ def test_a_file_that_fits_no_model_says_what_it_is(ada: Actor) -> None:
 def test_a_refused_name_is_given_anew_without_sending_again(ada: Actor) -> None:
     content = NEON.read_bytes()
     taken = factories.make_model_version(
-        organization=factories.Organization.objects.get(pk=ada.organization_id), name="Neon"
+        organization=Organization.objects.get(pk=ada.organization_id), name="Neon"
     )
     upload_id = begin(ada, len(content))
     send(ada, upload_id, content)

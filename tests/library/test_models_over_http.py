@@ -11,7 +11,7 @@ from django.test import Client
 
 from accounts.models import AuditEvent, Organization, User
 from accounts.roles import Role
-from library.memory import note_memory
+from library.memory import loaded_bytes, note_memory
 from library.models import ModelAsset, ModelUpload, ModelVersion
 from library.selectors import find_version, usable_versions
 from library.services import upload_store
@@ -87,6 +87,7 @@ def test_a_removed_model_is_not_offered_and_still_runs(
     api: Client, own: ModelVersion, organization_a: Organization
 ) -> None:
     address = f"{MODELS}/{own.asset_id}"
+    assert own.asset_id in {model["id"] for model in api.get(MODELS).json()}
     removed = api.delete(address)
     assert removed.status_code == 200
     assert removed.json()["removed_at"] is not None
@@ -95,7 +96,7 @@ def test_a_removed_model_is_not_offered_and_still_runs(
     with organization_scope(organization_a.pk):
         assert usable_versions() == []
         assert find_version(own.digest) == own, "what was made with it can be made again"
-    assert own.digest not in {model["digest"] for model in api.get(MODELS).json()}
+    assert own.asset_id not in {model["id"] for model in api.get(MODELS).json()}
 
     assert api.post(f"{address}/restore").json()["removed_at"] is None
     with organization_scope(organization_a.pk):
@@ -236,7 +237,7 @@ def test_pages(
     organization_a: Organization,
 ) -> None:
     with system_scope():
-        note_memory(own.pk, "H200", resident_bytes=3 * 1024**3, peak_bytes=5 * 1024**3)
+        note_memory(own, "H200", resident_bytes=3 * 1024**3, peak_bytes=5 * 1024**3)
     base = f"/o/{organization_a.pk}/models"
     owner, artist = client_of(alice), client_of(bob)
 
@@ -254,6 +255,7 @@ def test_pages(
     assert owner.post(f"{address}/change", {**said, "presets": "[]"}).status_code == 302
     assert artist.post(f"{address}/change", said).status_code == 403
     assert owner.post(f"{address}/remove").status_code == 302
+    assert "cannot be chosen any more" in owner.get(base).content.decode()
     assert "Own" not in owner.get(base).content.decode()
     assert "Own" in owner.get(f"{base}?removed=1").content.decode()
     assert "Restore" in owner.get(address).content.decode()
@@ -284,10 +286,13 @@ def test_the_page_s_own_calls(
 def test_measured_memory_keeps_the_highest(own: ModelVersion) -> None:
     with system_scope():
         for peak in (5, 9, 7):
-            note_memory(own.pk, "cpu", resident_bytes=3, peak_bytes=peak)
-        note_memory(own.pk, "cpu", resident_bytes=0, peak_bytes=0)
+            note_memory(own, "cpu", resident_bytes=3, peak_bytes=peak)
+            own.refresh_from_db()
+        note_memory(own, "cpu", resident_bytes=0, peak_bytes=0)
         own.refresh_from_db()
-    assert own.memory == {"cpu": {"resident_bytes": 3, "peak_bytes": 9, "runs": 3}}
+    assert own.memory == {"cpu": {"resident_bytes": 3, "peak_bytes": 9}}
+    assert loaded_bytes(own, {"cpu"}) == 3
+    assert loaded_bytes(own, {"cpu", "H200"}) == 0, "not known of all"
 
 
 def test_roles_that_may_not(

@@ -72,6 +72,8 @@ def test_a_folder_is_kept_as_it_is_and_lists_among_controls_alone() -> None:
         with storage.open_object(file.storage_key) as stored:
             assert stored.read() == (CANNY / path).read_bytes()
     assert register(CANNY).pk == version.pk
+    both = [ControlKind.CANNY, ControlKind.SCRIBBLE]
+    assert register(CANNY, kinds=both).trigger_words == ["canny", "scribble"]
     assert [v.pk for v in usable_controls()] == [version.pk]
     assert version.pk not in {v.pk for v in (*usable_adapters(), *usable_versions())}
 

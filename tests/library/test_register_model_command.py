@@ -119,7 +119,7 @@ def test_a_name_must_have_a_sensible_length(tmp_path: Path, name: str) -> None:
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     said = refusal(tmp_path / "nowhere", "--name", "Plain", "--public")
-    assert said == f"There is no folder {tmp_path / 'nowhere'}."
+    assert said == f"There is no folder or file {tmp_path / 'nowhere'}."
 
 
 def test_what_is_no_diffusers_folder_is_refused(tmp_path: Path) -> None:
@@ -129,9 +129,9 @@ def test_what_is_no_diffusers_folder_is_refused(tmp_path: Path) -> None:
 
 def test_an_unknown_pipeline_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     folder = make_folder(tmp_path)
-    (folder / "model_index.json").write_text(json.dumps({"_class_name": "FluxPipeline"}))
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": "CogPipeline"}))
     said = refusal(folder, "--name", "Plain", "--public")
-    assert said.startswith("FluxPipeline is not a known pipeline; known are: StableDiffusion")
+    assert said.startswith("CogPipeline is not a known pipeline; known are: StableDiffusion")
 
 
 def test_pickled_weights_are_no_weights(tmp_path: Path) -> None:

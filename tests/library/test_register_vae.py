@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 from django.core.management import call_command
+from django.utils import timezone
 
 from gpuagent.protocol.taxonomy import AssetKind
 from library.fitting import why_unfit
-from library.models import ModelVersion
-from library.selectors import usable_adapters, usable_vaes
+from library.models import ModelAsset, ModelVersion
+from library.selectors import find_adapters, usable_adapters, usable_vaes
 from library.services.registration import Description, register_model
 from library.services.vaes import register_vae
 from studio.core.errors import InvalidInputError
@@ -22,7 +23,7 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
 @pytest.fixture
-def models(tmp_path: Path) -> dict[str, ModelVersion]:
+def models(system: None, tmp_path: Path) -> dict[str, ModelVersion]:
     made = {}
     for name in ("sdxl", "sd3"):
         FAMILIES[name][1](tmp_path / name)
@@ -55,6 +56,9 @@ def test_a_folder_is_of_the_model_whose_latents_it_reads(
     assert usable_adapters() == []
     again = register_vae(folder, Description(name="Sharp"), organization_id=None)
     assert again == version
+    ModelAsset.objects.filter(pk=version.asset_id).update(removed_at=timezone.now())
+    assert usable_vaes() == []
+    assert find_adapters([version.digest]) == {version.digest: version}
 
 
 @pytest.mark.usefixtures("models")

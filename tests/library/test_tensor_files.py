@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typing_extensions import override
 
 from library.recognition import recognise_file
 from library.tensor_files import (
@@ -83,6 +84,7 @@ def test_what_is_not_sound_is_refused(content: bytes, says: str) -> None:
 
 def test_a_header_is_bounded_before_it_is_read() -> None:
     class Sparse(io.BytesIO):
+        @override
         def read(self, size: int | None = -1, /) -> bytes:
             assert size == 8, "nothing but the length was read"
             return struct.pack("<Q", HEADER_MAX_BYTES + 1)

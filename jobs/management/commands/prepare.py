@@ -104,6 +104,14 @@ HOUSE_ADAPTERS = (
         ("photo of a <teal> mug on a wooden table",),
     ),
 )
+HOUSE_ADAPTER_PRESETS = {
+    "Four steps": (
+        {
+            "name": "Four steps",
+            "recipe": {"num_inference_steps": 4, "guidance_scale": 1, "sampler": "lcm"},
+        },
+    ),
+}
 
 CONTROLNET_NAME = "Edges"
 CONTROLNET_TEXT = "A ControlNet for the house model: pictures follow given edges."
@@ -208,6 +216,7 @@ def register_house_adapters() -> None:
             licence="CC0 1.0",
             text=text,
             example_prompts=examples,
+            presets=HOUSE_ADAPTER_PRESETS.get(name),
         )
         register_adapter(file, description, organization_id=None, trigger_words=words)
 

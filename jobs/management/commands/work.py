@@ -13,8 +13,9 @@ from redis import Redis
 from redis.exceptions import RedisError
 from typing_extensions import override
 
-from jobs.actors import MODELS_QUEUE, web_broker
+from jobs.actors import web_broker
 from jobs.process_metrics import WORKER, CountWork
+from library.services.uploads import QUEUE as MODELS_QUEUE
 from studio.core.metrics import serve_metrics
 from studio.core.queue import DEFAULT_QUEUE
 

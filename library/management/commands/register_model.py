@@ -1,4 +1,4 @@
-"""`manage.py register_model`: put a diffusers folder into the library."""
+"""`manage.py register_model`: put a diffusers folder, or one file, into the library."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from typing_extensions import override
 
 from accounts.models import Organization
+from library.services.files import register_file
 from library.services.registration import Description, register_model
 from studio.core.errors import StudioError
 from studio.core.scoping import organization_scope, system_scope
@@ -19,13 +20,20 @@ TEXT_MAX = 120
 
 
 class Command(BaseCommand):
-    """Register a folder as the newest version of a model."""
+    """Register a folder or a file as the newest version of a model."""
 
-    help = "Register a diffusers folder as a model, public or of one organization."
+    help = (
+        "Register a diffusers folder or a single safetensors file (recognized by its header) as a "
+        "model, public or of one organization."
+    )
 
     @override
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("folder", type=Path, help="the folder that holds model_index.json")
+        parser.add_argument(
+            "folder",
+            type=Path,
+            help="the folder that holds model_index.json, or one .safetensors file",
+        )
         parser.add_argument("--name", required=True, help="an existing name gets a new version")
         parser.add_argument("--licence", default="", help="shown beside the name")
         parser.add_argument("--description", default="", help="a sentence about the model")
@@ -44,13 +52,12 @@ class Command(BaseCommand):
             text=options["description"].strip(),
             presets=_presets(options["presets"]),
         )
-        if not folder.is_dir():
-            raise CommandError(f"There is no folder {folder}.")
+        if not folder.exists():
+            raise CommandError(f"There is no folder or file {folder}.")
         with scope_of(organization_id):
             try:
-                version = register_model(
-                    folder.resolve(), description, organization_id=organization_id
-                )
+                register = register_model if folder.is_dir() else register_file
+                version = register(folder.resolve(), description, organization_id=organization_id)
             except StudioError as error:
                 raise CommandError(error.message) from error
             except OSError as error:

@@ -1,0 +1,45 @@
+"""What a submission fills in of the settings that tune a drawing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from gpuagent.protocol.families import can_tile
+from gpuagent.protocol.recipe import Recipe
+from gpuagent.protocol.recipe_reader import as_float
+from gpuagent.protocol.taxonomy import Architecture
+from gpuagent.protocol.tuning import HIRES_TILE_MAX, HIRES_TILE_MULTIPLE
+from library.models import ModelVersion
+from studio.core.errors import InvalidInputError, invalid
+
+# Tiles of this many times the model's own side: larger ones repeat less of what the prompt says,
+# and models keep their sense of a whole up to about so much.
+TILE_SIDES = 1.5
+
+
+def varies(raw: Mapping[str, object]) -> bool:
+    """Whether a request, right or wrong, is one for variations."""
+    given = raw.get("variation_strength")
+    return given not in (None, "") and as_float(given) != 0
+
+
+def with_tile(recipe: Recipe, raw: Mapping[str, object], version: ModelVersion) -> Recipe:
+    """A second drawing in tiles that suit the model, unless the request says how large."""
+    is_asked = recipe.is_hires and raw.get("hires_tile") in (None, "")
+    if not is_asked or not can_tile(Architecture(version.architecture)):
+        return recipe
+    side = int(max(version.default_width, version.default_height) * TILE_SIDES)
+    side = min(HIRES_TILE_MAX, max(HIRES_TILE_MULTIPLE, side // HIRES_TILE_MULTIPLE * 64))
+    return replace(recipe, hires_tile=side)
+
+
+def no_room_for_hires(recipe: Recipe, needed: int, largest: int) -> InvalidInputError:
+    """No agent has the memory for it; what would help."""
+    width, height = recipe.result_size
+    hint = "Choose smaller tiles." if recipe.hires_tile else "Let it be drawn in tiles."
+    message = (
+        f"A result of {width} × {height} needs about {needed / 1024**3:.1f} GiB; the largest agent "
+        f"has {largest / 1024**3:.1f} GiB. {hint}"
+    )
+    return invalid("hires_tile", "does_not_fit", message, recipe.hires_tile)
