@@ -40,6 +40,8 @@ OFFSET = OpenApiParameter(
 )
 _UPLOAD_FIELDS = frozenset({*FIELDS, "file_name", "size_bytes", "fingerprint", "url"})
 
+ASSET_KINDS = [kind.value for kind in AssetKind]
+
 
 class MeasuredSerializer(serializers.Serializer[Any]):
     """What agents with a class of GPU measured."""
@@ -68,7 +70,7 @@ class AssetSerializer(serializers.Serializer[Any]):
 
     id = serializers.CharField()
     name = serializers.CharField()
-    kind = serializers.ChoiceField(choices=[kind.value for kind in AssetKind])
+    kind = serializers.ChoiceField(choices=ASSET_KINDS)
     licence = serializers.CharField()
     description = serializers.CharField()
     example_prompts = serializers.ListField(child=serializers.CharField())

@@ -171,6 +171,7 @@ class ModelUpload(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField()
 
+    under_organization_key: ClassVar[tuple[str, ...]] = ("sealed_address",)
     objects: ClassVar[ScopedManager[Self]] = ScopedManager()
 
     class Meta:

@@ -239,7 +239,11 @@ SPECTACULAR_SETTINGS = {
         "studio.core.openapi.describe_problems",
     ],
     "ENUM_NAME_OVERRIDES": {
+        "AssetKindEnum": "library.api.ASSET_KINDS",
         "ColorEnum": "workspaces.palette.COLORS",
+        "ControlKindEnum": "jobs.api.requests.CONTROL_KINDS",
+        "MapKindEnum": "jobs.api.controls.MAP_KINDS",
+        "ReferenceKindEnum": "jobs.api.requests.REFERENCE_KINDS",
         "RoleEnum": "jobs.api.people_shapes.ROLE_VALUES",
         "ServiceRoleEnum": "jobs.api.people_shapes.SERVICE_ROLE_VALUES",
         "WorkspaceRoleEnum": "jobs.api.workspace_shapes.WORKSPACE_ROLE_VALUES",

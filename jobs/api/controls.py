@@ -13,6 +13,7 @@ from accounts.roles import Permission
 from gpuagent.protocol.controls import DRAWN_HERE, THRESHOLD_MAX, THRESHOLD_MIN
 from gpuagent.protocol.taxonomy import ControlKind
 from jobs.api.common import workspace_of
+from jobs.api.requests import CONTROL_KINDS
 from jobs.api.uploads import ANSWERS, created
 from jobs.control_choices import control_choices
 from jobs.mapping import map_asked
@@ -22,6 +23,8 @@ from studio.core.parsing import json_object
 from workspaces.api import OrganizationView
 from workspaces.services.maps import add_map
 from workspaces.services.uploads import Upload
+
+MAP_KINDS = [kind.value for kind in ControlKind if kind in DRAWN_HERE]
 
 
 class ControlNetSerializer(serializers.Serializer[Any]):
@@ -33,7 +36,7 @@ class ControlNetSerializer(serializers.Serializer[Any]):
     licence = serializers.CharField()
     description = serializers.CharField()
     kinds = serializers.ListField(
-        child=serializers.ChoiceField(choices=list(ControlKind)),
+        child=serializers.ChoiceField(choices=CONTROL_KINDS),
         help_text="The maps it reads; empty if that is not known.",
     )
     models = serializers.ListField(
@@ -48,9 +51,7 @@ class MapRequestSerializer(serializers.Serializer[Any]):
         required=False, help_text="Default: the first workspace of the token's organization."
     )
     image = serializers.CharField(help_text="`sha256` from `POST uploads`.")
-    kind = serializers.ChoiceField(
-        choices=[kind.value for kind in ControlKind if kind in DRAWN_HERE]
-    )
+    kind = serializers.ChoiceField(choices=MAP_KINDS)
     width = serializers.IntegerField(required=False, help_text="Of the picture to be made.")
     height = serializers.IntegerField(required=False)
     low = serializers.IntegerField(

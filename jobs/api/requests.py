@@ -15,6 +15,8 @@ from gpuagent.protocol.tuning import SIGMAS
 from jobs.scheduling import Tier
 from jobs.services.batches import Choosing
 
+CONTROL_KINDS = [kind.value for kind in ControlKind]
+REFERENCE_KINDS = [kind.value for kind in ReferenceKind]
 _EXTENDS = "Pixels to add at this side, a multiple of 8; width and height are the result's."
 
 
@@ -28,7 +30,7 @@ class LoraUseSerializer(serializers.Serializer[Any]):
 class ControlUseSerializer(serializers.Serializer[Any]):
     """A ControlNet, and what it follows: one of `image` and `map`."""
 
-    kind = serializers.ChoiceField(choices=list(ControlKind))
+    kind = serializers.ChoiceField(choices=CONTROL_KINDS)
     model = serializers.CharField(help_text="From `GET controls`.")
     image = serializers.CharField(
         required=False, help_text="`sha256` from `POST uploads`; its map is made."
@@ -55,7 +57,7 @@ class ControlUseSerializer(serializers.Serializer[Any]):
 class ReferenceUseSerializer(serializers.Serializer[Any]):
     """A picture that what is drawn takes after."""
 
-    kind = serializers.ChoiceField(required=False, choices=list(ReferenceKind))
+    kind = serializers.ChoiceField(required=False, choices=REFERENCE_KINDS)
     image = serializers.CharField(help_text="`sha256` from `POST uploads`.")
     weight = serializers.FloatField(required=False, min_value=0, max_value=2)
     start = serializers.FloatField(required=False, min_value=0, max_value=1)

@@ -22,7 +22,9 @@ def test_agent_told_to_leave_finishes_the_picture_and_hands_back_the_rest(
     studio: FakeStudio, valkey: Valkey, house_ref: ModelRef, tmp_path: Path, store: Path
 ) -> None:
     # Given one attempt in the making, one waiting and one not yet taken
-    agent = AgentProcess(tmp_path, studio, valkey, STUDIO_AGENT_DRAIN_SECONDS="60")
+    agent = AgentProcess(
+        tmp_path, studio, valkey, STUDIO_AGENT_DRAIN_SECONDS="60", STUDIO_AGENT_BATCH="1"
+    )
     try:
         running, waiting, later = (studio.add_attempt(house_ref, MANY) for _ in range(3))
         agent.send(running)
@@ -59,7 +61,9 @@ def test_what_comes_while_it_leaves_is_handed_back_at_once(
     studio: FakeStudio, valkey: Valkey, house_ref: ModelRef, tmp_path: Path
 ) -> None:
     # Given an agent that still finishes a long picture
-    agent = AgentProcess(tmp_path, studio, valkey, STUDIO_AGENT_DRAIN_SECONDS="60")
+    agent = AgentProcess(
+        tmp_path, studio, valkey, STUDIO_AGENT_DRAIN_SECONDS="60", STUDIO_AGENT_BATCH="1"
+    )
     try:
         running = studio.add_attempt(
             house_ref, {"prompt": "a mug", "num_inference_steps": 150, "width": 256, "height": 256}

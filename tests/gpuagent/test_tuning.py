@@ -242,8 +242,13 @@ def test_what_wraps_the_denoiser_works_together(house: StableDiffusion15) -> Non
 @pytest.mark.parametrize(
     "beside",
     [
-        {"controls": [{"kind": "canny", "model": "c" * 64, "image": "b" * 64}]},
         {"refiner": "c" * 64},
+        {
+            "image": "d" * 64,
+            "strength": 0,
+            "controls": [{"kind": "canny", "model": "c" * 64, "image": "b" * 64}],
+        },
+        {"image": "d" * 64, "strength": 0, "references": [{"image": "b" * 64}]},
     ],
 )
 def test_drawing_larger_says_what_it_cannot_be_combined_with(beside: dict[str, object]) -> None:

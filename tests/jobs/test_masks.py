@@ -195,7 +195,8 @@ def test_a_tile_is_as_large_as_its_picture(
         inpaint_area="masked",
         width=256,
     )
-    tile = output_tile(output)
+    with organization_scope(workspace.organization_id):
+        tile = output_tile(output)
     assert (tile["width"], tile["height"]) == (output.picture.width, output.picture.height)
     assert tile["width"] != 256
 

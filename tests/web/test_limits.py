@@ -323,5 +323,7 @@ def test_every_route_with_a_large_body_is_known() -> None:
     assert {path: allowed.max_bytes for path, allowed in found.items() if allowed} == {
         "agent/v1/store/<str:artifact_id>": 256 * MIB,
         "api/v1/uploads": 32 * MIB,
+        "api/v1/models/uploads/<str:upload_id>/content": 8 * MIB,
+        "o/<str:organization_id>/models/uploads/<str:upload_id>/content": 8 * MIB,
         "w/<str:workspace_id>/uploads": 32 * MIB,
     }
