@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
@@ -95,6 +96,30 @@ def test_controls_guide_one_job_alone_and_are_told(
     assert both.finish is not None
     assert plain.finish is not None
     assert once.finish is not None
+
+
+def test_a_control_leads_the_first_of_two_drawings(
+    agent: AgentProcess, studio: FakeStudio, store: Path, house_ref: ModelRef
+) -> None:
+    larger = {"hires_scale": 2, "hires_strength": 0.2, "hires_tile": 128}
+    attempts = [
+        guided(studio, house_ref, CANNY),
+        guided(studio, house_ref, **larger),
+        guided(studio, house_ref, CANNY, **larger),
+        guided(studio, house_ref, CANNY, **larger),
+    ]
+    for attempt in attempts:
+        assert agent.run(attempt)["status"] == "succeeded"
+    files = [attempt.open_file(store, 0, FileKind.PICTURE) for attempt in attempts]
+    assert files[2] == files[3]
+    draft, plain, led = (small(file) for file in files[:3])
+    assert np.abs(led - draft).mean() < 0.5 * np.abs(plain - draft).mean()
+
+
+def small(file: bytes) -> Any:  # noqa: ANN401 - an array
+    """The picture at the size of a draft."""
+    with Image.open(io.BytesIO(file)) as picture:
+        return np.asarray(picture.convert("RGB").resize((128, 128)), dtype=np.float32)
 
 
 def test_a_large_picture_with_control_is_made_by_a_cheaper_plan(
