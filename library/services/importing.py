@@ -28,6 +28,7 @@ from library.services.uploads import (
     DONE_KEPT,
     KEPT,
     QUEUE,
+    check_quota,
     count_received,
 )
 from library.uploads import Details, read_details
@@ -175,6 +176,7 @@ def _keep(upload: ModelUpload, answer: Answer) -> int:
         raise FetchError("not_a_file", message)
     upload.size_bytes = answer.announced_bytes
     ModelUpload.objects.filter(pk=upload.pk).update(size_bytes=answer.announced_bytes)
+    check_quota(0)  # with what was announced: nobody knew it before
     offset = 0
     for piece in in_pieces(answer.pieces):
         put_piece(upload, offset, piece)

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.core.files.storage import FileSystemStorage
 from django.db import IntegrityError, transaction
-from django.db.models import F, Q, Sum
+from django.db.models import F, Q, QuerySet, Sum
 from django.utils import timezone
 
 from accounts.actors import Actor
@@ -127,7 +127,9 @@ def _create(actor: Actor, state: UploadState, **fields: object) -> ModelUpload:
     """The row and its event. One after the other in an organization, so that limits hold."""
     Organization.objects.select_for_update().get(pk=actor.organization_id)
     asked = fields.get("size_bytes", 0)
-    _check_quota(int(asked) if isinstance(asked, int) else 0)
+    if _open_uploads().count() >= OPEN_MAX:
+        raise BusyError(what=f"{OPEN_MAX} files are being added already.")
+    check_quota(int(asked) if isinstance(asked, int) else 0)
     upload = ModelUpload.objects.create(
         organization_id=actor.organization_id,
         created_by_id=actor.user_id,
@@ -152,21 +154,21 @@ def _checked_size(value: object) -> int:
     return size
 
 
-def _check_quota(size: int) -> None:
-    """Open uploads count in full, as if they had arrived.
+def _open_uploads() -> QuerySet[ModelUpload]:
+    return ModelUpload.objects.filter(state__in=[state.value for state in OPEN_STATES])
+
+
+def check_quota(size: int) -> None:
+    """So many bytes more; open uploads count in full, as if they had arrived.
 
     Raises:
-        BusyError: too many are open.
         InvalidInputError: the organization's models would take more than it may have.
     """
-    is_open = ModelUpload.objects.filter(state__in=[state.value for state in OPEN_STATES])
-    if is_open.count() >= OPEN_MAX:
-        raise BusyError(what=f"{OPEN_MAX} files are being added already.")
     limit: int = settings.MODEL_QUOTA_BYTES
     own = ModelFile.objects.exclude(version__asset__organization=None)
     kept = own.values("sha256", "size_bytes").distinct()
     taken = sum(row["size_bytes"] for row in kept)
-    taken += is_open.aggregate(total=Sum("size_bytes"))["total"] or 0
+    taken += _open_uploads().aggregate(total=Sum("size_bytes"))["total"] or 0
     if taken + size > limit:
         message = (
             f"Models of this organization would take {(taken + size) / _GIB:.1f} GiB; it may have "

@@ -475,6 +475,18 @@ def test_what_cannot_be_fetched_says_why(
     assert pieces_left(failed) == 0
 
 
+def test_a_fetched_file_must_fit_into_the_quota_too(ada: Actor, settings: LazySettings) -> None:
+    settings.MODEL_QUOTA_BYTES = 1_500
+    begin(ada, 1_000)
+    with site(reply(bytes(501))) as there:
+        upload = begin_fetch(actor=ada, address=there.url(), details=DETAILS)
+        with system_scope():
+            fetch_upload(upload.pk, guard=open_guard())
+    failed = ModelUpload.objects.get(pk=upload.pk)
+    assert (failed.state, failed.problem["code"]) == (UploadState.FAILED.value, "quota")
+    assert pieces_left(failed) == 0
+
+
 @pytest.mark.parametrize("address", ["", "ftp://a.example/x", "file:///etc/passwd", "//a", 7])
 def test_only_web_addresses(ada: Actor, address: object) -> None:
     with pytest.raises(InvalidInputError):
