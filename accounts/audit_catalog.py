@@ -101,6 +101,7 @@ ACTIONS: Mapping[str, str] = MappingProxyType(
         "token.rotated": "rotated an API token",
         "upload.added": "added a starting picture",
         "upload.fetched": "fetched a starting picture from the web",
+        "upload.mapped": "had the map of a starting picture drawn",
         "upload.removed": "removed a starting picture that no job uses",
         "upload.reused": "made a picture a starting picture",
         "wildcard.changed": "changed a list of words for prompts",

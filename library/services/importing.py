@@ -175,8 +175,7 @@ def _keep(upload: ModelUpload, answer: Answer) -> int:
         message = "There is a page at this address, not a file. Use the file's own address."
         raise FetchError("not_a_file", message)
     upload.size_bytes = answer.announced_bytes
-    ModelUpload.objects.filter(pk=upload.pk).update(size_bytes=answer.announced_bytes)
-    check_quota(0)  # with what was announced: nobody knew it before
+    _count(upload, answer.announced_bytes)
     offset = 0
     for piece in in_pieces(answer.pieces):
         put_piece(upload, offset, piece)
@@ -185,7 +184,15 @@ def _keep(upload: ModelUpload, answer: Answer) -> int:
         offset += len(piece)
     if answer.announced_bytes and offset != answer.announced_bytes:
         raise FetchError("cut_short", "The line broke before the file was whole. Try again.")
+    if not answer.announced_bytes:
+        _count(upload, offset)
     return offset
+
+
+def _count(upload: ModelUpload, size: int) -> None:
+    """Hold it against the quota, now that its size is known."""
+    ModelUpload.objects.filter(pk=upload.pk).update(size_bytes=size)
+    check_quota(0)
 
 
 def _finish(upload: ModelUpload, version: ModelVersion) -> None:

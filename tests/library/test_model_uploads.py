@@ -475,10 +475,13 @@ def test_what_cannot_be_fetched_says_why(
     assert pieces_left(failed) == 0
 
 
-def test_a_fetched_file_must_fit_into_the_quota_too(ada: Actor, settings: LazySettings) -> None:
+@pytest.mark.parametrize("header", [("Content-Length: 501",), ()])
+def test_a_fetched_file_must_fit_into_the_quota_too(
+    ada: Actor, settings: LazySettings, header: tuple[str, ...]
+) -> None:
     settings.MODEL_QUOTA_BYTES = 1_500
     begin(ada, 1_000)
-    with site(reply(bytes(501))) as there:
+    with site(reply(bytes(501), *header)) as there:
         upload = begin_fetch(actor=ada, address=there.url(), details=DETAILS)
         with system_scope():
             fetch_upload(upload.pk, guard=open_guard())
