@@ -51,12 +51,3 @@ def held_bytes(recipe: Recipe, picture_pixels: int) -> int:
     """What stays of it while the model runs, and what a larger result takes."""
     held = picture_pixels * HELD_BYTES_PER_PIXEL if recipe.is_masked_area else 0
     return held + held_for_result(recipe)
-
-
-def largest_side(*, available_bytes: int, weights_bytes: int, multiple: int = 8) -> int:
-    """The largest square side in pixels that fits, a multiple of `multiple`; 0 if nothing does."""
-    room = available_bytes - weights_bytes - OVERHEAD_BYTES
-    if room <= 0:
-        return 0
-    side = int((room / (ACTIVATIONS_PER_PIXEL * BYTES_PER_ACTIVATION)) ** 0.5)
-    return side - side % multiple

@@ -14,7 +14,9 @@ from rest_framework.response import Response
 from jobs.api import serializers as shapes
 from jobs.lifecycle import JOB_TERMINAL, JobStatus
 from jobs.models import Job
+from jobs.services.submission import Submitted
 from jobs.waiting import wait_until_ended
+from studio.core.openapi import BAD_INPUT
 
 WAIT_MAX_SECONDS = 60
 WAITERS_MAX = 20  # each keeps one of the threads that answer people
@@ -33,6 +35,14 @@ KEY = OpenApiParameter(
     OpenApiParameter.HEADER,
     description="The same key again answers with the same job instead of making another.",
 )
+
+# What a request for a new job is answered with: there already, new, or not ended in time.
+NEW_JOB = {
+    200: shapes.JobSerializer,
+    201: shapes.JobSerializer,
+    202: shapes.JobSerializer,
+    **BAD_INPUT,
+}
 
 
 def _wait(job: Job, seconds: int) -> bool:
@@ -62,3 +72,8 @@ def answer(request: Request, job: Job, *, status: int) -> Response:
             status = 202
     [body] = shapes.jobs_json([job])
     return Response(body, status=status, headers=headers)
+
+
+def answer_submitted(request: Request, submitted: Submitted) -> Response:
+    """The same for a job that was just asked for: 201, or 200 if its key was known."""
+    return answer(request, submitted.job, status=201 if submitted.is_new else 200)

@@ -9,9 +9,8 @@ from rest_framework.response import Response
 from accounts.roles import Permission
 from jobs import access
 from jobs.api import serializers as shapes
-from jobs.api.answering import KEY, PREFER, answer
+from jobs.api.answering import KEY, NEW_JOB, PREFER, answer_submitted
 from jobs.services.cutting import cut_output
-from studio.core.openapi import BAD_INPUT
 from studio.core.parsing import json_object
 from workspaces.api import OrganizationView
 
@@ -25,12 +24,7 @@ class OutputCutoutView(OrganizationView):
         operation_id="cut_output",
         request=shapes.CutoutSerializer,
         parameters=[PREFER, KEY],
-        responses={
-            200: shapes.JobSerializer,
-            201: shapes.JobSerializer,
-            202: shapes.JobSerializer,
-            **BAD_INPUT,
-        },
+        responses=NEW_JOB,
     )
     def post(self, request: Request, output_id: str) -> Response:
         """A new job that makes a picture of its objects alone, or a mask of them."""
@@ -45,4 +39,4 @@ class OutputCutoutView(OrganizationView):
             tier=said.get("tier"),
             idempotency_key=request.headers.get("Idempotency-Key"),
         )
-        return answer(request, submitted.job, status=201 if submitted.is_new else 200)
+        return answer_submitted(request, submitted)

@@ -9,7 +9,7 @@ from rest_framework.response import Response
 from accounts.roles import Permission
 from jobs import access
 from jobs.api import serializers as shapes
-from jobs.api.answering import KEY, PREFER, answer
+from jobs.api.answering import KEY, NEW_JOB, PREFER, answer_submitted
 from jobs.api.common import workspace_of
 from jobs.api.requests import JobRequestSerializer
 from jobs.forecast import make_forecast
@@ -102,20 +102,14 @@ class JobRetryView(OrganizationView):
         operation_id="retry_job",
         request=None,
         parameters=[PREFER, KEY],
-        responses={
-            200: shapes.JobSerializer,
-            201: shapes.JobSerializer,
-            202: shapes.JobSerializer,
-            **BAD_INPUT,
-            409: PROBLEM,
-        },
+        responses={**NEW_JOB, 409: PROBLEM},
     )
     def post(self, request: Request, job_id: str) -> Response:
         """A new job like one that failed or was canceled. Again: the job made then (200)."""
         job = access.get_job(self.actor, job_id, permission=Permission.JOB_SUBMIT)
         key = request.headers.get("Idempotency-Key")
         submitted = retry_job(job=job, actor=self.actor, idempotency_key=key)
-        return answer(request, submitted.job, status=201 if submitted.is_new else 200)
+        return answer_submitted(request, submitted)
 
 
 class ForecastView(OrganizationView):

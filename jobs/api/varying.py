@@ -11,11 +11,9 @@ from rest_framework.response import Response
 
 from accounts.roles import Permission
 from jobs import access
-from jobs.api import serializers as shapes
-from jobs.api.answering import KEY, PREFER, answer
+from jobs.api.answering import KEY, NEW_JOB, PREFER, answer_submitted
 from jobs.scheduling import Tier
 from jobs.services.varying import VARIATION_STRENGTH, VARIATIONS, vary_output
-from studio.core.openapi import BAD_INPUT
 from studio.core.parsing import json_object
 from workspaces.api import OrganizationView
 
@@ -42,12 +40,7 @@ class OutputVariationsView(OrganizationView):
         operation_id="vary_output",
         request=VariationsSerializer,
         parameters=[PREFER, KEY],
-        responses={
-            200: shapes.JobSerializer,
-            201: shapes.JobSerializer,
-            202: shapes.JobSerializer,
-            **BAD_INPUT,
-        },
+        responses=NEW_JOB,
     )
     def post(self, request: Request, output_id: str) -> Response:
         """A new job with pictures near this one."""
@@ -62,4 +55,4 @@ class OutputVariationsView(OrganizationView):
             tier=said.get("tier"),
             idempotency_key=request.headers.get("Idempotency-Key"),
         )
-        return answer(request, submitted.job, status=201 if submitted.is_new else 200)
+        return answer_submitted(request, submitted)

@@ -18,7 +18,7 @@ from gpuagent.protocol.families import families_with
 from gpuagent.protocol.taxonomy import MODELS, SAMPLERS
 from jobs import access
 from jobs.api import serializers as shapes
-from jobs.api.answering import KEY, PREFER, answer
+from jobs.api.answering import KEY, NEW_JOB, PREFER, answer, answer_submitted
 from jobs.api.common import BEFORE, PROJECT, QUERY, WORKSPACE, chosen_filters, workspace_of
 from jobs.api.requests import JobRequestSerializer
 from jobs.models import Output
@@ -32,7 +32,7 @@ from jobs.waiting import stream_events
 from library.presets import usable_presets
 from library.selectors import usable_versions
 from studio.core.errors import StudioError
-from studio.core.openapi import BAD_INPUT, ERRORS
+from studio.core.openapi import ERRORS
 from studio.core.parsing import json_object
 from studio.core.scoping import organization_scope
 from workspaces.api import OrganizationView
@@ -50,12 +50,7 @@ class JobsView(OrganizationView):
         operation_id="submit_job",
         request=JobRequestSerializer,
         parameters=[PREFER, KEY],
-        responses={
-            200: shapes.JobSerializer,
-            201: shapes.JobSerializer,
-            202: shapes.JobSerializer,
-            **BAD_INPUT,
-        },
+        responses=NEW_JOB,
     )
     def post(self, request: Request) -> Response:
         """Ask for pictures. 201 made a job, 200 found it by its key, 202 waited in vain."""
@@ -72,7 +67,7 @@ class JobsView(OrganizationView):
             raw=draw_once(workspace=workspace, raw=raw, choosing=choosing),
             idempotency_key=key,
         )
-        return answer(request, submitted.job, status=201 if submitted.is_new else 200)
+        return answer_submitted(request, submitted)
 
     @extend_schema(
         operation_id="list_jobs",
@@ -243,12 +238,7 @@ class OutputRerunView(OrganizationView):
         operation_id="rerun_output",
         request=shapes.RerunSerializer,
         parameters=[PREFER, KEY],
-        responses={
-            200: shapes.JobSerializer,
-            201: shapes.JobSerializer,
-            202: shapes.JobSerializer,
-            **BAD_INPUT,
-        },
+        responses=NEW_JOB,
     )
     def post(self, request: Request, output_id: str) -> Response:
         """A new job with the same recipe; on the same runtime its bytes are the same."""
@@ -256,7 +246,7 @@ class OutputRerunView(OrganizationView):
         key = request.headers.get("Idempotency-Key")
         tier = json_object(request).get("tier")
         submitted = rerun_output(output=output, actor=self.actor, idempotency_key=key, tier=tier)
-        return answer(request, submitted.job, status=201 if submitted.is_new else 200)
+        return answer_submitted(request, submitted)
 
 
 class OutputUpscaleView(OrganizationView):
@@ -268,12 +258,7 @@ class OutputUpscaleView(OrganizationView):
         operation_id="upscale_output",
         request=shapes.UpscaleSerializer,
         parameters=[PREFER, KEY],
-        responses={
-            200: shapes.JobSerializer,
-            201: shapes.JobSerializer,
-            202: shapes.JobSerializer,
-            **BAD_INPUT,
-        },
+        responses=NEW_JOB,
     )
     def post(self, request: Request, output_id: str) -> Response:
         """A new job that makes the picture larger, ×2 or ×4."""
@@ -288,7 +273,7 @@ class OutputUpscaleView(OrganizationView):
             tier=said.get("tier"),
             idempotency_key=request.headers.get("Idempotency-Key"),
         )
-        return answer(request, submitted.job, status=201 if submitted.is_new else 200)
+        return answer_submitted(request, submitted)
 
 
 class ModelsView(OrganizationView):

@@ -22,6 +22,7 @@ from jobs.recipes import for_form, open_recipe
 from jobs.services.cutting import cut_output
 from jobs.services.outputs import rerun_output, restore_output, trash_output
 from jobs.services.placing import place_outputs
+from jobs.services.submission import Submitted
 from jobs.services.upscaling import upscale_output
 from jobs.services.varying import vary_output
 from jobs.upload_facts import upload_facts
@@ -68,6 +69,12 @@ def output_download(request: WorkspaceRequest, output_id: str) -> HttpResponseBa
     return deliver(request, output.picture, filename=download_name(output))
 
 
+def _made(request: WorkspaceRequest, submitted: Submitted) -> HttpResponse:
+    """The tiles of a job that was made from a picture."""
+    tiles = job_tiles(submitted.job, request.actor)
+    return render(request, "jobs/partials/tiles.html", {"tiles": tiles}, status=201)
+
+
 @require_POST
 @workspace_page(Permission.JOB_SUBMIT)
 def output_rerun(request: WorkspaceRequest, output_id: str) -> HttpResponse:
@@ -78,8 +85,7 @@ def output_rerun(request: WorkspaceRequest, output_id: str) -> HttpResponse:
         actor=request.actor,
         idempotency_key=request.POST.get("idempotency_key") or None,
     )
-    tiles = job_tiles(submitted.job, request.actor)
-    return render(request, "jobs/partials/tiles.html", {"tiles": tiles}, status=201)
+    return _made(request, submitted)
 
 
 @require_POST
@@ -93,8 +99,7 @@ def output_upscale(request: WorkspaceRequest, output_id: str) -> HttpResponse:
         refine=request.POST.get("refine"),
         idempotency_key=request.POST.get("idempotency_key") or None,
     )
-    tiles = job_tiles(submitted.job, request.actor)
-    return render(request, "jobs/partials/tiles.html", {"tiles": tiles}, status=201)
+    return _made(request, submitted)
 
 
 @require_POST
@@ -108,8 +113,7 @@ def output_variations(request: WorkspaceRequest, output_id: str) -> HttpResponse
         count=request.POST.get("count"),
         idempotency_key=request.POST.get("idempotency_key") or None,
     )
-    tiles = job_tiles(submitted.job, request.actor)
-    return render(request, "jobs/partials/tiles.html", {"tiles": tiles}, status=201)
+    return _made(request, submitted)
 
 
 @require_POST
@@ -124,8 +128,7 @@ def output_cutout(request: WorkspaceRequest, output_id: str) -> HttpResponse:
         result=request.POST.get("cutout_result"),
         idempotency_key=request.POST.get("idempotency_key") or None,
     )
-    tiles = job_tiles(submitted.job, request.actor)
-    return render(request, "jobs/partials/tiles.html", {"tiles": tiles}, status=201)
+    return _made(request, submitted)
 
 
 @require_POST

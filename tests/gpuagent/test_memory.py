@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from gpuagent.planning.memory import estimate, largest_side
+from gpuagent.planning.memory import estimate
 from gpuagent.protocol.recipe import Recipe
 from gpuagent.protocol.taxonomy import InpaintArea
 
@@ -39,15 +37,6 @@ def test_a_large_starting_picture_is_reckoned_with() -> None:
     large = replace(masked, width=2_048, height=2_048)
     held = estimate(large, weights_bytes=0, picture_pixels=pixels).activation_bytes
     assert held >= estimate(square(2_048), weights_bytes=0).activation_bytes + pixels * 9
-
-
-@given(st.integers(0, 80 * GIB), st.integers(0, 20 * GIB))
-def test_largest_side_is_the_largest_that_fits(available: int, weights: int) -> None:
-    side = largest_side(available_bytes=available, weights_bytes=weights)
-    assert side % 8 == 0
-    if side:
-        assert estimate(square(side), weights_bytes=weights).total_bytes <= available
-    assert estimate(square(side + 8), weights_bytes=weights).total_bytes > available
 
 
 @pytest.mark.parametrize("side", [512, 640])
