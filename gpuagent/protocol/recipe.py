@@ -31,7 +31,12 @@ from gpuagent.protocol.recipe_checks import check_together
 from gpuagent.protocol.recipe_reader import FieldProblem as FieldProblem
 from gpuagent.protocol.recipe_reader import Reader, as_float, is_digest, short
 from gpuagent.protocol.recipe_reader import RecipeInvalidError as RecipeInvalidError
-from gpuagent.protocol.references import ReferenceUse, read_references, references_by_role
+from gpuagent.protocol.references import (
+    ReferenceUse,
+    ip_adapters_of,
+    read_references,
+    references_by_role,
+)
 from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER, SAMPLERS, AssetKind, InpaintArea
 from gpuagent.protocol.tuning import (
     Tuning,
@@ -188,8 +193,9 @@ class Recipe(Tuning):
     def adapters(self) -> tuple[str, ...]:
         """Digests of all that is laid over the model or works beside it, each once."""
         loras, nets = (use.digest for use in self.loras), (use.model for use in self.controls)
-        parts = (digest for digest in (self.vae, self.refiner) if digest is not None)
-        return tuple(dict.fromkeys((*loras, *self.embeddings, *nets, *parts, *self.enlargers)))
+        parts = tuple(digest for digest in (self.vae, self.refiner) if digest is not None)
+        parts = (*parts, *self.enlargers, *ip_adapters_of(self.references))
+        return tuple(dict.fromkeys((*loras, *self.embeddings, *nets, *parts)))
 
     def _unsaid(self) -> set[str]:
         """Settings that mean nothing here; recipes without a mask are written as ever."""

@@ -17,6 +17,7 @@ class Architecture(StrEnum):
     FLUX = "flux"
     ESRGAN = "esrgan"
     U2NET = "u2net"
+    CLIP_VISION = "clip_vision"
 
 
 class AssetKind(StrEnum):
@@ -29,6 +30,8 @@ class AssetKind(StrEnum):
     CUTTER = "cutter"
     CONTROLNET = "controlnet"
     VAE = "vae"
+    IP_ADAPTER = "ip_adapter"
+    IMAGE_ENCODER = "image_encoder"  # a part of IP-Adapters, kept to register them with
 
 
 MODELS = frozenset({AssetKind.CHECKPOINT, AssetKind.UPSCALER, AssetKind.CUTTER})
@@ -37,6 +40,7 @@ ADAPTERS = frozenset({AssetKind.LORA, AssetKind.EMBEDDING})
 BESIDE_MODELS = ADAPTERS | {
     AssetKind.CONTROLNET,
     AssetKind.VAE,
+    AssetKind.IP_ADAPTER,
     AssetKind.CHECKPOINT,
     AssetKind.UPSCALER,  # between two drawings
 }
@@ -57,6 +61,7 @@ class ReferenceKind(StrEnum):
     """How a picture takes after another one."""
 
     REFERENCE = "reference"
+    IP_ADAPTER = "ip_adapter"
 
 
 class FileKind(StrEnum):

@@ -9,12 +9,13 @@ from gpuagent.pipelines.canvas import Canvas
 from gpuagent.pipelines.control import ControlNet, Guide, draw_map
 from gpuagent.pipelines.encode import fit, open_picture
 from gpuagent.pipelines.family import Family
+from gpuagent.pipelines.ip_adapter import Example, IPAdapter
 from gpuagent.pipelines.reference import Reference
 from gpuagent.protocol.controls import ControlUse, role_of
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.messages import Assignment, ModelRef
 from gpuagent.protocol.recipe import Recipe
-from gpuagent.protocol.references import reference_role
+from gpuagent.protocol.references import ReferenceUse, ip_adapters_of, reference_role
 from gpuagent.protocol.taxonomy import AssetKind
 from gpuagent.runner.compute import Compute
 from gpuagent.runner.models import Models
@@ -22,12 +23,14 @@ from gpuagent.runner.work import Work
 
 
 def find_beside(recipe: Recipe, assignment: Assignment) -> tuple[ModelRef, ...]:
-    """ControlNets, a VAE, a refiner and an upscaler that work beside the model, each once.
+    """ControlNets, IP-Adapters, a VAE, a refiner and an upscaler beside the model, each once.
 
     Raises:
         AttemptFailedError: one was not handed out.
     """
     wanted = dict.fromkeys((use.model, AssetKind.CONTROLNET) for use in recipe.controls)
+    for digest in ip_adapters_of(recipe.references):
+        wanted[digest, AssetKind.IP_ADAPTER] = None
     if recipe.vae is not None:
         wanted[recipe.vae, AssetKind.VAE] = None
     if recipe.refiner is not None:
@@ -43,7 +46,7 @@ def find_beside(recipe: Recipe, assignment: Assignment) -> tuple[ModelRef, ...]:
 
 def make_guides(
     work: Work, model: Family, models: Models, compute: Compute, canvas: Canvas | None
-) -> tuple[Guide | Reference, ...]:
+) -> tuple[Guide | Reference | Example, ...]:
     """The recipe's controls with their maps, their networks on the device, and its references.
 
     Raises:
@@ -51,28 +54,40 @@ def make_guides(
     """
     if work.plan is None:
         return ()
-    refs = [ref for ref in work.beside if ref.kind is AssetKind.CONTROLNET]
+    kinds = (AssetKind.CONTROLNET, AssetKind.IP_ADAPTER)
+    refs = [ref for ref in work.beside if ref.kind in kinds]
     nets = {ref.digest: models.beside(ref, work.plan) for ref in refs}
     guides = (
         _guide(work, number, use, nets[use.model], compute, canvas)
         for number, use in enumerate(work.recipe.controls, 1)
     )
-    return *guides, *_see_references(work, model, compute)
+    seen = (
+        _see_reference(work, model, number, use, nets.get(use.model or ""), compute)
+        for number, use in enumerate(work.recipe.references, 1)
+    )
+    return *guides, *seen
 
 
-def _see_references(work: Work, model: Family, compute: Compute) -> tuple[Reference, ...]:
-    """The recipe's references as the model sees them, at the size it works at.
+def _see_reference(
+    work: Work,
+    model: Family,
+    number: int,
+    use: ReferenceUse,
+    adapter: object,
+    compute: Compute,
+) -> Reference | Example:
+    """A reference as its IP-Adapter sees it, or the model itself, at the size it works at.
 
     Raises:
-        AttemptFailedError: a picture cannot be read.
+        AttemptFailedError: the picture cannot be read, or the IP-Adapter is none.
     """
-    found = []
-    for number, use in enumerate(work.recipe.references, 1):
-        picture = open_picture(work.sources[reference_role(number)])
-        fitted = fit(picture, work.recipe.width, work.recipe.height)
-        latents = compute.run(partial(model.look_at, fitted))
-        found.append(Reference.of(use, latents))
-    return tuple(found)
+    picture = open_picture(work.sources[reference_role(number)])
+    if use.model is not None:
+        if not isinstance(adapter, IPAdapter):
+            raise AttemptFailedError(FailureCode.ADAPTER_UNFIT, digest=use.model[:16])
+        return compute.run(lambda: Example.of(use, adapter, picture))
+    fitted = fit(picture, work.recipe.width, work.recipe.height)
+    return Reference.of(use, compute.run(partial(model.look_at, fitted)))
 
 
 def _guide(
