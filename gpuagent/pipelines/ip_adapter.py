@@ -125,7 +125,8 @@ def _linear(weight: torch.Tensor) -> Any:  # noqa: ANN401 - as above
     from torch import nn
 
     made = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
-    made.weight = nn.Parameter(weight, requires_grad=False)
+    # In memory of its own: where in a file a matrix begins can change last bits.
+    made.weight = nn.Parameter(weight.clone(), requires_grad=False)
     return made
 
 

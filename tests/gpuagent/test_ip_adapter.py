@@ -131,7 +131,10 @@ def diffusers_pipeline(
     )
     pipeline.set_progress_bar_config(disable=True)
     pipeline.load_ip_adapter(
-        str(folder), subfolder="", weight_name=[IP_ADAPTER_NAME] * len(weights)
+        str(folder),
+        subfolder="",
+        weight_name=[IP_ADAPTER_NAME] * len(weights),
+        low_cpu_mem_usage=False,  # else weights lie as in the file, and last bits depend on that
     )
     pipeline.set_ip_adapter_scale(weights)
     return pipeline
