@@ -131,12 +131,12 @@ def check_ip_adapter(header: Header, bases: Bases) -> None:
 
 def looking_layers(unet: Mapping[str, Shape]) -> list[Shape]:
     """Shapes of a U-Net's layers that look at words, in the order of IP-Adapters' numbers."""
-    found = []
+    found: list[tuple[list[int], Shape]] = []
     for name, shape in unet.items():
         if match := _LOOKS.match(name):
             way, *places = match.groups()
-            found.append((_WAYS.index(way), *(int(place or 0) for place in places), shape))
-    return [each[-1] for each in sorted(found)]
+            found.append(([_WAYS.index(way), *(int(place or 0) for place in places)], shape))
+    return [shape for _place, shape in sorted(found)]
 
 
 def is_image_encoder(header: Header) -> bool:

@@ -198,9 +198,8 @@ def test_weight_start_and_end_decide_how_much(
 ) -> None:
     by, plain = adapters["house plus"], made(house, MUG)
     assert torch.equal(made(house, MUG, example(by, weight=0)), plain)
-    early, late, whole = (
-        made(house, MUG, example(by, **share)) for share in ({"end": 0.5}, {"start": 0.5}, {})
-    )
+    shares = [example(by, end=0.5), example(by, start=0.5), example(by)]
+    early, late, whole = (made(house, MUG, each) for each in shares)
     for each in (early, late, whole):
         assert not torch.allclose(each, plain, atol=1e-3)
     assert not torch.allclose(early, late, atol=1e-3)

@@ -195,9 +195,7 @@ def save_ip_adapter(folder: Path, unet: Any, *, is_plus: bool = False, seed: int
     )
     CLIPVisionModelWithProjection(config).save_pretrained(folder / "image_encoder")
     width = int(unet.config.cross_attention_dim)
-    shapes = _resampler(32, width) if is_plus else {"proj.weight": (4 * width, 24)}
-    if not is_plus:
-        shapes |= {"proj.bias": (4 * width,), "norm.weight": (width,), "norm.bias": (width,)}
+    shapes = _resampler(32, width) if is_plus else _projection(24, width)
     tensors = {f"image_proj.{name}": torch.randn(shape) * 0.2 for name, shape in shapes.items()}
     looking = [name for name in unet.attn_processors if not name.endswith("attn1.processor")]
     for number, name in enumerate(looking):
@@ -206,6 +204,12 @@ def save_ip_adapter(folder: Path, unet: Any, *, is_plus: bool = False, seed: int
             shape = tuple(layer.to_k.weight.shape)
             tensors[f"ip_adapter.{2 * number + 1}.{matrix}.weight"] = torch.randn(shape) * 0.2
     save_file(tensors, folder / "ip_adapter.safetensors")
+
+
+def _projection(seen: int, width: int) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of that of a plain one."""
+    norm = {"norm.weight": (width,), "norm.bias": (width,)}
+    return {"proj.weight": (4 * width, seen), "proj.bias": (4 * width,), **norm}
 
 
 def _resampler(seen: int, width: int) -> dict[str, tuple[int, ...]]:
