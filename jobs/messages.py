@@ -27,7 +27,11 @@ _SENTENCES: Mapping[str, str] = {
     FailureCode.INTERNAL: "Something went wrong on the agent. Try again.",
 }
 # What may lie beside the model: its noun, and how many there were in the data.
-_BESIDE: Mapping[str, str] = {"ControlNet": "controls", "LoRA": "loras"}
+_BESIDE: Mapping[str, str] = {
+    "ControlNet": "controls",
+    "IP-Adapter": "ip_adapters",
+    "LoRA": "loras",
+}
 # The same where the agent says what would fit.
 _TOO_LARGE: Mapping[str, str] = {
     FailureCode.OUT_OF_MEMORY: "The agent ran out of memory.",

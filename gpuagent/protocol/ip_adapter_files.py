@@ -23,13 +23,32 @@ _KINDS = (
     ("proj.3.weight", "proj.0.weight", "proj.3.weight", False),
     ("latents", "proj_in.weight", "proj_out.weight", False),
 )
+_DEPTH = 4
 _FACES = {"perceiver_resampler.proj_in.weight", "norm.weight"}
 _LOOKS = re.compile(r"(down|up|mid)_block(?:s\.(\d+))?\.attentions\.(\d+)\..*\.(\d+)\.attn2\.to_k$")
 _WAYS = ("down", "up", "mid")
 _PATCHES = "vision_model.embeddings.patch_embedding.weight"
 _PLACES = "vision_model.embeddings.position_embedding.weight"
 _PROJECTED = "visual_projection.weight"
-_INNER = "vision_model.encoder.layers.{}.mlp.fc1.weight"
+_LAYER = "vision_model.encoder.layers.{}."
+_INNER = f"{_LAYER}mlp.fc1.weight"
+# What of an encoder must be there: what is not would be filled in at random.
+_OF_LAYER = tuple(
+    f"{part}.{kind}"
+    for part in (
+        *("layer_norm1", "layer_norm2", "mlp.fc1", "mlp.fc2"),
+        *(f"self_attn.{each}_proj" for each in ("q", "k", "v", "out")),
+    )
+    for kind in ("weight", "bias")
+)
+_BESIDE_LAYERS = (
+    "vision_model.embeddings.class_embedding",
+    *(
+        f"vision_model.{norm}.{kind}"
+        for norm in ("pre_layrnorm", "post_layernorm")
+        for kind in ("weight", "bias")
+    ),
+)
 _ENCODER_LAYERS_MAX = 128
 # Heads and activation, which no header tells: of the encoders that IP-Adapters are published for
 # (ViT-L of OpenAI, ViT-H and ViT-bigG of OpenCLIP), by their width.
@@ -89,6 +108,7 @@ def wanted_by(header: Header) -> Wanted:
     }
     for sign, first, last, is_projected in _KINDS:
         if sign in own:
+            _check_depth(own)
             reads, says = own.get(first, ()), own.get(last, ())
             if len(reads) == 2 and says:
                 return Wanted(width=reads[1], spoken=says[0], is_projected=is_projected)
@@ -96,6 +116,13 @@ def wanted_by(header: Header) -> Wanted:
     if _FACES & set(own):
         raise AdapterUnfitError("it looks at faces (FaceID), which nothing here can find")
     raise AdapterUnfitError("its projection is of no known kind")
+
+
+def _check_depth(projection: Mapping[str, Shape]) -> None:
+    """A resampler has as many layers as diffusers builds."""
+    depth = len({name.split(".")[1] for name in projection if name.startswith("layers.")})
+    if "latents" in projection and depth != _DEPTH:
+        raise AdapterUnfitError(f"its resampler has {depth} layers; {_DEPTH} can be read")
 
 
 def check_ip_adapter(header: Header, bases: Bases) -> None:
@@ -167,6 +194,9 @@ def encoder_of(header: Header) -> Encoder:
         )
     except (KeyError, ValueError, IndexError) as error:
         raise AdapterUnfitError("it is no whole image encoder") from error
+    wanted = [_LAYER.format(n) + name for n in range(layers) for name in _OF_LAYER]
+    if lacking := sorted({*wanted, *_BESIDE_LAYERS} - set(shapes)):
+        raise AdapterUnfitError(f"it is no whole image encoder: it lacks {lacking[0]!r}")
     if not all((width, patch, found.projected, found.inner)) or math.isqrt(places) ** 2 != places:
         raise AdapterUnfitError("its sizes do not belong together")
     return found

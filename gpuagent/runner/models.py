@@ -40,6 +40,7 @@ from gpuagent.planning.upscaling import TILE_BYTES, plan_upscale
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.messages import ModelRef
 from gpuagent.protocol.recipe import Recipe
+from gpuagent.protocol.references import ip_adapters_of
 from gpuagent.runner.adapters import Adapters
 from gpuagent.runner.compute import Compute
 from gpuagent.runner.failures import is_out_of_memory
@@ -140,6 +141,7 @@ class Models:
             largest_side=plan.largest_side,
             loras=len(recipe.loras),
             controls=len(recipe.controls),
+            ip_adapters=len(ip_adapters_of(recipe.references)),
         )
 
     def _plan_undrawn(self, ref: ModelRef, recipe: Recipe, *, after: Plan | None) -> Plan:

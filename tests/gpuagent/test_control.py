@@ -24,6 +24,7 @@ from gpuagent.pipelines.control import ControlNet, Guide, draw_map
 from gpuagent.pipelines.encode import Pixels
 from gpuagent.pipelines.engine import Engine
 from gpuagent.pipelines.flux import Flux
+from gpuagent.pipelines.ip_adapter import Example, IPAdapter
 from gpuagent.pipelines.reference import Reference
 from gpuagent.pipelines.samplers import make_scheduler
 from gpuagent.pipelines.sd15 import StableDiffusion15
@@ -35,7 +36,7 @@ from gpuagent.protocol.recipe import Recipe
 from gpuagent.protocol.taxonomy import ControlKind, InpaintArea
 
 from .support import ADAPTERS
-from .tiny_models import save_flux, save_sdxl
+from .tiny_models import save_flux, save_ip_adapter, save_sdxl
 
 CANNY_FOLDER = ADAPTERS / "canny"
 MUG = Recipe(
@@ -355,13 +356,20 @@ def test_xl_takes_after_a_reference(xl: StableDiffusionXL, drawn: Image.Image) -
     assert torch.equal(xl.denoise(recipe, 0, embeddings), plain)
 
 
-def test_a_transformer_refuses_both(
-    canny: ControlNet, drawn: Image.Image, engine: Engine, tmp_path: Path
+def test_a_transformer_refuses_all_of_them(
+    house: StableDiffusion15,
+    canny: ControlNet,
+    drawn: Image.Image,
+    engine: Engine,
+    tmp_path: Path,
 ) -> None:
     save_flux(tmp_path)
     flux = Flux(tmp_path, engine)
     reference = Reference(latents=torch.zeros(1, 16, 4, 4), weight=1.0)
-    for each in (guide(canny, drawn), reference):
+    save_ip_adapter(tmp_path / "ip", house._denoiser)
+    by = IPAdapter(tmp_path / "ip", engine)
+    example = Example(by=by, said=by.look_at(drawn), weight=1.0)
+    for each in (guide(canny, drawn), reference, example):
         with pytest.raises(AttemptFailedError) as caught, flux.guided([each]):
             pass
         assert caught.value.code is FailureCode.ADAPTER_UNFIT

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from accounts.models import Organization
 from gpuagent.pipelines.engine import detect_engine
 from gpuagent.pipelines.ip_adapter import IPAdapter
-from gpuagent.protocol.adapter_files import Header
+from gpuagent.protocol.adapter_files import AdapterUnfitError, Header
 from gpuagent.protocol.ip_adapter_files import encoder_config, encoder_of
 from jobs.adapter_choices import adapter_choices
 from library.fitting import why_unfit
@@ -135,12 +135,21 @@ def test_an_upload_of_each_is_recognised(alone: Path, published: Path) -> None:
 
 
 def test_published_encoders_are_known_by_their_sizes() -> None:
-    layer = "vision_model.encoder.layers.{}.mlp.fc1.weight"
-    shapes = {
+    norms = [f"vision_model.{name}" for name in ("pre_layrnorm", "post_layernorm")]
+    shapes: dict[str, tuple[int, ...]] = {"vision_model.embeddings.class_embedding": (1280,)}
+    for name in norms:
+        shapes |= {f"{name}.weight": (1280,), f"{name}.bias": (1280,)}
+    for number in range(32):
+        layer = f"vision_model.encoder.layers.{number}"
+        for part in ("layer_norm1", "layer_norm2", "mlp.fc1", "mlp.fc2"):
+            shapes |= {f"{layer}.{part}.weight": (5120, 1280), f"{layer}.{part}.bias": (5120,)}
+        for part in ("q_proj", "k_proj", "v_proj", "out_proj"):
+            shapes[f"{layer}.self_attn.{part}.weight"] = (1280, 1280)
+            shapes[f"{layer}.self_attn.{part}.bias"] = (1280,)
+    shapes |= {
         "vision_model.embeddings.patch_embedding.weight": (1280, 3, 14, 14),
         "vision_model.embeddings.position_embedding.weight": (257, 1280),
         "visual_projection.weight": (1024, 1280),
-        **{layer.format(number): (5120, 1280) for number in range(32)},
     }
     config = encoder_config(encoder_of(Header(shapes=shapes)))
     # As laion's ViT-H is published
@@ -156,6 +165,9 @@ def test_published_encoders_are_known_by_their_sizes() -> None:
         "patch_size": 14,
         "projection_dim": 1024,
     }
+    del shapes["vision_model.encoder.layers.31.self_attn.k_proj.bias"]
+    with pytest.raises(AdapterUnfitError, match=r"lacks 'vision_model\.encoder\.layers\.31"):
+        encoder_of(Header(shapes=shapes))
 
 
 @pytest.mark.usefixtures("house")
