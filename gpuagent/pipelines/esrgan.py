@@ -78,7 +78,7 @@ class Compact(EnlargingNetwork):
         from torch.nn import functional
 
         values, body = seen, self.module.body
-        for layer in body:  # type: ignore[union-attr, operator]  # torch types it as a tensor
+        for layer in body:  # type: ignore[union-attr]  # torch types it as a tensor
             values = layer(values)
         repeated = functional.interpolate(seen, scale_factor=self.scale, mode="nearest")
         made = functional.pixel_shuffle(values, self.scale) + repeated

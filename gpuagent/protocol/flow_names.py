@@ -100,7 +100,7 @@ _INSIDE: Mapping[str, tuple[str, Names]] = {
     _flat(old): (new, {_flat(name): tuple(map(_flat, of)) for name, of in names.items()})
     for old, new, names in _BLOCKS
 }
-_ENDS = {_flat(old): _flat(new) for old, new in (SD3_ENDS | FLUX_ENDS).items()}
+_ENDS = {_flat(old): _flat(new) for old, new in {**SD3_ENDS, **FLUX_ENDS}.items()}
 _BLOCK = re.compile(r"(double_blocks|single_blocks|joint_blocks)_(\d{1,3})_(.+)")
 
 

@@ -29,11 +29,10 @@ from tests.upscalers import LARGE, TINY, first_name, make_upscaler_folder, tiny_
 from .test_upscale import steepness
 
 
-class Published(nn.Module):
+class Published:
     """RRDBNet as the papers' own code wrote it down, whole pictures only: what ours must equal."""
 
     def __init__(self, weights: dict[str, Any], blocks: int, fold: int, ups: int) -> None:
-        super().__init__()
         self.weights, self.blocks, self.fold, self.ups = weights, blocks, fold, ups
 
     def layer(self, name: str, values: torch.Tensor) -> torch.Tensor:
@@ -48,7 +47,7 @@ class Published(nn.Module):
         x4 = lrelu(self.layer(f"{name}.conv4", torch.cat((x, x1, x2, x3), 1)))
         return self.layer(f"{name}.conv5", torch.cat((x, x1, x2, x3, x4), 1)) * 0.2 + x
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
         lrelu = nn.LeakyReLU(0.2)
         feat = self.layer("conv_first", functional.pixel_unshuffle(x, self.fold))
         body = feat

@@ -1,4 +1,4 @@
-"""LoRAs of Flux and Stable Diffusion 3 under their makers' names, against diffusers' own reading."""
+"""LoRAs of Flux and Stable Diffusion 3 under their makers' names, as diffusers reads them."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_what_a_lora_of_sd3_adds_is_what_it_would_be_in_the_model_itself(is_newe
     bases: Bases = {"transformer": shapes_of(model)}
     lora, after = Tensors(), dict(before)
     torch.manual_seed(5)
-    for old, new in sd3_layers():
+    for old, _new in sd3_layers():
         name = f"{old}.weight"
         if name not in before:
             continue
