@@ -8,7 +8,7 @@ from gpuagent.protocol import recipe as limits
 from gpuagent.protocol.recipe import Recipe
 from gpuagent.protocol.taxonomy import AssetKind
 from jobs.models import Output
-from library.selectors import usable_versions
+from library.selectors import quickest_first, usable_versions
 
 
 def can_process(actor: Actor, kind: AssetKind) -> bool:
@@ -23,6 +23,13 @@ def upscale_choices(output: Output, actor: Actor) -> list[int]:
         return []
     width, height = output.picture.width, output.picture.height
     return [scale for scale in limits.SCALES if limits.can_become(width, height, scale)]
+
+
+def upscaler_choices() -> list[dict[str, str]]:
+    """Those to choose from, the quickest first; empty where there is no choice."""
+    found = quickest_first(usable_versions(AssetKind.UPSCALER))
+    rows = [{"digest": version.digest, "name": version.asset.name} for version in found]
+    return rows if len(rows) > 1 else []
 
 
 def refining_choices(output: Output, recipe: Recipe, actor: Actor) -> list[int]:

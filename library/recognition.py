@@ -136,9 +136,13 @@ _NOT_YET = "It cannot be used here yet."
 _SIGNS: tuple[_Sign, ...] = (
     _Sign(
         kind="controlnet",
+        names=(r"lora_controlnet$",),
+        advice="A Control-LoRA cannot be used; ask for the whole ControlNet.",
+    ),
+    _Sign(
+        kind="controlnet",
         names=(r"(control_model\.)?input_hint_block\.0\.weight",),
         family=_of_original_control,
-        advice="Only ControlNets whose tensors have diffusers' names can be used.",
     ),
     _Sign(
         kind="controlnet",
@@ -197,7 +201,6 @@ _SIGNS: tuple[_Sign, ...] = (
         kind="upscaler",
         names=(r"(body\.0\.rdb1|model\.1\.sub\.0\.RDB1|RRDB_trunk\.0\.RDB1)\.conv1",),
         family="esrgan",
-        advice="Only the compact network of Real-ESRGAN (SRVGGNetCompact) can be used.",
     ),
     _Sign(
         kind="unet",

@@ -84,9 +84,12 @@ test("upscaling puts the new job in the gallery; a refusal is told", async () =>
   expect(String(log.at(-1)?.body)).toBe("scale=4");
   expect(submitted).toEqual([{ job: "job_large", rerun: false }]);
   expect(document.querySelector<HTMLElement>("#gallery job-tile")?.dataset.job).toBe("job_large");
+  host.querySelector("picture-viewer")?.insertAdjacentHTML("beforeend", '<select data-part="upscaler"><option value="small">S</option></select>');
+  await press();
+  expect(String(log.at(-1)?.body)).toBe("scale=4&model=small");
   playServer(() => ({ status: 422, body: '<p data-error-message>It would be too large.</p>' }));
   await press();
-  expect(submitted).toHaveLength(1);
+  expect(submitted).toHaveLength(2);
   expect(document.querySelector('[data-part="error"]')?.textContent).toBe("It would be too large.");
 });
 

@@ -192,7 +192,9 @@ export class PictureViewer extends HTMLElement {
 
   private async upscale(button: HTMLElement): Promise<void> {
     const { scale = "", refine } = button.dataset;
-    const job = await this.submit(button, this.dataset.upscale ?? "", refine ? { scale, refine } : { scale });
+    const model = part<HTMLSelectElement>(this, "upscaler")?.value;
+    const chosen: Record<string, string> = model ? { scale, model } : { scale };
+    const job = await this.submit(button, this.dataset.upscale ?? "", refine ? { scale, refine } : chosen);
     if (job === null) return;
     announce(refine ? `Drawing the picture again, ${scale} times larger.` : `Upscaling the picture by ${scale}.`);
     emit("studio:submitted", { job, rerun: false });

@@ -15,7 +15,6 @@ from gpuagent.pipelines.loaded import LoadedModel
 from gpuagent.pipelines.steps import Peek, Watch
 from gpuagent.pipelines.upscale import Upscaler, picture_colors
 from gpuagent.planning.cutting import steps_of
-from gpuagent.planning.upscaling import tiles_of
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.recipe import Recipe
 from gpuagent.runner.compute import Compute
@@ -59,8 +58,9 @@ class UndrawnMaker:
         return made
 
     def _steps(self, picture: Image.Image) -> int:
-        is_cut = isinstance(self.model, Cutter)
-        return steps_of(picture.height) if is_cut else tiles_of(*picture.size)
+        if isinstance(self.model, Cutter):
+            return steps_of(picture.height)
+        return self.model.steps_of(picture.size, self.work.recipe.scale)
 
     def _work_on(self, picture: Image.Image, watch: Watch) -> Pixels:
         recipe, model = self.work.recipe, self.model

@@ -37,7 +37,7 @@ from jobs.services.inputs import Inputs, attach_inputs, find_inputs, hold_inputs
 from jobs.services.ordering import place_at
 from jobs.services.tuning import no_room_for_hires, varies, with_tile
 from library.models import ModelVersion
-from library.selectors import find_version, usable_versions
+from library.selectors import find_version, first_version
 from studio.core.errors import ConflictError, InvalidInputError, invalid
 from studio.core.ids import new_id
 from workspaces.access import require_in
@@ -136,9 +136,9 @@ def with_defaults(raw: Mapping[str, object]) -> dict[str, object]:
     """
     values = {key: value for key, value in raw.items() if value is not None}
     if values.get("model") in (None, ""):
-        versions = usable_versions(kind_asked(values))
-        if versions:
-            values["model"] = versions[0].digest
+        first = first_version(kind_asked(values))
+        if first is not None:
+            values["model"] = first.digest
     if values.get("seed") in (None, ""):
         values["seed"] = secrets.randbelow(SEED_MAX + 1)
     if varies(values) and values.get("variation_seed") in (None, ""):
