@@ -217,23 +217,30 @@ class AttemptRunner:
         work.timings.measure("wait", seat.since)
         self._compute.run(self._peak.reset)
         try:
-            if not self._did_make_all(work):
-                self._models.release()
-                work.plan = self._plan(work, after=work.plan)
-                log_event("attempt.cheaper", attempt=work.held.attempt_id, by=work.plan.label)
-                if not self._did_make_all(work):
-                    self._models.release()
-                    self._models.plan_after_last(
-                        work.assignment.model,
-                        work.recipe,
-                        work.plan,
-                        picture_pixels=work.picture_pixels,
-                        adapters=work.stack.parameters,
-                        beside=work.beside,
-                    )
+            # One made by less than the ladder's own figures is no try of the ladder.
+            tries = 3 if work.plan is not None and work.plan.factor < 1 else 2
+            while not self._did_make_all(work):
+                tries -= 1
+                self._think_again(work, is_last=not tries)
         finally:
-            note_memory(work, work.plan, self._peak)
+            note_memory(work, work.plan, self._peak, self._models.learned)
         self._health.picture_made()
+
+    def _think_again(self, work: Work, *, is_last: bool) -> None:
+        """Memory ran out: another plan, or the end."""
+        self._models.release()
+        model, failed = work.assignment.model, work.plan
+        if failed is not None:
+            self._models.learned.ran_out(model.digest, failed)
+        if is_last and failed is not None:
+            self._models.plan_after_last(
+                *(model, work.recipe, failed),
+                picture_pixels=work.picture_pixels,
+                adapters=work.stack.parameters,
+                beside=work.beside,
+            )
+        work.plan = self._plan(work, after=failed)
+        log_event("attempt.cheaper", attempt=work.held.attempt_id, by=work.plan.label)
 
     def _did_make_all(self, work: Work) -> bool:
         """Make what is not made yet; False if memory ran out on the way.
