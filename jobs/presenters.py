@@ -24,7 +24,7 @@ from jobs.adapter_choices import adapter_choices
 from jobs.axes import NAMES, PARAMETERS
 from jobs.control_choices import control_choices, control_facts, kind_choices, reference_models
 from jobs.drawer import queue_context
-from jobs.enlarging_choices import can_process, refining_choices, upscale_choices
+from jobs.enlarging_choices import can_process, refining_choices, tile_control, upscale_choices
 from jobs.finishing_choices import finishing_choices
 from jobs.forecast import TIERS
 from jobs.lifecycle import JOB_OPEN, JobStatus
@@ -381,6 +381,7 @@ def output_context(output: Output, actor: Actor) -> dict[str, Any]:
         "can_start": actor.can(Permission.UPLOAD_CREATE),
         "can_vary": actor.can(Permission.JOB_SUBMIT) and recipe.is_drawn,
         "refining_scales": refining_choices(output, recipe, actor),
+        "tile_control": tile_control(output),
     }
 
 

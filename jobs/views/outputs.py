@@ -97,6 +97,7 @@ def output_upscale(request: WorkspaceRequest, output_id: str) -> HttpResponse:
         actor=request.actor,
         scale=request.POST.get("scale"),
         refine=request.POST.get("refine"),
+        control=request.POST.get("control"),
         idempotency_key=request.POST.get("idempotency_key") or None,
     )
     return _made(request, submitted)
