@@ -72,11 +72,12 @@ def passes_of(recipe: Recipe, *, pictures: int | None = None) -> float:
     guided: float = 1 + recipe.guidance_end if recipe.guidance_scale > 1 else 1
     steps = recipe.denoising_steps * calls + STEPS_BESIDE
     count = recipe.num_images_per_prompt if pictures is None else pictures
-    led = CONTROL_SHARE * sum(use.end - use.start for use in recipe.controls)
-    led += REFERENCE_SHARE * sum(use.end - use.start for use in recipe.references)
+    steered = CONTROL_SHARE * sum(use.end - use.start for use in recipe.controls)
+    led = steered + REFERENCE_SHARE * sum(use.end - use.start for use in recipe.references)
     pixels = steps * recipe.width * recipe.height * (1 + led)
     if recipe.is_hires:
-        pixels += (refining_steps(recipe) * calls + STEPS_BESIDE) * refining_pixels(recipe)
+        again = (refining_steps(recipe) * calls + STEPS_BESIDE) * refining_pixels(recipe)
+        pixels += again * (1 + steered)
     return pixels * guided * count / PIXELS_PER_PASS
 
 

@@ -314,6 +314,7 @@ export class ControlStack extends HTMLElement {
     const picture = this.seen.get(use.picture);
     const has = use.picture !== "";
     show(row, "drop", !has);
+    show(row, "follows", !has && use.kind === "tile");
     show(row, "start", !has && this.startingPicture !== "");
     show(row, "pictures", has);
     show(row, "actions", has);

@@ -72,7 +72,7 @@ class Family(LatentSpace):
         self._guidance = SplitGuidance(self._denoiser)
         self._steering = Steering(self._denoiser, self._guidance)
         self._cut_off = GuidanceCutOff(self._denoiser)
-        self.tiles = TiledDenoiser(self._denoiser, self._scale)
+        self.tiles = TiledDenoiser(self._denoiser, self._scale, self._steering.show)
         self._laying = Laying(
             engine.device, {name: each for name, each in modules.items() if name != VAE}
         )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+
+from PIL import Image
 
 from gpuagent.cache.errors import AttemptFailedError
 from gpuagent.pipelines.canvas import Canvas
 from gpuagent.pipelines.control import ControlNet, Guide, draw_map
 from gpuagent.pipelines.encode import fit, open_picture
 from gpuagent.pipelines.family import Family
+from gpuagent.pipelines.large_maps import draw_large
 from gpuagent.pipelines.reference import Reference
 from gpuagent.protocol.controls import ControlUse, role_of
 from gpuagent.protocol.failures import FailureCode
@@ -19,6 +23,9 @@ from gpuagent.protocol.taxonomy import AssetKind
 from gpuagent.runner.compute import Compute
 from gpuagent.runner.models import Models
 from gpuagent.runner.work import Work
+
+# What guides the second, larger drawing: ready, or still to be given what is drawn again.
+Following = Guide | Callable[[Image.Image], Guide]
 
 
 def find_beside(recipe: Recipe, assignment: Assignment) -> tuple[ModelRef, ...]:
@@ -49,15 +56,54 @@ def make_guides(
     Raises:
         AttemptFailedError: a network or a picture cannot be read.
     """
-    if work.plan is None:
+    if work.plan is None or not work.recipe.denoising_steps:
         return ()
-    refs = [ref for ref in work.beside if ref.kind is AssetKind.CONTROLNET]
-    nets = {ref.digest: models.beside(ref, work.plan) for ref in refs}
-    guides = (
-        _guide(work, number, use, nets[use.model], compute, canvas)
-        for number, use in enumerate(work.recipe.controls, 1)
-    )
+    guides = []
+    for number, use, net in _nets(work, models):
+        if not use.picture:
+            continue  # it follows what is drawn again, later
+        picture = open_picture(work.sources[role_of(number)])
+        if canvas is not None:
+            seen = canvas.view(picture)
+        else:
+            seen = fit(picture, work.recipe.width, work.recipe.height)
+        guides.append(Guide.of(use, net, draw_map(use, seen)))
     return *guides, *_see_references(work, model, compute)
+
+
+def make_guides_again(work: Work, models: Models) -> tuple[Following, ...]:
+    """The recipe's controls for its second drawing, with maps of that size.
+
+    Raises:
+        AttemptFailedError: a network or a picture cannot be read.
+    """
+    guides: list[Following] = []
+    if work.plan is None or not work.recipe.is_hires:
+        return ()
+    for number, use, net in _nets(work, models):
+        if not use.picture:
+            guides.append(partial(Guide.of, use, net))
+            continue
+        seen = fit(open_picture(work.sources[role_of(number)]), *work.recipe.result_size)
+        drawn = seen if use.map else draw_large(use.kind, seen, partial(draw_map, use))
+        guides.append(Guide.of(use, net, drawn))
+    return tuple(guides)
+
+
+def _nets(work: Work, models: Models) -> list[tuple[int, ControlUse, ControlNet]]:
+    """Each control by its number, with its network on the device.
+
+    Raises:
+        AttemptFailedError: it is none.
+    """
+    refs = {ref.digest: ref for ref in work.beside if ref.kind is AssetKind.CONTROLNET}
+    found = []
+    for number, use in enumerate(work.recipe.controls, 1):
+        net = models.beside(refs[use.model], work.plan) if work.plan is not None else None
+        if not isinstance(net, ControlNet):
+            raise AttemptFailedError(FailureCode.ADAPTER_UNFIT, digest=use.model[:16])
+        found.append((number, use, net))
+    return found
 
 
 def _see_references(work: Work, model: Family, compute: Compute) -> tuple[Reference, ...]:
@@ -73,22 +119,3 @@ def _see_references(work: Work, model: Family, compute: Compute) -> tuple[Refere
         latents = compute.run(partial(model.look_at, fitted))
         found.append(Reference.of(use, latents))
     return tuple(found)
-
-
-def _guide(
-    work: Work,
-    number: int,
-    use: ControlUse,
-    net: object,
-    compute: Compute,
-    canvas: Canvas | None,
-) -> Guide:
-    if not isinstance(net, ControlNet):
-        raise AttemptFailedError(FailureCode.ADAPTER_UNFIT, digest=use.model[:16])
-    picture = open_picture(work.sources[role_of(number)])
-    if canvas is not None:
-        seen = canvas.view(picture)
-    else:
-        seen = fit(picture, work.recipe.width, work.recipe.height)
-    drawn = draw_map(use, seen)
-    return compute.run(lambda: Guide.of(use, net, drawn))
