@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
+
+from PIL import Image
 
 from gpuagent.cache.errors import AttemptFailedError
 from gpuagent.pipelines.canvas import Canvas
 from gpuagent.pipelines.control import ControlNet, Guide, draw_map
 from gpuagent.pipelines.encode import fit, open_picture
 from gpuagent.pipelines.family import Family
+from gpuagent.pipelines.loaded import LoadedModel
+from gpuagent.pipelines.mapper import Mapper
 from gpuagent.pipelines.reference import Reference
-from gpuagent.protocol.controls import ControlUse, role_of
+from gpuagent.protocol.controls import ControlUse, mappers_of, role_of
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.messages import Assignment, ModelRef
 from gpuagent.protocol.recipe import Recipe
@@ -22,12 +27,14 @@ from gpuagent.runner.work import Work
 
 
 def find_beside(recipe: Recipe, assignment: Assignment) -> tuple[ModelRef, ...]:
-    """ControlNets, a VAE, a refiner and an upscaler that work beside the model, each once.
+    """What works beside the model, each once: ControlNets, what makes their maps, a VAE, a refiner
+    and an upscaler.
 
     Raises:
         AttemptFailedError: one was not handed out.
     """
     wanted = dict.fromkeys((use.model, AssetKind.CONTROLNET) for use in recipe.controls)
+    wanted |= dict.fromkeys((each, AssetKind.MAPPER) for each in mappers_of(recipe.controls))
     if recipe.vae is not None:
         wanted[recipe.vae, AssetKind.VAE] = None
     if recipe.refiner is not None:
@@ -51,10 +58,11 @@ def make_guides(
     """
     if work.plan is None:
         return ()
-    refs = [ref for ref in work.beside if ref.kind is AssetKind.CONTROLNET]
+    kinds = {AssetKind.CONTROLNET, AssetKind.MAPPER}
+    refs = [ref for ref in work.beside if ref.kind in kinds]
     nets = {ref.digest: models.beside(ref, work.plan) for ref in refs}
     guides = (
-        _guide(work, number, use, nets[use.model], compute, canvas)
+        _guide(work, number, use, nets, compute, canvas)
         for number, use in enumerate(work.recipe.controls, 1)
     )
     return *guides, *_see_references(work, model, compute)
@@ -79,10 +87,11 @@ def _guide(
     work: Work,
     number: int,
     use: ControlUse,
-    net: object,
+    nets: Mapping[str, LoadedModel],
     compute: Compute,
     canvas: Canvas | None,
 ) -> Guide:
+    net = nets[use.model]
     if not isinstance(net, ControlNet):
         raise AttemptFailedError(FailureCode.ADAPTER_UNFIT, digest=use.model[:16])
     picture = open_picture(work.sources[role_of(number)])
@@ -90,5 +99,15 @@ def _guide(
         seen = canvas.view(picture)
     else:
         seen = fit(picture, work.recipe.width, work.recipe.height)
-    drawn = draw_map(use, seen)
+    drawn = _network_map(use, seen, nets, compute) if use.needs_mapper else draw_map(use, seen)
     return compute.run(lambda: Guide.of(use, net, drawn))
+
+
+def _network_map(
+    use: ControlUse, seen: Image.Image, nets: Mapping[str, LoadedModel], compute: Compute
+) -> Image.Image:
+    """The map that a network makes of what the model works on."""
+    mapper = nets.get(use.mapper or "")
+    if not isinstance(mapper, Mapper) or mapper.kind is not use.kind:
+        raise AttemptFailedError(FailureCode.ADAPTER_UNFIT, digest=(use.mapper or "")[:16])
+    return Image.fromarray(compute.run(lambda: mapper.make(seen)))
