@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import numpy as np
+from safetensors.numpy import save_file
+
+from gpuagent.protocol.mapper_files import (
+    CONFIG_NAME,
+    JOINTS,
+    NETWORKS,
+    PROCESSOR_NAME,
+    WEIGHTS_NAME,
+)
 from gpuagent.protocol.taxonomy import Architecture
 
 
@@ -103,3 +114,15 @@ _SAVERS = {
     Architecture.DPT: _save_dpt,
     Architecture.VITPOSE: _save_vitpose,
 }
+
+
+def bare_mapper(folder: Path, architecture: Architecture, **changes: object) -> Path:
+    """What the library looks at of such a folder: JSON, and a header with the telling tensor."""
+    network = NETWORKS[architecture]
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {"model_type": architecture.value, "architectures": [network.class_name], **changes}
+    (folder / CONFIG_NAME).write_text(json.dumps(config))
+    (folder / PROCESSOR_NAME).write_text(json.dumps({"size": {"width": 64, "height": 64}}))
+    joints = np.zeros((JOINTS, 4, 1, 1), dtype=np.float32)
+    save_file({network.sign: joints}, folder / WEIGHTS_NAME)
+    return folder
