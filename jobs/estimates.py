@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 from gpuagent.planning.cutting import estimate_cutout
 from gpuagent.planning.hires import refining_pixels, refining_steps
+from gpuagent.planning.mapping import estimate_map
 from gpuagent.planning.memory import estimate
 from gpuagent.planning.upscaling import estimate_upscale
+from gpuagent.protocol.controls import mappers_of
 from gpuagent.protocol.recipe import Recipe
 from gpuagent.protocol.taxonomy import SAMPLERS
 
@@ -28,6 +30,8 @@ REFERENCE_SHARE = 0.6
 UPSCALE_PASSES = 370
 # What takes a background away reads one small size, then goes over every pixel of the picture.
 CUTOUT_PASSES, CUTOUT_PASSES_PER_MEGAPIXEL = 4.0, 3.0
+# What makes a map reads one small size, a quarter of a megapixel or up to twice that.
+MAP_PASSES = 0.5
 # Prior, seconds of a pass per stored byte of weights. CPU: the house model (16 MB) on two cores
 # takes 0.04 s a step at 128 × 128 with guidance. GPU: about 1,000 FLOP a byte and megapixel at
 # 10 TFLOP/s, which any card of the last years exceeds.
@@ -68,6 +72,8 @@ def passes_of(recipe: Recipe, *, pictures: int | None = None) -> float:
         return UPSCALE_PASSES * (1 if pictures is None else pictures) * source / PIXELS_PER_PASS
     if recipe.cutout:
         return CUTOUT_PASSES + CUTOUT_PASSES_PER_MEGAPIXEL * recipe.width * recipe.height / 1e6
+    if recipe.map_kind is not None:
+        return MAP_PASSES
     calls = 2 if SAMPLERS[recipe.sampler].is_second_order else 1
     guided: float = 1 + recipe.guidance_end if recipe.guidance_scale > 1 else 1
     steps = recipe.denoising_steps * calls + STEPS_BESIDE
@@ -78,7 +84,7 @@ def passes_of(recipe: Recipe, *, pictures: int | None = None) -> float:
     if recipe.is_hires:
         again = (refining_steps(recipe) * calls + STEPS_BESIDE) * refining_pixels(recipe)
         pixels += again * (1 + steered)
-    return pixels * guided * count / PIXELS_PER_PASS
+    return pixels * guided * count / PIXELS_PER_PASS + MAP_PASSES * len(mappers_of(recipe.controls))
 
 
 def step_keys(digest: str, recipe: Recipe) -> tuple[str, str]:
@@ -128,6 +134,8 @@ def estimate_cost(
         memory = estimate_upscale(recipe, weights_bytes=loaded)
     elif recipe.cutout:
         memory = estimate_cutout(recipe, weights_bytes=loaded)
+    elif recipe.map_kind is not None:
+        memory = estimate_map(recipe, weights_bytes=loaded, picture_pixels=picture_pixels)
     else:
         memory = estimate(recipe, weights_bytes=loaded, picture_pixels=picture_pixels)
     seconds = max(LEAST_SECONDS, passes_of(recipe) * seconds_per_pass)

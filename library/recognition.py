@@ -73,6 +73,7 @@ KIND_NAMES: Mapping[str, str] = MappingProxyType(
         "controlnet": "ControlNet",
         "vae": "VAE",
         "cutter": "background remover",
+        "mapper": "map maker",
         "unet": "U-Net alone",
         "text_encoder": "text encoder alone",
         "t2i_adapter": "T2I-Adapter",

@@ -3,6 +3,7 @@
 import { parseControls, REFERENCE, toWire, type Use, USUAL } from "../lib/controls";
 import { announce, listen, part } from "../lib/dom";
 import { type Answer, ask } from "../lib/http";
+import { isBegun, whenMade } from "../lib/maps";
 import { isUploaded, type Uploaded } from "../lib/uploads";
 
 const NUMBERS = ["weight", "start", "end", "low", "high"] as const;
@@ -127,6 +128,7 @@ export class ControlStack extends HTMLElement {
       if (file) void this.upload(row, file);
     } else if (target instanceof HTMLSelectElement) {
       use.kind = target.value;
+      use.mapper = "";
       this.drawn.delete(use);
       use.isMap = use.isMap || !this.isDrawn(use.kind);
       this.changed();
@@ -213,9 +215,11 @@ export class ControlStack extends HTMLElement {
       body.set("low", String(use.low));
       body.set("high", String(use.high));
     }
+    if (use.mapper) body.set("mapper", use.mapper);
     const drawn = await this.send(row, use, this.dataset["mapUrl"] ?? "", body, "Drawing the map…");
     const shown = this.rows[this.uses.indexOf(use)];
-    if (!drawn || !shown) return;
+    const isStill = use.picture === body.get("image") && use.kind === body.get("kind"); // networks take a while
+    if (!drawn || !shown || !isStill) return;
     this.drawn.set(use, drawn.url);
     this.showMap(shown, use);
     announce("The map is drawn.");
@@ -231,7 +235,9 @@ export class ControlStack extends HTMLElement {
     say(row, "");
     row.toggleAttribute("data-busy", true);
     announce(text);
-    const answer = await ask(url, { method: "POST", body, accept: "application/json" });
+    const wanted = () => this.isConnected && this.uses.includes(use);
+    let answer = await ask(url, { method: "POST", body, accept: "application/json" });
+    if (answer.kind === "ok" && isBegun(answer.json)) answer = await whenMade(answer.json.state_url, wanted);
     row.toggleAttribute("data-busy", false);
     if (!this.uses.includes(use)) return null; // removed meanwhile
     if (answer.kind === "ok" && isUploaded(answer.json)) return answer.json;
@@ -245,7 +251,7 @@ export class ControlStack extends HTMLElement {
 
   private isDrawn(kind: string): boolean {
     const pattern = part<HTMLTemplateElement>(this, "row")?.content;
-    return pattern?.querySelector<HTMLElement>(`option[value="${CSS.escape(kind)}"]`)?.dataset["drawn"] === "1";
+    return Boolean(pattern?.querySelector<HTMLElement>(`option[value="${CSS.escape(kind)}"]`)?.dataset["drawn"]);
   }
 
   private draw(): void {

@@ -17,6 +17,9 @@ class Architecture(StrEnum):
     FLUX = "flux"
     ESRGAN = "esrgan"
     U2NET = "u2net"
+    DEPTH_ANYTHING = "depth_anything"
+    DPT = "dpt"
+    VITPOSE = "vitpose"
 
 
 class AssetKind(StrEnum):
@@ -27,11 +30,12 @@ class AssetKind(StrEnum):
     EMBEDDING = "embedding"
     UPSCALER = "upscaler"
     CUTTER = "cutter"
+    MAPPER = "mapper"
     CONTROLNET = "controlnet"
     VAE = "vae"
 
 
-MODELS = frozenset({AssetKind.CHECKPOINT, AssetKind.UPSCALER, AssetKind.CUTTER})
+MODELS = frozenset({AssetKind.CHECKPOINT, AssetKind.UPSCALER, AssetKind.CUTTER, AssetKind.MAPPER})
 ADAPTERS = frozenset({AssetKind.LORA, AssetKind.EMBEDDING})
 # What a recipe names beside its model; a checkpoint finishes, as its refiner.
 BESIDE_MODELS = ADAPTERS | {
@@ -39,6 +43,7 @@ BESIDE_MODELS = ADAPTERS | {
     AssetKind.VAE,
     AssetKind.CHECKPOINT,
     AssetKind.UPSCALER,  # between two drawings
+    AssetKind.MAPPER,  # before the first
 }
 
 
@@ -51,6 +56,16 @@ class ControlKind(StrEnum):
     TILE = "tile"
     DEPTH = "depth"
     OPENPOSE = "openpose"
+
+
+# The map that a network of the family makes.
+MAPPED: Mapping[Architecture, ControlKind] = MappingProxyType(
+    {
+        Architecture.DEPTH_ANYTHING: ControlKind.DEPTH,
+        Architecture.DPT: ControlKind.DEPTH,
+        Architecture.VITPOSE: ControlKind.OPENPOSE,
+    }
+)
 
 
 class ReferenceKind(StrEnum):

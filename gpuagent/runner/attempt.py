@@ -304,7 +304,10 @@ class AttemptRunner:
         if work.recipe.is_hires:
             return HiresMaker(
                 *(work, self._compute, model, embeddings, start, guides),
-                *(make_guides_again(work, self._models), find_enlarger(work, self._models)),
+                *(
+                    make_guides_again(work, self._models, self._compute),
+                    find_enlarger(work, self._models),
+                ),
                 *(reporter, self._health),
             )
         return _Maker(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from PIL import Image
@@ -13,8 +13,10 @@ from gpuagent.pipelines.control import ControlNet, Guide, draw_map
 from gpuagent.pipelines.encode import fit, open_picture
 from gpuagent.pipelines.family import Family
 from gpuagent.pipelines.large_maps import draw_large
+from gpuagent.pipelines.loaded import LoadedModel
+from gpuagent.pipelines.mapper import Mapper
 from gpuagent.pipelines.reference import Reference
-from gpuagent.protocol.controls import ControlUse, role_of
+from gpuagent.protocol.controls import ControlUse, mappers_of, role_of
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.messages import Assignment, ModelRef
 from gpuagent.protocol.recipe import Recipe
@@ -29,12 +31,14 @@ Following = Guide | Callable[[Image.Image], Guide]
 
 
 def find_beside(recipe: Recipe, assignment: Assignment) -> tuple[ModelRef, ...]:
-    """ControlNets, a VAE, a refiner and an upscaler that work beside the model, each once.
+    """What works beside the model, each once: ControlNets, what makes their maps, a VAE, a refiner
+    and an upscaler.
 
     Raises:
         AttemptFailedError: one was not handed out.
     """
     wanted = dict.fromkeys((use.model, AssetKind.CONTROLNET) for use in recipe.controls)
+    wanted |= dict.fromkeys((each, AssetKind.MAPPER) for each in mappers_of(recipe.controls))
     if recipe.vae is not None:
         wanted[recipe.vae, AssetKind.VAE] = None
     if recipe.refiner is not None:
@@ -58,8 +62,9 @@ def make_guides(
     """
     if work.plan is None or not work.recipe.denoising_steps:
         return ()
+    nets = _nets(work, models)
     guides = []
-    for number, use, net in _nets(work, models):
+    for number, use in enumerate(work.recipe.controls, 1):
         if not use.picture:
             continue  # it follows what is drawn again, later
         picture = open_picture(work.sources[role_of(number)])
@@ -67,43 +72,65 @@ def make_guides(
             seen = canvas.view(picture)
         else:
             seen = fit(picture, work.recipe.width, work.recipe.height)
-        guides.append(Guide.of(use, net, draw_map(use, seen)))
+        drawn = _draw(use, nets, compute)(seen)
+        guides.append(_guide(use, nets, compute, drawn))
     return *guides, *_see_references(work, model, compute)
 
 
-def make_guides_again(work: Work, models: Models) -> tuple[Following, ...]:
+def make_guides_again(work: Work, models: Models, compute: Compute) -> tuple[Following, ...]:
     """The recipe's controls for its second drawing, with maps of that size.
 
     Raises:
         AttemptFailedError: a network or a picture cannot be read.
     """
-    guides: list[Following] = []
     if work.plan is None or not work.recipe.is_hires:
         return ()
-    for number, use, net in _nets(work, models):
+    nets = _nets(work, models)
+    guides: list[Following] = []
+    for number, use in enumerate(work.recipe.controls, 1):
         if not use.picture:
-            guides.append(partial(Guide.of, use, net))
+            guides.append(partial(Guide.of, use, _net(use, nets)))
             continue
         seen = fit(open_picture(work.sources[role_of(number)]), *work.recipe.result_size)
-        drawn = seen if use.map else draw_large(use.kind, seen, partial(draw_map, use))
-        guides.append(Guide.of(use, net, drawn))
+        drawn = seen if use.map else draw_large(use.kind, seen, _draw(use, nets, compute))
+        guides.append(_guide(use, nets, compute, drawn))
     return tuple(guides)
 
 
-def _nets(work: Work, models: Models) -> list[tuple[int, ControlUse, ControlNet]]:
-    """Each control by its number, with its network on the device.
+def _nets(work: Work, models: Models) -> Mapping[str, LoadedModel]:
+    """ControlNets and what makes their maps, on the device."""
+    kinds = (AssetKind.CONTROLNET, AssetKind.MAPPER)
+    refs = [ref for ref in work.beside if ref.kind in kinds]
+    return {ref.digest: models.beside(ref, work.plan) for ref in refs} if work.plan else {}
+
+
+def _net(use: ControlUse, nets: Mapping[str, LoadedModel]) -> ControlNet:
+    net = nets[use.model]
+    if not isinstance(net, ControlNet):
+        raise AttemptFailedError(FailureCode.ADAPTER_UNFIT, digest=use.model[:16])
+    return net
+
+
+def _guide(
+    use: ControlUse, nets: Mapping[str, LoadedModel], compute: Compute, drawn: Image.Image
+) -> Guide:
+    return compute.run(partial(Guide.of, use, _net(use, nets), drawn))
+
+
+def _draw(
+    use: ControlUse, nets: Mapping[str, LoadedModel], compute: Compute
+) -> Callable[[Image.Image], Image.Image]:
+    """What makes the map of a picture: a network, or pixels alone.
 
     Raises:
-        AttemptFailedError: it is none.
+        AttemptFailedError: the network makes other maps.
     """
-    refs = {ref.digest: ref for ref in work.beside if ref.kind is AssetKind.CONTROLNET}
-    found = []
-    for number, use in enumerate(work.recipe.controls, 1):
-        net = models.beside(refs[use.model], work.plan) if work.plan is not None else None
-        if not isinstance(net, ControlNet):
-            raise AttemptFailedError(FailureCode.ADAPTER_UNFIT, digest=use.model[:16])
-        found.append((number, use, net))
-    return found
+    if not use.needs_mapper:
+        return partial(draw_map, use)
+    mapper = nets.get(use.mapper or "")
+    if not isinstance(mapper, Mapper) or mapper.kind is not use.kind:
+        raise AttemptFailedError(FailureCode.ADAPTER_UNFIT, digest=(use.mapper or "")[:16])
+    return lambda picture: Image.fromarray(compute.run(partial(mapper.make, picture)))
 
 
 def _see_references(work: Work, model: Family, compute: Compute) -> tuple[Reference, ...]:
