@@ -45,6 +45,11 @@ def usable_vaes() -> list[ModelVersion]:
     return _newest(_offered({AssetKind.VAE}).prefetch_related("files"))
 
 
+def usable_ip_adapters() -> list[ModelVersion]:
+    """The newest version of every IP-Adapter that the scope sees, by name."""
+    return _newest(_offered({AssetKind.IP_ADAPTER}).prefetch_related("files"))
+
+
 def usable_controls() -> list[ModelVersion]:
     """The newest version of every ControlNet that the scope sees, by name."""
     return _newest(_offered({AssetKind.CONTROLNET}).prefetch_related("files"))

@@ -7,7 +7,7 @@ U-Net itself. So every pipeline can be guided, a soft mask included, and the sam
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing_extensions import override
 from gpuagent.cache.errors import AttemptFailedError
 from gpuagent.maps import make_map
 from gpuagent.pipelines.engine import Engine
+from gpuagent.pipelines.ip_adapter import Example, Looking
 from gpuagent.pipelines.loaded import LoadedModel
 from gpuagent.pipelines.placing import Placed, SplitGuidance, half_of
 from gpuagent.pipelines.reference import Reference, Referring, last_of
@@ -110,12 +111,14 @@ class Steering:
         self._tile: Tile | None = None
         self._references: tuple[Reference, ...] = ()
         self._referring = Referring(unet)
+        self._examples: tuple[Example, ...] = ()
+        self._looking = Looking(unet)
         self._forward = unet.forward
         unet.forward = self._call
 
     @contextmanager
-    def on(self, guides: Sequence[Guide | Reference]) -> Iterator[None]:
-        """They guide what is made while this lasts, and it takes after the references.
+    def on(self, guides: Sequence[Guide | Reference | Example]) -> Iterator[None]:
+        """They guide what is made while this lasts, and it takes after the others.
 
         Raises:
             AttemptFailedError: one does not fit the denoiser.
@@ -125,11 +128,17 @@ class Steering:
         on = [guide for guide in guides if guide.weight]
         self._guides = tuple(guide for guide in on if isinstance(guide, Guide))
         self._references = tuple(guide for guide in on if isinstance(guide, Reference))
+        self._examples = tuple(guide for guide in on if isinstance(guide, Example))
         try:
-            with self._referring.watching() if self._references else nullcontext():
+            with ExitStack() as watched:
+                if self._references:
+                    watched.enter_context(self._referring.watching())
+                if self._examples:
+                    watched.enter_context(self._looking.at(self._examples))
                 yield
         finally:
-            self._guides, self._references, self._pipeline = (), (), None
+            self._guides, self._references, self._examples = (), (), ()
+            self._pipeline = None
 
     def begin(self, pipeline: Any) -> None:  # noqa: ANN401 - as above
         """A picture begins; the pipeline knows how often it will call."""
@@ -139,7 +148,10 @@ class Steering:
         """What is drawn now is this part of the picture; None is all of it."""
         self._tile = tile
 
-    def _check(self, guide: Guide | Reference) -> None:
+    def _check(self, guide: Guide | Reference | Example) -> None:
+        if isinstance(guide, Example):
+            self._looking.check(guide)
+            return
         if isinstance(guide, Reference):
             if not self._referring.can:
                 raise AttemptFailedError(FailureCode.ADAPTER_UNFIT, reason="no self-attention")
@@ -150,7 +162,7 @@ class Steering:
                 raise AttemptFailedError(FailureCode.ADAPTER_UNFIT, reason=name)
 
     def _call(self, *given: Any, **named: Any) -> Any:  # noqa: ANN401 - as above
-        if not self._guides and not self._references:
+        if not (self._guides or self._references or self._examples):
             return self._forward(*given, **named)
         return self._steered(*given, **named)
 
@@ -164,12 +176,17 @@ class Steering:
         calls = max(1, int(self._pipeline.num_timesteps))
         active = [guide for guide in self._guides if guide.is_on(self._calls, calls)]
         seen = [each for each in self._references if each.is_on(self._calls, calls)]
+        batch = int(sample.shape[0])
+        without = self._without(batch)
+        if self._examples:
+            shown = self._looking.look(self._calls, calls, batch=batch, without=without)
+            more["added_cond_kwargs"] = {**(more.get("added_cond_kwargs") or {}), **shown}
         self._calls += self._tile is None or self._tile.is_last
         more["return_dict"] = False
         given = {"sample": sample, "encoder_hidden_states": encoder_hidden_states, **more}
-        shares = self._see(seen, timestep, given)
+        shares = self._see(seen, timestep, given, without)
         try:
-            if not (self._halves.is_split and sample.shape[0] == 2):
+            if not (self._halves.is_split and batch == 2):
                 self._referring.look(shares)
                 return self._guided(active, timestep, **given)
             import torch
@@ -182,18 +199,22 @@ class Steering:
         finally:
             self._referring.forget()
 
+    def _without(self, batch: int) -> int:
+        """How many of a batch, its first, are what guidance leads away from."""
+        is_guided = batch % 2 == 0 and bool(self._pipeline.do_classifier_free_guidance)
+        return batch // 2 if is_guided else 0
+
     def _see(
         self,
         seen: Sequence[Reference],
         timestep: Any,  # noqa: ANN401 - as above
         given: dict[str, Any],
+        without: int,
     ) -> list[list[float]]:
         """Look at the references by the last prompt of the batch, the one that is drawn; how much
         of each goes into each picture of it. What guidance leads away from takes after none.
         """
         batch = int(given["sample"].shape[0])
-        is_guided = batch % 2 == 0 and bool(self._pipeline.do_classifier_free_guidance)
-        without = batch // 2 if is_guided else 0
         prompt = last_of(given, batch)
         like = prompt.pop("sample")
         for each in seen:

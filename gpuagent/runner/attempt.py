@@ -17,6 +17,7 @@ from gpuagent.pipelines.canvas import Canvas, CanvasColors, make_canvas
 from gpuagent.pipelines.control import Guide
 from gpuagent.pipelines.encode import Pixels, count_pixels, open_input
 from gpuagent.pipelines.family import Family, StartingPicture
+from gpuagent.pipelines.ip_adapter import Example
 from gpuagent.pipelines.prompts import EmbeddingCache, Embeddings
 from gpuagent.pipelines.reference import Reference
 from gpuagent.pipelines.registry import LoadedModel
@@ -358,7 +359,7 @@ class _Maker:
     embeddings: Embeddings
     start: StartingPicture | None
     canvas: Canvas | None
-    guides: tuple[Guide | Reference, ...]
+    guides: tuple[Guide | Reference | Example, ...]
     refine: Refine | None
     reporter: ProgressReporter
     health: Health

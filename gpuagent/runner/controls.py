@@ -12,6 +12,7 @@ from gpuagent.pipelines.canvas import Canvas
 from gpuagent.pipelines.control import ControlNet, Guide, draw_map
 from gpuagent.pipelines.encode import fit, open_picture
 from gpuagent.pipelines.family import Family
+from gpuagent.pipelines.ip_adapter import Example, IPAdapter
 from gpuagent.pipelines.large_maps import draw_large
 from gpuagent.pipelines.loaded import LoadedModel
 from gpuagent.pipelines.mapper import Mapper
@@ -20,7 +21,7 @@ from gpuagent.protocol.controls import ControlUse, mappers_of, role_of
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.messages import Assignment, ModelRef
 from gpuagent.protocol.recipe import Recipe
-from gpuagent.protocol.references import reference_role
+from gpuagent.protocol.references import ReferenceUse, ip_adapters_of, reference_role
 from gpuagent.protocol.taxonomy import AssetKind
 from gpuagent.runner.compute import Compute
 from gpuagent.runner.models import Models
@@ -31,14 +32,16 @@ Following = Guide | Callable[[Image.Image], Guide]
 
 
 def find_beside(recipe: Recipe, assignment: Assignment) -> tuple[ModelRef, ...]:
-    """What works beside the model, each once: ControlNets, what makes their maps, a VAE, a refiner
-    and an upscaler.
+    """What works beside the model, each once: ControlNets, what makes their maps, IP-Adapters, a
+    VAE, a refiner and an upscaler.
 
     Raises:
         AttemptFailedError: one was not handed out.
     """
     wanted = dict.fromkeys((use.model, AssetKind.CONTROLNET) for use in recipe.controls)
     wanted |= dict.fromkeys((each, AssetKind.MAPPER) for each in mappers_of(recipe.controls))
+    for digest in ip_adapters_of(recipe.references):
+        wanted[digest, AssetKind.IP_ADAPTER] = None
     if recipe.vae is not None:
         wanted[recipe.vae, AssetKind.VAE] = None
     if recipe.refiner is not None:
@@ -54,7 +57,7 @@ def find_beside(recipe: Recipe, assignment: Assignment) -> tuple[ModelRef, ...]:
 
 def make_guides(
     work: Work, model: Family, models: Models, compute: Compute, canvas: Canvas | None
-) -> tuple[Guide | Reference, ...]:
+) -> tuple[Guide | Reference | Example, ...]:
     """The recipe's controls with their maps, their networks on the device, and its references.
 
     Raises:
@@ -74,7 +77,11 @@ def make_guides(
             seen = fit(picture, work.recipe.width, work.recipe.height)
         drawn = _draw(use, nets, compute)(seen)
         guides.append(_guide(use, nets, compute, drawn))
-    return *guides, *_see_references(work, model, compute)
+    shown = (
+        _see_reference(work, model, number, use, nets.get(use.model or ""), compute)
+        for number, use in enumerate(work.recipe.references, 1)
+    )
+    return *guides, *shown
 
 
 def make_guides_again(work: Work, models: Models, compute: Compute) -> tuple[Following, ...]:
@@ -98,8 +105,8 @@ def make_guides_again(work: Work, models: Models, compute: Compute) -> tuple[Fol
 
 
 def _nets(work: Work, models: Models) -> Mapping[str, LoadedModel]:
-    """ControlNets and what makes their maps, on the device."""
-    kinds = (AssetKind.CONTROLNET, AssetKind.MAPPER)
+    """ControlNets, what makes their maps, and IP-Adapters, on the device."""
+    kinds = (AssetKind.CONTROLNET, AssetKind.MAPPER, AssetKind.IP_ADAPTER)
     refs = [ref for ref in work.beside if ref.kind in kinds]
     return {ref.digest: models.beside(ref, work.plan) for ref in refs} if work.plan else {}
 
@@ -133,16 +140,23 @@ def _draw(
     return lambda picture: Image.fromarray(compute.run(partial(mapper.make, picture)))
 
 
-def _see_references(work: Work, model: Family, compute: Compute) -> tuple[Reference, ...]:
-    """The recipe's references as the model sees them, at the size it works at.
+def _see_reference(
+    work: Work,
+    model: Family,
+    number: int,
+    use: ReferenceUse,
+    adapter: object,
+    compute: Compute,
+) -> Reference | Example:
+    """A reference as its IP-Adapter sees it, or the model itself, at the size it works at.
 
     Raises:
-        AttemptFailedError: a picture cannot be read.
+        AttemptFailedError: the picture cannot be read, or the IP-Adapter is none.
     """
-    found = []
-    for number, use in enumerate(work.recipe.references, 1):
-        picture = open_picture(work.sources[reference_role(number)])
-        fitted = fit(picture, work.recipe.width, work.recipe.height)
-        latents = compute.run(partial(model.look_at, fitted))
-        found.append(Reference.of(use, latents))
-    return tuple(found)
+    picture = open_picture(work.sources[reference_role(number)])
+    if use.model is not None:
+        if not isinstance(adapter, IPAdapter):
+            raise AttemptFailedError(FailureCode.ADAPTER_UNFIT, digest=use.model[:16])
+        return compute.run(lambda: Example.of(use, adapter, picture))
+    fitted = fit(picture, work.recipe.width, work.recipe.height)
+    return Reference.of(use, compute.run(partial(model.look_at, fitted)))

@@ -15,6 +15,7 @@ from gpuagent.pipelines.control import Guide
 from gpuagent.pipelines.encode import Pixels, open_input
 from gpuagent.pipelines.family import Family
 from gpuagent.pipelines.inpaint import Known, StartingPicture
+from gpuagent.pipelines.ip_adapter import Example
 from gpuagent.pipelines.prompts import Embeddings
 from gpuagent.pipelines.reference import Reference
 from gpuagent.pipelines.steps import Peek, Watch
@@ -103,7 +104,7 @@ class HiresMaker:
     model: Family
     embeddings: Embeddings
     start: StartingPicture | None
-    guides: Sequence[Guide | Reference]
+    guides: Sequence[Guide | Reference | Example]
     guides_again: Sequence[Following]
     upscaler: Upscaler | None
     reporter: ProgressReporter

@@ -13,6 +13,7 @@ from library.models import ModelVersion
 from library.recognition import Recognised, recognise_file
 from library.services.adapters import register_adapter
 from library.services.controls import register_controlnet
+from library.services.ip_adapters import register_image_encoder, register_ip_adapter
 from library.services.registration import Description, hash_file, register_model
 from library.services.vaes import register_vae
 from library.single_files.folder import plan_checkpoint, write_folder
@@ -56,7 +57,9 @@ def register_file(
     if recognised is None:
         message = f"{path.name} is nothing that is known here. Known are checkpoints, LoRAs, "
         raise invalid(
-            "file", "unknown", message + "textual inversions, upscalers, ControlNets, VAEs."
+            "file",
+            "unknown",
+            message + "textual inversions, upscalers, ControlNets, VAEs, IP-Adapters.",
         )
     kind = recognised.asset_kind
     registrar = _REGISTRARS.get(kind) if kind is not None else None
@@ -133,6 +136,20 @@ def _register_vae(incoming: Incoming) -> ModelVersion:
     )
 
 
+def _register_ip_adapter(incoming: Incoming) -> ModelVersion:
+    """With the image encoder that it reads, which must be in the library."""
+    return register_ip_adapter(
+        incoming.path, incoming.description, organization_id=incoming.organization_id
+    )
+
+
+def _register_image_encoder(incoming: Incoming) -> ModelVersion:
+    """Without a config: it is one of those that are known by their sizes."""
+    return register_image_encoder(
+        incoming.path, incoming.description, organization_id=incoming.organization_id
+    )
+
+
 def _register_upscaler(incoming: Incoming) -> ModelVersion:
     """As a folder; under the names of Real-ESRGAN, if it has others."""
     try:
@@ -166,5 +183,7 @@ _REGISTRARS: Mapping[AssetKind, Callable[[Incoming], ModelVersion]] = MappingPro
         AssetKind.UPSCALER: _register_upscaler,
         AssetKind.CONTROLNET: _register_control,
         AssetKind.VAE: _register_vae,
+        AssetKind.IP_ADAPTER: _register_ip_adapter,
+        AssetKind.IMAGE_ENCODER: _register_image_encoder,
     }
 )
