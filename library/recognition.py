@@ -205,6 +205,9 @@ _SIGNS: tuple[_Sign, ...] = (
         names=(r"down_blocks\.0\.resnets\.0\.", r"time_embedding\.linear_1\."),
         advice=f"It is a part of a diffusers folder. {_FOLDER}",
     ),
+    _Sign(kind="mapper", names=(r"head\.conv3\.weight", r"neck\.", r"backbone\.")),
+    _Sign(kind="mapper", names=(r"head\.head\.0\.weight", r"neck\.")),
+    _Sign(kind="mapper", names=(r"head\.conv\.weight", r"backbone\.embeddings\.")),
     _Sign(
         kind="text_encoder",
         names=(r"(text_model\.)?embeddings\.token_embedding\.weight",),

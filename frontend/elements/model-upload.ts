@@ -9,6 +9,9 @@ import { type Arriving, RefusedError, fingerprintOf, isArriving, pause, sendPiec
 
 const POLL_SECONDS = 1;
 const MIB = 1024 ** 2;
+const JSON_FILE = /\.json$/i;
+/** What is sent as text beside the weights, by its file's name. */
+const BESIDE: Record<string, string> = { "config.json": "config", "preprocessor_config.json": "preprocessor" };
 
 export class ModelUpload extends HTMLElement {
   private stopping: AbortController | null = null;
@@ -45,7 +48,8 @@ export class ModelUpload extends HTMLElement {
   }
 
   private get file(): File | null {
-    return this.field("file")?.files?.[0] ?? null;
+    const files = [...(this.field("file")?.files ?? [])];
+    return files.find((file) => !JSON_FILE.test(file.name)) ?? files[0] ?? null;
   }
 
   /** A name to start from, if none was given. */
@@ -80,6 +84,10 @@ export class ModelUpload extends HTMLElement {
     if (!form) return null;
     const body = new URLSearchParams();
     for (const [name, value] of new FormData(form)) if (typeof value === "string") body.set(name, value);
+    for (const json of this.field("file")?.files ?? []) {
+      const name = BESIDE[json.name];
+      if (name) body.set(name, await json.text());
+    }
     let url = this.dataset.url ?? "";
     if (this.refused && this.refused.file === file) {
       url = this.refused.arriving.retry_url;
