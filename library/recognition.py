@@ -26,6 +26,9 @@ FAMILY_NAMES: Mapping[str, str] = MappingProxyType(
         "sd3": "Stable Diffusion 3",
         "flux": "Flux",
         "esrgan": "ESRGAN",
+        "depth_anything": "Depth Anything",
+        "dpt": "DPT",
+        "vitpose": "ViTPose",
     }
 )
 # Width of the words that a U-Net reads: tells what a LoRA, a ControlNet or an embedding is for.

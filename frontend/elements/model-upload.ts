@@ -89,7 +89,7 @@ export class ModelUpload extends HTMLElement {
       if (name) body.set(name, await json.text());
     }
     let url = this.dataset.url ?? "";
-    if (this.refused && this.refused.file === file) {
+    if (this.refused && isSame(this.refused.file, file)) {
       url = this.refused.arriving.retry_url;
     } else if (file) {
       body.delete("url");
@@ -177,6 +177,12 @@ function mib(bytes: number): string {
 
 function minutes(seconds: number): string {
   return seconds < 90 ? `${Math.max(1, Math.round(seconds))} s` : `${Math.round(seconds / 60)} min`;
+}
+
+/** Also when it was chosen again, together with others. */
+function isSame(one: File | null, other: File | null): boolean {
+  if (!one || !other) return one === other;
+  return one.name === other.name && one.size === other.size && one.lastModified === other.lastModified;
 }
 
 customElements.define("model-upload", ModelUpload);
