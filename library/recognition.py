@@ -27,6 +27,9 @@ FAMILY_NAMES: Mapping[str, str] = MappingProxyType(
         "flux": "Flux",
         "esrgan": "ESRGAN",
         "clip_vision": "CLIP",
+        "depth_anything": "Depth Anything",
+        "dpt": "DPT",
+        "vitpose": "ViTPose",
     }
 )
 # Width of the words that a U-Net reads: tells what a LoRA, a ControlNet or an embedding is for.
@@ -226,6 +229,9 @@ _SIGNS: tuple[_Sign, ...] = (
         names=(r"down_blocks\.0\.resnets\.0\.", r"time_embedding\.linear_1\."),
         advice=f"It is a part of a diffusers folder. {_FOLDER}",
     ),
+    _Sign(kind="mapper", names=(r"head\.conv3\.weight", r"neck\.", r"backbone\.")),
+    _Sign(kind="mapper", names=(r"head\.head\.0\.weight", r"neck\.")),
+    _Sign(kind="mapper", names=(r"head\.conv\.weight", r"backbone\.embeddings\.")),
     _Sign(
         kind="text_encoder",
         names=(r"(text_model\.)?embeddings\.token_embedding\.weight",),

@@ -123,6 +123,7 @@ def bare_mapper(folder: Path, architecture: Architecture, **changes: object) -> 
     config = {"model_type": architecture.value, "architectures": [network.class_name], **changes}
     (folder / CONFIG_NAME).write_text(json.dumps(config))
     (folder / PROCESSOR_NAME).write_text(json.dumps({"size": {"width": 64, "height": 64}}))
+    names = (network.sign, "neck.convs.0.weight", "backbone.embeddings.cls_token")
     joints = np.zeros((JOINTS, 4, 1, 1), dtype=np.float32)
-    save_file({network.sign: joints}, folder / WEIGHTS_NAME)
+    save_file(dict.fromkeys(names, joints), folder / WEIGHTS_NAME)
     return folder

@@ -24,7 +24,7 @@ function page(value = ""): void {
         <select data-set="kind"><option value="canny" data-drawn="here"></option><option value="tile" data-drawn="here"></option><option value="depth" data-drawn="agent"></option><option value="openpose" data-drawn=""></option></select>
         <label data-part="drop"><input type="file"></label>
         <button type="button" data-do="start" data-part="start" hidden></button>
-        <div data-part="pictures" hidden><img data-part="picture"><span data-part="facts"></span><figure data-part="drawn" hidden><img data-part="map"></figure></div>
+        <div data-part="pictures" hidden><img data-part="picture"><span data-part="facts"></span><figure data-part="drawn" hidden><img data-part="map"><button type="button" data-do="keep"></button></figure></div>
         <div data-part="actions" hidden><button type="button" data-do="draw" data-part="draw"></button><input type="checkbox" data-set="is_map"><button type="button" data-do="clear"></button></div>
         <p data-part="ready" hidden></p><p data-part="error" hidden></p>
         <input type="number" data-set="weight"><input type="range"><input type="number" data-set="start"><input type="number" data-set="end">
@@ -126,6 +126,11 @@ test("a map that a network makes is a job, and shown when it is there", async ()
   });
   // It is drawn again with the picture, by what drew it before
   expect(sent()[0]).toMatchObject(DEPTH);
+  // unless it takes the picture's place
+  row('[data-do="keep"]').click();
+  expect(sent()[0]).toEqual({ kind: "depth", model: ANY, map: MAP.sha256, weight: 1, start: 0, end: 1 });
+  expect(row<HTMLImageElement>('[data-part="picture"]').getAttribute("src")).toBe("/map");
+  expect(row('[data-part="drawn"]').hidden).toBe(true);
 });
 
 test("a map that was not made says why in its row", async () => {

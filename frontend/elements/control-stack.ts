@@ -18,8 +18,8 @@ export class ControlStack extends HTMLElement {
   private uses: Use[] = [];
   /** Where pictures lie that were added here, by their hash. */
   private readonly seen = new Map<string, Uploaded>();
-  /** Where a use's map lies, as long as it is that of its picture. */
-  private readonly drawn = new WeakMap<Use, string>();
+  /** A use's map, as long as it is that of its picture. */
+  private readonly drawn = new WeakMap<Use, Uploaded>();
   private stop: () => void = () => {};
 
   connectedCallback(): void {
@@ -158,6 +158,7 @@ export class ControlStack extends HTMLElement {
       start: () => this.give(use, this.startingPicture),
       clear: () => this.give(use, ""),
       draw: () => void this.drawMap(row, use),
+      keep: () => this.keep(use),
     };
     deeds[button.dataset["do"] ?? ""]?.();
   }
@@ -194,6 +195,16 @@ export class ControlStack extends HTMLElement {
     row?.querySelector<HTMLElement>(picture ? '[data-do="draw"]:not([hidden]), [data-do="clear"]' : 'input[type="file"]')?.focus();
   }
 
+  /** The map that is shown takes the picture's place: nothing draws it anew, and it can be changed elsewhere. */
+  private keep(use: Use): void {
+    const map = this.drawn.get(use);
+    if (!map) return;
+    this.seen.set(map.sha256, map);
+    use.isMap = true;
+    this.give(use, map.sha256);
+    announce("The map is what is followed now.");
+  }
+
   private async upload(row: HTMLElement, file: File): Promise<void> {
     const use = this.useOf(row);
     if (!use) return;
@@ -221,7 +232,7 @@ export class ControlStack extends HTMLElement {
     const shown = this.rows[this.uses.indexOf(use)];
     const isStill = use.picture === body.get("image") && use.kind === body.get("kind"); // networks take a while
     if (!drawn || !shown || !isStill) return;
-    this.drawn.set(use, drawn.url);
+    this.drawn.set(use, drawn);
     this.showMap(shown, use);
     announce("The map is drawn.");
   }
@@ -308,7 +319,7 @@ export class ControlStack extends HTMLElement {
   }
 
   private showMap(row: HTMLElement, use: Use): void {
-    const url = use.isMap ? undefined : this.drawn.get(use);
+    const url = use.isMap ? undefined : this.drawn.get(use)?.url;
     const picture = part<HTMLImageElement>(row, "map");
     if (picture && url) {
       picture.addEventListener("error", () => show(row, "drawn", false));

@@ -14,6 +14,7 @@ from library.recognition import Recognised, recognise_file
 from library.services.adapters import register_adapter
 from library.services.controls import register_controlnet
 from library.services.ip_adapters import register_image_encoder, register_ip_adapter
+from library.services.mappers import register_mapper
 from library.services.registration import Description, hash_file, register_model
 from library.services.vaes import register_vae
 from library.single_files.folder import plan_checkpoint, write_folder
@@ -37,6 +38,8 @@ class Incoming:
     description: Description
     organization_id: str | None
     trigger_words: Sequence[str] = ()
+    config: str = ""
+    preprocessor: str = ""
 
 
 def register_file(
@@ -45,8 +48,11 @@ def register_file(
     *,
     organization_id: str | None,
     trigger_words: Sequence[str] = (),
+    config: str = "",
+    preprocessor: str = "",
 ) -> ModelVersion:
-    """Register a safetensors file as the newest version of the named entry.
+    """Register a safetensors file as the newest version of the named entry. `config` and
+    `preprocessor` are the texts of the JSON files that came with it, where its kind needs them.
 
     Raises:
         InvalidInputError: the file is refused; the message says why and what to do.
@@ -73,6 +79,8 @@ def register_file(
         description=description,
         organization_id=organization_id,
         trigger_words=trigger_words,
+        config=config,
+        preprocessor=preprocessor,
     )
     return registrar(incoming)
 
@@ -174,6 +182,16 @@ def _register_upscaler(incoming: Incoming) -> ModelVersion:
         )
 
 
+def _register_mapper(incoming: Incoming) -> ModelVersion:
+    return register_mapper(
+        incoming.path,
+        incoming.description,
+        organization_id=incoming.organization_id,
+        config=incoming.config,
+        preprocessor=incoming.preprocessor,
+    )
+
+
 # A kind that can be added as a file has its line here.
 _REGISTRARS: Mapping[AssetKind, Callable[[Incoming], ModelVersion]] = MappingProxyType(
     {
@@ -185,5 +203,6 @@ _REGISTRARS: Mapping[AssetKind, Callable[[Incoming], ModelVersion]] = MappingPro
         AssetKind.VAE: _register_vae,
         AssetKind.IP_ADAPTER: _register_ip_adapter,
         AssetKind.IMAGE_ENCODER: _register_image_encoder,
+        AssetKind.MAPPER: _register_mapper,
     }
 )

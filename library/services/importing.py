@@ -129,6 +129,8 @@ def _register(upload: ModelUpload) -> ModelVersion:
             Description(name=details.name, licence=details.licence, text=details.description),
             organization_id=upload.organization_id,
             trigger_words=details.trigger_words,
+            config=details.config,
+            preprocessor=details.preprocessor,
         )
 
 

@@ -6,10 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+from django.conf import LazySettings
 
 from gpuagent.protocol.taxonomy import MAPPED, Architecture, AssetKind, ControlKind
 from library.selectors import find_adapters, find_version, usable_mappers, usable_versions
+from library.services.files import register_file
 from library.services.registration import Description, register_model
+from library.uploads import read_details
 from studio.core.errors import InvalidInputError
 from tests import factories
 from tests.mappers import bare_mapper
@@ -45,6 +48,35 @@ def test_it_is_registered_and_nothing_to_draw_with(
         assert usable_mappers(kind) == ([version] if MAPPED[architecture] is kind else [])
     assert find_version(version.digest) == version
     assert find_adapters([version.digest]) == {version.digest: version}
+
+
+@pytest.mark.parametrize("architecture", list(MAPPED))
+def test_its_files_may_come_one_by_one(
+    tmp_path: Path, architecture: Architecture, settings: LazySettings
+) -> None:
+    """As from the page: weights by themselves, with the texts of the two others."""
+    settings.WORK_FOLDER = str(tmp_path / "work")
+    folder = bare_mapper(tmp_path / "mapper", architecture)
+    whole = register_model(folder, Description(name="Maps"), organization_id=None)
+    texts = {
+        "config": (folder / "config.json").read_text(),
+        "preprocessor": (folder / "preprocessor_config.json").read_text(),
+    }
+    weights = folder / "model.safetensors"
+    details = read_details({"name": "Maps", **texts})
+    assert read_details(details.to_json()) == details
+    sent = register_file(weights, Description(name="Maps"), organization_id=None, **texts)
+    assert sent == whole
+    for left in texts:
+        with pytest.raises(InvalidInputError) as caught:
+            register_file(
+                weights, Description(name="Maps"), organization_id=None, **{left: texts[left]}
+            )
+        (problem,) = caught.value.problems
+        assert problem.code == "incomplete"
+        assert "is a map maker. Choose its" in problem.message
+    with pytest.raises(InvalidInputError):
+        read_details({"name": "Maps", "config": "x" * 200_000})
 
 
 @pytest.mark.parametrize(
