@@ -85,7 +85,7 @@ def register_ip_adapter(
         raise _refuse("not_an_ip_adapter", f"{path.name} is no IP-Adapter as they are published.")
     wanted = _checked(path, lambda: wanted_by(header))
     model = _model_for(header, organization_id)
-    encoder = _encoder_for(path, wanted, organization_id)
+    encoder = _encoder_for(path, wanted, description, organization_id)
     facts = [
         FileFacts(path=WEIGHTS, sha256=hash_file(path), size_bytes=path.stat().st_size),
         *(
@@ -195,14 +195,14 @@ def _model_for(header: Header, organization_id: str | None) -> ModelVersion:
     )
 
 
-def _encoder_for(path: Path, wanted: Wanted, organization_id: str | None) -> ModelVersion:
+def _encoder_for(
+    path: Path, wanted: Wanted, description: Description, organization_id: str | None
+) -> ModelVersion:
     """The image encoder that it reads, of those that whoever will see it sees, too."""
     beside = path.parent / ENCODER
     if beside.is_dir():
-        name = f"Image encoder of {path.stem}"
-        found = register_image_encoder(
-            beside, Description(name=name), organization_id=organization_id
-        )
+        told = Description(name=f"Encoder of {description.name}", licence=description.licence)
+        found = register_image_encoder(beside, told, organization_id=organization_id)
         if encoder_sizes(found).serves(wanted):
             return found
     for version in usable_versions(AssetKind.IMAGE_ENCODER):
