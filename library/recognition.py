@@ -27,6 +27,9 @@ FAMILY_NAMES: Mapping[str, str] = MappingProxyType(
         "flux": "Flux",
         "esrgan": "ESRGAN",
         "clip_vision": "CLIP",
+        "depth_anything": "Depth Anything",
+        "dpt": "DPT",
+        "vitpose": "ViTPose",
     }
 )
 # Width of the words that a U-Net reads: tells what a LoRA, a ControlNet or an embedding is for.
@@ -74,6 +77,7 @@ KIND_NAMES: Mapping[str, str] = MappingProxyType(
         "controlnet": "ControlNet",
         "vae": "VAE",
         "cutter": "background remover",
+        "mapper": "map maker",
         "unet": "U-Net alone",
         "text_encoder": "text encoder alone",
         "t2i_adapter": "T2I-Adapter",
@@ -145,9 +149,13 @@ _NOT_YET = "It cannot be used here yet."
 _SIGNS: tuple[_Sign, ...] = (
     _Sign(
         kind="controlnet",
+        names=(r"lora_controlnet$",),
+        advice="A Control-LoRA cannot be used; ask for the whole ControlNet.",
+    ),
+    _Sign(
+        kind="controlnet",
         names=(r"(control_model\.)?input_hint_block\.0\.weight",),
         family=_of_original_control,
-        advice="Only ControlNets whose tensors have diffusers' names can be used.",
     ),
     _Sign(
         kind="controlnet",
@@ -215,13 +223,15 @@ _SIGNS: tuple[_Sign, ...] = (
         kind="upscaler",
         names=(r"(body\.0\.rdb1|model\.1\.sub\.0\.RDB1|RRDB_trunk\.0\.RDB1)\.conv1",),
         family="esrgan",
-        advice="Only the compact network of Real-ESRGAN (SRVGGNetCompact) can be used.",
     ),
     _Sign(
         kind="unet",
         names=(r"down_blocks\.0\.resnets\.0\.", r"time_embedding\.linear_1\."),
         advice=f"It is a part of a diffusers folder. {_FOLDER}",
     ),
+    _Sign(kind="mapper", names=(r"head\.conv3\.weight", r"neck\.", r"backbone\.")),
+    _Sign(kind="mapper", names=(r"head\.head\.0\.weight", r"neck\.")),
+    _Sign(kind="mapper", names=(r"head\.conv\.weight", r"backbone\.embeddings\.")),
     _Sign(
         kind="text_encoder",
         names=(r"(text_model\.)?embeddings\.token_embedding\.weight",),

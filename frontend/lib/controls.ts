@@ -6,6 +6,8 @@ export interface Use {
   /** The picture's hash; empty while there is none. */
   picture: string;
   isMap: boolean;
+  /** What makes the map, where pixels alone do not; empty: the library's first. */
+  mapper?: string;
   weight: number;
   start: number;
   end: number;
@@ -38,6 +40,7 @@ export function toWire(use: Use): Record<string, string | number> {
   said["weight"] = use.weight;
   said["start"] = use.start;
   said["end"] = use.end;
+  if (use.mapper && !use.isMap) said["mapper"] = use.mapper;
   if (use.kind === "canny" && !use.isMap) {
     said["low"] = use.low;
     said["high"] = use.high;
@@ -68,6 +71,7 @@ function fromWire(said: Record<string, unknown>): Use {
     model: String(said["model"] ?? REFERENCE),
     picture: map || image,
     isMap: map !== "",
+    ...(typeof said["mapper"] === "string" ? { mapper: said["mapper"] } : {}),
     weight: numberOf(said["weight"], USUAL.weight),
     start: numberOf(said["start"], USUAL.start),
     end: numberOf(said["end"], USUAL.end),

@@ -24,6 +24,7 @@ from gpuagent.pipelines.loaded import LoadedModel
 from gpuagent.pipelines.placing import Placed, SplitGuidance, half_of
 from gpuagent.pipelines.reference import Reference, Referring, last_of
 from gpuagent.pipelines.steps import Watch
+from gpuagent.pipelines.tiling import Tile
 from gpuagent.protocol.controls import ControlUse
 from gpuagent.protocol.failures import FailureCode
 
@@ -62,12 +63,17 @@ class ControlNet(LoadedModel):
         del watch  # what its first call costs depends on the model that it guides
 
     def take_in(self, drawn: Image.Image) -> torch.Tensor:
-        """A map as the network reads it."""
+        """A map (1, 3, height, width) in the host's memory, as bytes: it may be a large one, of
+        which tiles are looked at.
+        """
         import torch
 
-        values = np.asarray(drawn.convert("RGB"), dtype=np.float32) / np.float32(255)
-        tensor = torch.from_numpy(values).permute(2, 0, 1)[None]
-        return tensor.to(device=self._device, dtype=self.net.dtype)
+        return torch.from_numpy(np.array(drawn.convert("RGB"))).permute(2, 0, 1)[None]
+
+    def read(self, drawn: torch.Tensor) -> torch.Tensor:
+        """A map that was taken in, or a part of it, as the network reads it."""
+        values = drawn.to(self._device).float() / 255
+        return values.to(self.net.dtype)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +108,7 @@ class Steering:
         self._guides: tuple[Guide, ...] = ()
         self._pipeline: Any = None
         self._calls = 0
+        self._tile: Tile | None = None
         self._references: tuple[Reference, ...] = ()
         self._referring = Referring(unet)
         self._examples: tuple[Example, ...] = ()
@@ -137,6 +144,10 @@ class Steering:
         """A picture begins; the pipeline knows how often it will call."""
         self._pipeline, self._calls = pipeline, 0
 
+    def show(self, tile: Tile | None) -> None:
+        """What is drawn now is this part of the picture; None is all of it."""
+        self._tile = tile
+
     def _check(self, guide: Guide | Reference | Example) -> None:
         if isinstance(guide, Example):
             self._looking.check(guide)
@@ -170,7 +181,7 @@ class Steering:
         if self._examples:
             shown = self._looking.look(self._calls, calls, batch=batch, without=without)
             more["added_cond_kwargs"] = {**(more.get("added_cond_kwargs") or {}), **shown}
-        self._calls += 1
+        self._calls += self._tile is None or self._tile.is_last
         more["return_dict"] = False
         given = {"sample": sample, "encoder_hidden_states": encoder_hidden_states, **more}
         shares = self._see(seen, timestep, given, without)
@@ -232,7 +243,7 @@ class Steering:
                 latents,
                 timestep,
                 encoder_hidden_states=encoder_hidden_states,
-                controlnet_cond=_sized(guide, latents),
+                controlnet_cond=_sized(guide, latents, self._tile),
                 conditioning_scale=guide.weight,
                 added_cond_kwargs=more.get("added_cond_kwargs"),
                 return_dict=False,
@@ -257,16 +268,24 @@ def draw_map(use: ControlUse, picture: Image.Image) -> Image.Image:
     return make_map(use.kind.value, picture, **thresholds)
 
 
-def _sized(guide: Guide, latents: torch.Tensor) -> torch.Tensor:
-    """The map for latents of any size (a draft has smaller ones), once for each of the batch."""
+def _sized(guide: Guide, latents: torch.Tensor, tile: Tile | None) -> torch.Tensor:
+    """The map for latents of any size (a draft has smaller ones), once for each of the batch; if
+    they are a tile, that part of it.
+    """
     from torch.nn import functional
 
     drawn, widths = guide.map, guide.by.net.config.conditioning_embedding_out_channels
     scale = 2 ** (len(widths) - 1)
-    height, width = latents.shape[-2] * scale, latents.shape[-1] * scale
-    if drawn.shape[-2:] != (height, width):
-        size = (height, width)
+    high, wide = latents.shape[-2:] if tile is None else tile.field
+    size = (high * scale, wide * scale)
+    if drawn.shape[-2:] != size:
+        drawn = guide.by.read(drawn)
         drawn = functional.interpolate(drawn, size=size, mode="bilinear", antialias=True)
+    if tile is not None:
+        rows, columns = (slice(s.start * scale, s.stop * scale) for s in (tile.rows, tile.columns))
+        drawn = drawn[..., rows, columns]
+    if not drawn.is_floating_point():
+        drawn = guide.by.read(drawn)
     return drawn.expand(latents.shape[0], -1, -1, -1)
 
 

@@ -147,6 +147,8 @@ def _undrawn_infotext(recipe: Recipe, *, model_name: str, model_digest: str) -> 
     if recipe.is_upscale:
         settings["Postprocess upscale by"] = recipe.scale
         settings["Postprocess upscaler"] = model_name
+    elif recipe.map_kind is not None:
+        settings["Postprocess map"] = f"{recipe.map_kind.value} by {model_name}"
     else:
         settings["Postprocess remove background"] = model_name
         if recipe.cutout_edge:

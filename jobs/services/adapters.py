@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from gpuagent.protocol.controls import mappers_of
 from gpuagent.protocol.loras import EMBEDDINGS_MAX
 from gpuagent.protocol.recipe import FieldProblem, Recipe
 from gpuagent.protocol.references import ip_adapters_of
@@ -24,6 +25,7 @@ _FIELDS = {
     AssetKind.VAE: "vae",
     AssetKind.CHECKPOINT: "refiner",
     AssetKind.UPSCALER: "hires_upscaler",
+    AssetKind.MAPPER: "controls",
 }
 _NOUNS = {
     AssetKind.LORA: "LoRA",
@@ -33,7 +35,9 @@ _NOUNS = {
     AssetKind.VAE: "VAE",
     AssetKind.CHECKPOINT: "refiner",
     AssetKind.UPSCALER: "upscaler",
+    AssetKind.MAPPER: "map maker",
 }
+_FIT_ALL = frozenset({AssetKind.UPSCALER, AssetKind.MAPPER})
 Found = dict[str, ModelVersion]
 
 
@@ -50,7 +54,7 @@ def find_fitting(recipe: Recipe, model: ModelVersion, names: Mapping[str, str] =
         version = found.get(digest)
         if version is None or version.asset.kind != kind.value:
             problems.append(_unknown(kind, names.get(digest, "")))
-        elif kind is not AssetKind.UPSCALER and (why := why_unfit(version, model)):
+        elif kind not in _FIT_ALL and (why := why_unfit(version, model)):
             message = f"{version.asset.name} does not fit {model.asset.name}: {why}. Remove it."
             problems.append(FieldProblem(field=_FIELDS[kind], code="unfit", message=message))
     problems += _same_word(found, recipe)
@@ -102,6 +106,7 @@ def _named(recipe: Recipe) -> dict[str, AssetKind]:
     parts = {recipe.vae: AssetKind.VAE, recipe.refiner: AssetKind.CHECKPOINT}
     named = {digest: kind for digest, kind in parts.items() if digest is not None}
     named |= dict.fromkeys(recipe.enlargers, AssetKind.UPSCALER)
+    named |= dict.fromkeys(mappers_of(recipe.controls), AssetKind.MAPPER)
     return {**loras, **dict.fromkeys(recipe.embeddings, AssetKind.EMBEDDING), **nets, **named}
 
 

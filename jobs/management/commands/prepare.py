@@ -145,7 +145,7 @@ class Command(BaseCommand):
             register_house_likeness()
             register_house_cutter()
             self.stdout.write("the house model is in the library")
-            if register_upscalers() is None:
+            if not register_upscalers():
                 self.stdout.write("there are no weights for upscaling: their package is missing")
             forget_last_run()
             if (indexed := index_prompts()[0]) > 0:
