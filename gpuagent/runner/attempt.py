@@ -27,10 +27,10 @@ from gpuagent.protocol.messages import Assignment, AttemptError
 from gpuagent.protocol.recipe import parse_recipe
 from gpuagent.runner.client import StudioClient
 from gpuagent.runner.compute import Compute
-from gpuagent.runner.controls import find_beside, make_guides, make_guides_again
+from gpuagent.runner.controls import find_beside, make_guides
 from gpuagent.runner.ending import log_end, status_of
 from gpuagent.runner.failures import attempt_error, is_device_failure, is_out_of_memory
-from gpuagent.runner.finishers import Refine, find_enlarger, find_refine, using_vae
+from gpuagent.runner.finishers import Refiner, find_refiner, using_vae
 from gpuagent.runner.finishing import Finisher, MadeBy
 from gpuagent.runner.health import Health, SickCode
 from gpuagent.runner.held import AttemptStoppedError, Held, HeldAttempts, Stop
@@ -39,7 +39,7 @@ from gpuagent.runner.logs import log_event
 from gpuagent.runner.models import Models
 from gpuagent.runner.patience import patiently
 from gpuagent.runner.progress import ProgressReporter
-from gpuagent.runner.refining import HiresMaker
+from gpuagent.runner.refining import HiresMaker, find_again
 from gpuagent.runner.telemetry import PeakMemory
 from gpuagent.runner.telling import Teller
 from gpuagent.runner.together import Hands, Seat, Seats, Together
@@ -291,17 +291,16 @@ class AttemptRunner:
         if not work.recipe.is_drawn or not isinstance(model, Family):
             raise AttemptFailedError(FailureCode.RECIPE_INVALID, reason="another kind of model")
         embeddings = self._embed(work, model, work.assignment.model.digest)
-        refine = find_refine(work, self._models, partial(self._embed, work))
+        refiner = find_refiner(work, self._models, partial(self._embed, work))
         start, canvas = self._start(work, model)
         guides = make_guides(work, model, self._models, self._compute, canvas)
         if work.recipe.is_hires:
             return HiresMaker(
                 *(work, self._compute, model, embeddings, start, guides),
-                *(make_guides_again(work, self._models), find_enlarger(work, self._models)),
-                *(reporter, self._health),
+                *(find_again(work, self._models, refiner), reporter, self._health),
             )
         return _Maker(
-            *(work, self._compute, model, embeddings, start, canvas, guides, refine),
+            *(work, self._compute, model, embeddings, start, canvas, guides, refiner),
             *(reporter, self._health),
         )
 
@@ -349,7 +348,7 @@ class _Maker:
     start: StartingPicture | None
     canvas: Canvas | None
     guides: tuple[Guide | Reference, ...]
-    refine: Refine | None
+    refiner: Refiner | None
     reporter: ProgressReporter
     health: Health
 
@@ -368,10 +367,12 @@ class _Maker:
                     self.embeddings,
                     start=self.start,
                     watch=self._watch(index),
-                    until=None if self.refine is None else recipe.refiner_start,
+                    until=None if self.refiner is None else recipe.handover,
                 )
-            if self.refine is not None:
-                latents = self.refine(latents, index, self._watch(index))
+            if self.refiner is not None:
+                latents = self.refiner.finish(
+                    recipe, index, latents, self.start, self._watch(index)
+                )
             denoised = timings.measure("denoise", began)
             # Still watched: on a GPU, steps that were only queued are waited for here.
             pixels = self.model.decode(latents)
