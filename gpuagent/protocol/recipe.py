@@ -75,7 +75,7 @@ class Recipe(Tuning):
     what guides the picture, `references` what it takes after.
 
     `vae` is the digest of one that is used in place of the model's; `refiner` of a model that makes
-    the steps from the share `refiner_start` of them on.
+    the steps from the share `refiner_start` of them on: of the second drawing, if there are two.
 
     With `scale` (2 or 4) the picture is only enlarged, by an upscaler: the prompt is then a note
     that finds it again, and `width` and `height` are the result's, 0 while they are not known yet.
@@ -141,6 +141,16 @@ class Recipe(Tuning):
         if not self.strength:
             return 0
         return max(1, min(int(self.num_inference_steps * self.strength), self.num_inference_steps))
+
+    @property
+    def handover(self) -> float:
+        """Where the refiner begins: how much of all noise is gone. A picture that starts from
+        another one has less of it to lose, of which the model itself takes its share.
+        """
+        if self.denoising_steps == self.num_inference_steps:
+            return self.refiner_start
+        share = self.denoising_steps / self.num_inference_steps
+        return 1 - share * (1 - self.refiner_start)
 
     @property
     def is_upscale(self) -> bool:

@@ -242,7 +242,6 @@ def test_what_wraps_the_denoiser_works_together(house: StableDiffusion15) -> Non
 @pytest.mark.parametrize(
     "beside",
     [
-        {"refiner": "c" * 64},
         {"image": "d" * 64, "strength": 0, "references": [{"image": "b" * 64}]},
     ],
 )
