@@ -54,8 +54,8 @@ def control_facts(recipe: Recipe, manifest: Mapping[str, Any]) -> list[dict[str,
         for use in recipe.controls
     ] + [
         {
-            "label": "Reference",
-            "name": "weight",
+            "label": "Reference" if use.model is None else "IP-Adapter",
+            "name": "weight" if use.model is None else names.get(use.model, ""),
             "weight": f"{use.weight:g}",
             "share": "" if (use.start, use.end) == (0, 1) else _percent(use),
             "picture": use.image,

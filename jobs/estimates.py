@@ -16,6 +16,7 @@ from gpuagent.planning.memory import estimate
 from gpuagent.planning.upscaling import estimate_upscale
 from gpuagent.protocol.controls import mappers_of
 from gpuagent.protocol.recipe import Recipe
+from gpuagent.protocol.references import ReferenceUse
 from gpuagent.protocol.taxonomy import SAMPLERS
 
 PIXELS_PER_PASS = 1_000_000
@@ -25,6 +26,8 @@ STEPS_BESIDE = 2
 CONTROL_SHARE = 0.4
 # A reference goes through the U-Net, too, once for both halves of guidance.
 REFERENCE_SHARE = 0.6
+# An IP-Adapter adds a little to each layer that looks at words.
+IP_ADAPTER_SHARE = 0.05
 # An upscaler applies its weights at every pixel of the starting picture, a denoiser at one of 64 at
 # most. Measured: the small Real-ESRGAN on one core takes 35 s a megapixel, overlaps included.
 UPSCALE_PASSES = 370
@@ -78,12 +81,17 @@ def passes_of(recipe: Recipe, *, pictures: int | None = None) -> float:
     guided: float = 1 + recipe.guidance_end if recipe.guidance_scale > 1 else 1
     steps = recipe.denoising_steps * calls + STEPS_BESIDE
     count = recipe.num_images_per_prompt if pictures is None else pictures
-    led = CONTROL_SHARE * sum(use.end - use.start for use in recipe.controls)
-    led += REFERENCE_SHARE * sum(use.end - use.start for use in recipe.references)
+    steered = CONTROL_SHARE * sum(use.end - use.start for use in recipe.controls)
+    led = steered + sum(_share_of(use) * (use.end - use.start) for use in recipe.references)
     pixels = steps * recipe.width * recipe.height * (1 + led)
     if recipe.is_hires:
-        pixels += (refining_steps(recipe) * calls + STEPS_BESIDE) * refining_pixels(recipe)
+        again = (refining_steps(recipe) * calls + STEPS_BESIDE) * refining_pixels(recipe)
+        pixels += again * (1 + steered)
     return pixels * guided * count / PIXELS_PER_PASS + MAP_PASSES * len(mappers_of(recipe.controls))
+
+
+def _share_of(use: ReferenceUse) -> float:
+    return REFERENCE_SHARE if use.model is None else IP_ADAPTER_SHARE
 
 
 def step_keys(digest: str, recipe: Recipe) -> tuple[str, str]:

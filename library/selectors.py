@@ -23,6 +23,18 @@ def usable_versions(kind: AssetKind = AssetKind.CHECKPOINT) -> list[ModelVersion
     return _newest(_offered({kind}))
 
 
+def first_version(kind: AssetKind) -> ModelVersion | None:
+    """What is taken where nobody chose: the first by name, of upscalers the quickest."""
+    versions = usable_versions(kind)
+    is_upscaler = kind is AssetKind.UPSCALER
+    return next(iter(quickest_first(versions) if is_upscaler else versions), None)
+
+
+def quickest_first(upscalers: list[ModelVersion]) -> list[ModelVersion]:
+    """An upscaler applies all of its weights at every pixel."""
+    return sorted(upscalers, key=lambda version: version.weights_bytes)
+
+
 def usable_adapters() -> list[ModelVersion]:
     """The newest version of every LoRA and embedding that the scope sees, by name."""
     return _newest(_offered(ADAPTERS).prefetch_related("files"))
@@ -31,6 +43,11 @@ def usable_adapters() -> list[ModelVersion]:
 def usable_vaes() -> list[ModelVersion]:
     """The newest version of every VAE that the scope sees, by name."""
     return _newest(_offered({AssetKind.VAE}).prefetch_related("files"))
+
+
+def usable_ip_adapters() -> list[ModelVersion]:
+    """The newest version of every IP-Adapter that the scope sees, by name."""
+    return _newest(_offered({AssetKind.IP_ADAPTER}).prefetch_related("files"))
 
 
 def usable_controls() -> list[ModelVersion]:

@@ -238,3 +238,28 @@ test("a reference needs no ControlNet", async () => {
   control.dispatchEvent(new Event("input", { bubbles: true }));
   expect(row<HTMLInputElement>('[data-set="end"]').value).toBe("40");
 });
+
+test("an IP-Adapter is a reference that is named", async () => {
+  const adapter = "e".repeat(64);
+  mount(`<form><input type="radio" name="model" value="house" checked>
+    <control-stack data-field="references" data-maximum="3" data-url="/uploads">
+      <input type="hidden" name="references" value=""><ol data-part="list"></ol>
+      <select data-part="add"><option value=""></option><option value="reference" data-models="house">Reference</option>
+        <option value="${adapter}" data-models="house" data-kinds="ip_adapter">Likeness</option></select>
+      <template data-part="row"><span class="controls__name"></span><label data-part="drop"><input type="file"></label>
+        <div data-part="pictures" hidden><img data-part="picture" alt="Reference picture"></div><p data-part="error" hidden></p>
+        <input type="number" data-set="weight"><input type="number" data-set="start"><input type="number" data-set="end"></template>
+    </control-stack></form>`);
+  const taken = (): unknown => JSON.parse(one<HTMLInputElement>('[name="references"]').value);
+  choose(adapter);
+  expect(row(".controls__name").textContent).toBe("Likeness");
+  answers(PICTURE);
+  upload();
+  const wire = { kind: "ip_adapter", model: adapter, image: PICTURE.sha256, weight: 1, start: 0, end: 1 };
+  await vi.waitFor(() => expect(taken()).toEqual([wire]));
+  expect(row<HTMLImageElement>('[data-part="picture"]').alt).toBe("Reference picture");
+  const control = one<HTMLInputElement>('[name="references"]');
+  control.value = JSON.stringify([{ ...wire, weight: 0.5 }, { kind: "reference", image: PICTURE.sha256 }]);
+  control.dispatchEvent(new Event("input", { bubbles: true }));
+  expect(taken()).toEqual([{ ...wire, weight: 0.5 }, { kind: "reference", image: PICTURE.sha256, weight: 1, start: 0, end: 1 }]);
+});

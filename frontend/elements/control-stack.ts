@@ -1,6 +1,6 @@
 /** What the picture takes after (`references`), or what guides it (`controls`): up to three ControlNets, each with a picture, its map, its weight and its share of the steps. */
 
-import { parseControls, REFERENCE, toWire, type Use, USUAL } from "../lib/controls";
+import { isReference, parseControls, toWire, type Use, USUAL } from "../lib/controls";
 import { announce, listen, part } from "../lib/dom";
 import { type Answer, ask } from "../lib/http";
 import { isBegun, whenMade } from "../lib/maps";
@@ -174,8 +174,9 @@ export class ControlStack extends HTMLElement {
     const option = model ? this.option(model) : null;
     if (!option || !this.chooser) return;
     this.chooser.value = "";
-    const kind = kindsOf(option)[0] ?? "canny";
-    this.uses.push({ kind, model, picture: "", isMap: model !== REFERENCE && !this.isDrawn(kind), ...USUAL });
+    const use = { kind: kindsOf(option)[0] ?? "canny", model, picture: "", isMap: false, ...USUAL };
+    use.isMap = !isReference(use) && !this.isDrawn(use.kind);
+    this.uses.push(use);
     this.changed();
     announce(`${option.textContent?.trim() ?? ""} is in the recipe.`);
     this.rows.at(-1)?.querySelector<HTMLElement>('input[type="file"]')?.focus();
@@ -336,6 +337,7 @@ export class ControlStack extends HTMLElement {
     const picture = this.seen.get(use.picture);
     const has = use.picture !== "";
     show(row, "drop", !has);
+    show(row, "follows", !has && use.kind === "tile");
     show(row, "start", !has && this.startingPicture !== "");
     show(row, "pictures", has);
     show(row, "actions", has);
@@ -348,7 +350,7 @@ export class ControlStack extends HTMLElement {
       shown.hidden = !picture?.url;
       shown.addEventListener("error", () => (shown.hidden = true)); // addresses are good for minutes
       if (picture?.url) shown.src = picture.url;
-      if (use.model !== REFERENCE) shown.alt = use.isMap ? "Map to follow" : "Picture to follow";
+      if (!isReference(use)) shown.alt = use.isMap ? "Map to follow" : "Picture to follow";
     }
     const facts = part(row, "facts");
     if (facts) facts.textContent = picture?.width ? `${picture.width} × ${picture.height}` : `${use.picture.slice(0, 12)}…`;

@@ -20,11 +20,20 @@ export const USUAL = { weight: 1, start: 0, end: 1, low: 6, high: 16 };
 /** What stands for the model of a reference, which needs none. */
 export const REFERENCE = "reference";
 
+/** The kind of a reference that a model of its own looks at. */
+export const IP_ADAPTER = "ip_adapter";
+
+/** Whether what is drawn takes after it; else it is guided by its map. */
+export function isReference(use: Use): boolean {
+  return use.model === REFERENCE || use.kind === IP_ADAPTER;
+}
+
 /** As `POST jobs` takes it. */
 export function toWire(use: Use): Record<string, string | number> {
-  if (use.model === REFERENCE) {
+  if (isReference(use)) {
     const picture: Record<string, string> = use.picture ? { image: use.picture } : {};
-    return { kind: REFERENCE, ...picture, weight: use.weight, start: use.start, end: use.end };
+    const named: Record<string, string> = use.model === REFERENCE ? { kind: REFERENCE } : { kind: IP_ADAPTER, model: use.model };
+    return { ...named, ...picture, weight: use.weight, start: use.start, end: use.end };
   }
   const said: Record<string, string | number> = { kind: use.kind, model: use.model };
   if (use.picture) said[use.isMap ? "map" : "image"] = use.picture;

@@ -14,6 +14,7 @@ from gpuagent.pipelines.cutout import CUTTER_NAME, Cutter
 from gpuagent.pipelines.engine import Engine
 from gpuagent.pipelines.family import Family
 from gpuagent.pipelines.flux import Flux
+from gpuagent.pipelines.ip_adapter import ENCODER_FOLDER, IP_ADAPTER_NAME, IPAdapter
 from gpuagent.pipelines.loaded import LoadedModel as LoadedModel
 from gpuagent.pipelines.mapper import load_mapper
 from gpuagent.pipelines.sd3 import StableDiffusion3
@@ -63,6 +64,8 @@ def load_model(
     """
     if ref.kind is AssetKind.CONTROLNET:
         return ControlNet(folder, engine, is_half=is_half)
+    if ref.kind is AssetKind.IP_ADAPTER:
+        return IPAdapter(folder, engine, is_half=is_half)
     if ref.kind is AssetKind.VAE:
         return Autoencoder(folder, engine, is_half=is_half)
     if ref.kind is AssetKind.MAPPER:
@@ -84,6 +87,9 @@ def measure_parts(folder: Path, engine: Engine) -> Parts:
     for name in (WEIGHTS_NAME, CUTTER_NAME, MAPPER_NAME):
         if (folder / name).exists():
             return Parts(encoders=0, denoiser=_parameters(folder / name) * size, vae=0)
+    if (folder / IP_ADAPTER_NAME).exists():
+        encoder, laid = _parameters_in(folder / ENCODER_FOLDER), _parameters_in(folder)
+        return Parts(encoders=encoder * size, denoiser=laid * size, vae=0)
     if (folder / CONTROL_NAME).exists():
         each = 4 if _is_vae(folder) else size
         return Parts(encoders=0, denoiser=_parameters_in(folder) * each, vae=0)

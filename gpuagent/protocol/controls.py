@@ -17,6 +17,7 @@ from gpuagent.protocol.recipe_reader import (
     short,
 )
 from gpuagent.protocol.taxonomy import ControlKind
+from gpuagent.protocol.tuning import asks_for_hires
 
 CONTROLS_MAX = 3
 WEIGHT_MIN, WEIGHT_MAX = 0.0, 2.0
@@ -48,6 +49,7 @@ LABELS: Mapping[ControlKind, str] = {
 class ControlUse:
     """A ControlNet by the digest of its version, and one of `image` and `map` by its SHA-256.
 
+    A tile has neither if it follows the picture itself, where that is drawn again larger.
     `mapper` is the digest of what makes the map of `image`, where pixels alone do not. `start` and
     `end` are shares of the steps. `low` and `high` are Canny's thresholds, for maps made here.
     """
@@ -80,7 +82,8 @@ class ControlUse:
 
 def pictures_of(controls: Sequence[ControlUse]) -> dict[str, str]:
     """What a job with them is made from, by the role that each has in it."""
-    return {role_of(number): use.picture for number, use in enumerate(controls, 1)}
+    numbered = enumerate(controls, 1)
+    return {role_of(number): use.picture for number, use in numbered if use.picture}
 
 
 def mappers_of(controls: Sequence[ControlUse]) -> tuple[str, ...]:
@@ -96,15 +99,17 @@ def role_of(number: int) -> str:
 def read_controls(reader: Reader) -> tuple[ControlUse, ...]:
     """`controls` of a recipe, in the order given; those that weigh nothing are left out."""
     given = reader.records("controls", CONTROLS_MAX, _WRITTEN)
-    read = [_Reading(item).control() for item in given]
+    follows = asks_for_hires(reader.raw)
+    read = [_Reading(item, can_follow=follows).control() for item in given]
     return tuple(use for use in read if use is not None and use.weight > 0)
 
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """Reads one of them."""
+    """Reads one of them; `can_follow` if there is a second drawing, which has a first one."""
 
     item: Item
+    can_follow: bool
 
     def control(self) -> ControlUse | None:
         item = self.item
@@ -115,7 +120,7 @@ class _Reading:
             message = "name its ControlNet by the digest, as `GET controls` has it."
             item.problem("unknown_control", message, model)
         image, ready = item.picture("image", "picture"), item.picture("map", "map")
-        self._check_pictures(image, ready)
+        self._check_pictures(kind, image, ready)
         mapper = self._mapper() if ready is None and kind not in DRAWN_HERE else None
         weight = item.number("weight", 1.0, WEIGHT_MIN, WEIGHT_MAX)
         start, end = item.share()
@@ -154,11 +159,13 @@ class _Reading:
             self.item.problem("unknown_mapper", message, given)
         return str(given)
 
-    def _check_pictures(self, image: str | None, ready: str | None) -> None:
+    def _check_pictures(self, kind: ControlKind, image: str | None, ready: str | None) -> None:
         if image is not None and ready is not None:
             message = "it has a picture and a map. Send the picture, or the map as `map`."
             self.item.problem("picture_and_map", message)
         elif image is None and ready is None:
+            if kind is ControlKind.TILE and self.can_follow:
+                return
             self.item.problem("needs_image", "it has no picture to follow. Add one.")
 
     def _thresholds(self, kind: ControlKind, *, is_made: bool) -> tuple[int | None, int | None]:

@@ -27,7 +27,12 @@ from gpuagent.protocol.recipe_checks import check_together
 from gpuagent.protocol.recipe_reader import FieldProblem as FieldProblem
 from gpuagent.protocol.recipe_reader import Reader, as_float, is_digest, short
 from gpuagent.protocol.recipe_reader import RecipeInvalidError as RecipeInvalidError
-from gpuagent.protocol.references import ReferenceUse, read_references, references_by_role
+from gpuagent.protocol.references import (
+    ReferenceUse,
+    ip_adapters_of,
+    read_references,
+    references_by_role,
+)
 from gpuagent.protocol.taxonomy import (
     DEFAULT_SAMPLER,
     SAMPLERS,
@@ -192,6 +197,7 @@ class Recipe(Tuning):
         loras, nets = (use.digest for use in self.loras), (use.model for use in self.controls)
         parts = (digest for digest in (self.vae, self.refiner) if digest is not None)
         beside = (*nets, *mappers_of(self.controls), *parts, *self.enlargers)
+        beside = (*beside, *ip_adapters_of(self.references))
         return tuple(dict.fromkeys((*loras, *self.embeddings, *beside)))
 
     def _unsaid(self) -> set[str]:

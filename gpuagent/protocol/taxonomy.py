@@ -20,6 +20,7 @@ class Architecture(StrEnum):
     DEPTH_ANYTHING = "depth_anything"
     DPT = "dpt"
     VITPOSE = "vitpose"
+    CLIP_VISION = "clip_vision"
 
 
 class AssetKind(StrEnum):
@@ -33,6 +34,8 @@ class AssetKind(StrEnum):
     MAPPER = "mapper"
     CONTROLNET = "controlnet"
     VAE = "vae"
+    IP_ADAPTER = "ip_adapter"
+    IMAGE_ENCODER = "image_encoder"  # a part of IP-Adapters, kept to register them with
 
 
 MODELS = frozenset({AssetKind.CHECKPOINT, AssetKind.UPSCALER, AssetKind.CUTTER, AssetKind.MAPPER})
@@ -41,6 +44,7 @@ ADAPTERS = frozenset({AssetKind.LORA, AssetKind.EMBEDDING})
 BESIDE_MODELS = ADAPTERS | {
     AssetKind.CONTROLNET,
     AssetKind.VAE,
+    AssetKind.IP_ADAPTER,
     AssetKind.CHECKPOINT,
     AssetKind.UPSCALER,  # between two drawings
     AssetKind.MAPPER,  # before the first
@@ -72,6 +76,7 @@ class ReferenceKind(StrEnum):
     """How a picture takes after another one."""
 
     REFERENCE = "reference"
+    IP_ADAPTER = "ip_adapter"
 
 
 class FileKind(StrEnum):

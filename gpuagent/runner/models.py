@@ -46,6 +46,7 @@ from gpuagent.runner.adapters import Adapters
 from gpuagent.runner.compute import Compute
 from gpuagent.runner.failures import is_out_of_memory
 from gpuagent.runner.freeing import give_back_freed
+from gpuagent.runner.learned import Learned
 from gpuagent.runner.ledger import Ledger
 from gpuagent.runner.logs import log_event
 from gpuagent.runner.pins import Pins
@@ -61,6 +62,7 @@ class Models:
         compute: Compute,
         *,
         host_bytes: int = 0,
+        learned: Learned | None = None,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self._cache = cache
@@ -71,6 +73,7 @@ class Models:
         self.adapters = Adapters(cache, memory_bytes=engine.memory_bytes)
         self._facts: dict[str, tuple[Parts, int]] = {}
         self.ledger = Ledger()
+        self.learned = learned or Learned(engine)
         self._device: Residency[LoadedModel] = Residency(
             max(0, engine.memory_bytes - OVERHEAD_BYTES),
             is_pinned=self._pins.__contains__,
@@ -129,7 +132,9 @@ class Models:
             work = self._work(recipe, picture_pixels, adapters, beside)
             work = replace(work, batch=batch)
             others = tuple(each.digest for each in beside)
-            plan = make_plan(self._parts(ref), work, self._room(ref, others), after=after)
+            factors = self.learned.factors(ref.digest, pixels=work.pixels, batch=batch)
+            room = self._room(ref, others)
+            plan = make_plan(self._parts(ref), work, room, after=after, factors=factors)
             plan = replace(plan, beside=others)
         if plan.verdict is Verdict.HERE:
             return plan
@@ -195,7 +200,7 @@ class Models:
         Raises:
             AttemptFailedError: out of memory, with the sizes and what is expected to fit.
         """
-        last = replace(failed, rung=len(LADDER))
+        last = replace(failed, rung=len(LADDER), factor=1.0)
         self.plan(
             ref,
             recipe,

@@ -16,7 +16,6 @@ from gpuagent.pipelines.mapper import Mapper
 from gpuagent.pipelines.steps import Peek, Watch
 from gpuagent.pipelines.upscale import Upscaler, picture_colors
 from gpuagent.planning.cutting import steps_of
-from gpuagent.planning.upscaling import tiles_of
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.recipe import Recipe
 from gpuagent.runner.compute import Compute
@@ -64,8 +63,9 @@ class UndrawnMaker:
     def _steps(self, picture: Image.Image) -> int:
         if isinstance(self.model, Mapper):
             return 1
-        is_cut = isinstance(self.model, Cutter)
-        return steps_of(picture.height) if is_cut else tiles_of(*picture.size)
+        if isinstance(self.model, Cutter):
+            return steps_of(picture.height)
+        return self.model.steps_of(picture.size, self.work.recipe.scale)
 
     def _work_on(self, picture: Image.Image, watch: Watch) -> Pixels:
         recipe, model = self.work.recipe, self.model

@@ -63,6 +63,9 @@ class ReferenceUseSerializer(serializers.Serializer[Any]):
     """A picture that what is drawn takes after."""
 
     kind = serializers.ChoiceField(required=False, choices=REFERENCE_KINDS)
+    model = serializers.CharField(
+        required=False, help_text="Of kind `ip_adapter`: its digest from `GET adapters`."
+    )
     image = serializers.CharField(help_text="`sha256` from `POST uploads`.")
     weight = serializers.FloatField(required=False, min_value=0, max_value=2)
     start = serializers.FloatField(required=False, min_value=0, max_value=1)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from gpuagent.protocol.controls import mappers_of
 from gpuagent.protocol.loras import EMBEDDINGS_MAX
 from gpuagent.protocol.recipe import FieldProblem, Recipe
+from gpuagent.protocol.references import ip_adapters_of
 from gpuagent.protocol.taxonomy import AssetKind
 from gpuagent.protocol.triggers import has_trigger
 from jobs.room import Laid
@@ -20,6 +21,7 @@ _FIELDS = {
     AssetKind.LORA: "loras",
     AssetKind.EMBEDDING: "embeddings",
     AssetKind.CONTROLNET: "controls",
+    AssetKind.IP_ADAPTER: "references",
     AssetKind.VAE: "vae",
     AssetKind.CHECKPOINT: "refiner",
     AssetKind.UPSCALER: "hires_upscaler",
@@ -29,6 +31,7 @@ _NOUNS = {
     AssetKind.LORA: "LoRA",
     AssetKind.EMBEDDING: "embedding",
     AssetKind.CONTROLNET: "ControlNet",
+    AssetKind.IP_ADAPTER: "IP-Adapter",
     AssetKind.VAE: "VAE",
     AssetKind.CHECKPOINT: "refiner",
     AssetKind.UPSCALER: "upscaler",
@@ -85,7 +88,7 @@ def bytes_of(found: Found) -> int:
 
 def laid_of(found: Found) -> tuple[Laid, ...]:
     """What takes memory beside the model, by kind; those that take most first."""
-    kinds = (AssetKind.CONTROLNET, AssetKind.LORA)
+    kinds = (AssetKind.CONTROLNET, AssetKind.IP_ADAPTER, AssetKind.LORA)
     return tuple(
         Laid(
             noun=_NOUNS[kind],
@@ -99,6 +102,7 @@ def laid_of(found: Found) -> tuple[Laid, ...]:
 def _named(recipe: Recipe) -> dict[str, AssetKind]:
     loras = dict.fromkeys((use.digest for use in recipe.loras), AssetKind.LORA)
     nets = dict.fromkeys((use.model for use in recipe.controls), AssetKind.CONTROLNET)
+    nets |= dict.fromkeys(ip_adapters_of(recipe.references), AssetKind.IP_ADAPTER)
     parts = {recipe.vae: AssetKind.VAE, recipe.refiner: AssetKind.CHECKPOINT}
     named = {digest: kind for digest, kind in parts.items() if digest is not None}
     named |= dict.fromkeys(recipe.enlargers, AssetKind.UPSCALER)

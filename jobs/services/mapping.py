@@ -9,16 +9,16 @@ from gpuagent.protocol.controls import LABELS, ControlUse
 from gpuagent.protocol.recipe import FieldProblem, Recipe
 from gpuagent.protocol.taxonomy import MAPPED, Architecture, AssetKind, ControlKind
 from library.models import ModelVersion
-from library.selectors import usable_mappers
+from library.selectors import first_version, usable_mappers
 from studio.core.errors import InvalidInputError, invalid
 
 
-def first_model(kind: AssetKind, raw: Mapping[str, object], versions: list[ModelVersion]) -> str:
-    """The digest of the first that can do what a request without a model is for; or nothing."""
+def first_model(kind: AssetKind, raw: Mapping[str, object]) -> ModelVersion | None:
+    """The first that can do what a request without a model is for."""
     wanted = str(raw.get("map_kind"))
     if kind is AssetKind.MAPPER and wanted in set(ControlKind):
-        versions = usable_mappers(ControlKind(wanted))
-    return versions[0].digest if versions else ""
+        return next(iter(usable_mappers(ControlKind(wanted))), None)
+    return first_version(kind)
 
 
 def with_mappers(recipe: Recipe) -> Recipe:

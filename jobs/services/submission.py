@@ -38,7 +38,7 @@ from jobs.services.mapping import check_mappers, first_model, with_mappers
 from jobs.services.ordering import place_at
 from jobs.services.tuning import no_room_for_hires, varies, with_tile
 from library.models import ModelVersion
-from library.selectors import find_version, usable_versions
+from library.selectors import find_version
 from studio.core.errors import ConflictError, InvalidInputError, invalid
 from studio.core.ids import new_id
 from workspaces.access import require_in
@@ -137,9 +137,9 @@ def with_defaults(raw: Mapping[str, object]) -> dict[str, object]:
     """
     values = {key: value for key, value in raw.items() if value is not None}
     if values.get("model") in (None, ""):
-        kind = kind_asked(values)
-        if first := first_model(kind, values, usable_versions(kind)):
-            values["model"] = first
+        first = first_model(kind_asked(values), values)
+        if first is not None:
+            values["model"] = first.digest
     if values.get("seed") in (None, ""):
         values["seed"] = secrets.randbelow(SEED_MAX + 1)
     if varies(values) and values.get("variation_seed") in (None, ""):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from django.db import migrations, models
 
-KINDS = ("checkpoint", "lora", "embedding", "upscaler", "cutter", "mapper", "controlnet", "vae")
+KINDS = (
+    *("checkpoint", "lora", "embedding", "upscaler", "cutter", "mapper", "controlnet", "vae"),
+    *("ip_adapter", "image_encoder"),
+)
 ARCHITECTURES = (
     *("sd15", "sdxl", "sd3", "flux", "esrgan", "u2net"),
-    *("depth_anything", "dpt", "vitpose"),
+    *("depth_anything", "dpt", "vitpose", "clip_vision"),
 )
 
 
 class Migration(migrations.Migration):
-    dependencies = [("library", "0010_import")]
+    dependencies = [("library", "0011_ip_adapter")]
     operations = [
         migrations.AlterField(
             "modelasset",
