@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from gpuagent.protocol.recipe import SIDES, Recipe
 from gpuagent.protocol.recipe_reader import Reader
 from gpuagent.protocol.taxonomy import InpaintArea
 from gpuagent.protocol.tuning import check_hires_size
 
-if TYPE_CHECKING:
-    from gpuagent.protocol.recipe import Recipe
-
-SIDES = ("left", "top", "right", "bottom")
 KEPT_MIN = 32  # of a side of a picture that is extended
 
 

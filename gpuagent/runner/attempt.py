@@ -20,7 +20,7 @@ from gpuagent.pipelines.registry import LoadedModel
 from gpuagent.planning.plan import Plan
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.messages import Assignment, AttemptError
-from gpuagent.protocol.recipe import parse_recipe
+from gpuagent.protocol.recipe_parsing import parse_recipe
 from gpuagent.runner.client import StudioClient
 from gpuagent.runner.compute import Compute
 from gpuagent.runner.controls import find_beside, make_guides

@@ -26,7 +26,8 @@ from gpuagent.planning.plan import Verdict
 from gpuagent.protocol.manifest import INFOTEXT_KEY, PNG_KEY
 from gpuagent.protocol.mapper_files import architecture_of, check_shapes, read_side
 from gpuagent.protocol.messages import ModelRef
-from gpuagent.protocol.recipe import Recipe, RecipeInvalidError, parse_recipe
+from gpuagent.protocol.recipe import Recipe, RecipeInvalidError
+from gpuagent.protocol.recipe_parsing import parse_recipe
 from gpuagent.protocol.taxonomy import MAPPED, Architecture, AssetKind, ControlKind, FileKind
 from tests.mappers import save_mapper
 

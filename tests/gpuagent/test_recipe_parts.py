@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from gpuagent.protocol.recipe import RecipeInvalidError, parse_recipe
+from gpuagent.protocol.recipe import RecipeInvalidError
+from gpuagent.protocol.recipe_parsing import parse_recipe
 
 PLAIN: dict[str, Any] = {"model": "a" * 64, "prompt": "a mug"}
 VAE, REFINER = "b" * 64, "c" * 64

@@ -15,7 +15,7 @@ from gpuagent.cache.places import Places
 from gpuagent.cache.sources import Sources
 from gpuagent.pipelines.engine import detect_engine
 from gpuagent.pipelines.family import Family
-from gpuagent.protocol.recipe import parse_recipe
+from gpuagent.protocol.recipe_parsing import parse_recipe
 from gpuagent.runner.compute import Compute
 from gpuagent.runner.models import Models
 from jobs.recipes import open_recipe
