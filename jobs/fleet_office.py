@@ -233,6 +233,9 @@ def _readings(telemetry: Mapping[str, Any]) -> list[dict[str, str]]:
         found.append({"name": "", "value": f"{telemetry['temperature_c']:.0f} °C"})
     if "power_w" in telemetry:
         found.append({"name": "", "value": f"{telemetry['power_w']:.0f} W"})
+    if "plan_error" in telemetry:
+        value = f"± {telemetry['plan_error'] * 100:.0f} %"
+        found.append({"name": "of what memory plans foresaw", "value": value})
     return found
 
 

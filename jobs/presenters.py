@@ -27,6 +27,7 @@ from jobs.drawer import queue_context
 from jobs.enlarging_choices import (
     can_process,
     refining_choices,
+    tile_control,
     upscale_choices,
     upscaler_choices,
 )
@@ -388,6 +389,7 @@ def output_context(output: Output, actor: Actor) -> dict[str, Any]:
         "can_start": actor.can(Permission.UPLOAD_CREATE),
         "can_vary": actor.can(Permission.JOB_SUBMIT) and recipe.is_drawn,
         "refining_scales": refining_choices(output, recipe, actor),
+        "tile_control": tile_control(output),
     }
 
 

@@ -6,7 +6,15 @@ from collections.abc import Collection
 
 from django.db.models import Q, QuerySet
 
-from gpuagent.protocol.taxonomy import ADAPTERS, BESIDE_MODELS, MODELS, AssetKind
+from gpuagent.protocol.taxonomy import (
+    ADAPTERS,
+    BESIDE_MODELS,
+    MAPPED,
+    MODELS,
+    Architecture,
+    AssetKind,
+    ControlKind,
+)
 from library.models import ModelVersion
 
 
@@ -37,9 +45,20 @@ def usable_vaes() -> list[ModelVersion]:
     return _newest(_offered({AssetKind.VAE}).prefetch_related("files"))
 
 
+def usable_ip_adapters() -> list[ModelVersion]:
+    """The newest version of every IP-Adapter that the scope sees, by name."""
+    return _newest(_offered({AssetKind.IP_ADAPTER}).prefetch_related("files"))
+
+
 def usable_controls() -> list[ModelVersion]:
     """The newest version of every ControlNet that the scope sees, by name."""
     return _newest(_offered({AssetKind.CONTROLNET}).prefetch_related("files"))
+
+
+def usable_mappers(kind: ControlKind | None = None) -> list[ModelVersion]:
+    """The newest version of every map maker that the scope sees, by name; those of a kind."""
+    versions = usable_versions(AssetKind.MAPPER)
+    return [v for v in versions if kind in (None, MAPPED[Architecture(v.architecture)])]
 
 
 def find_version(digest: str) -> ModelVersion | None:

@@ -44,6 +44,7 @@ KEYS = {
         "checkpoint_load_s",
         "lora_lay_s",
     },
+    "joining": {"step_1_ms", "step_4_ms", "decode_ms", "joined_kinds3_load90_p95"},
     "sockets": {"sockets", "lag_ms_p50", "lag_ms_p95", "kib_per_socket", "cpu_share"},
     "house": {
         "object",

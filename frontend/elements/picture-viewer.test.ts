@@ -93,6 +93,18 @@ test("upscaling puts the new job in the gallery; a refusal is told", async () =>
   expect(document.querySelector('[data-part="error"]')?.textContent).toBe("It would be too large.");
 });
 
+test("drawing it larger says how much anew, and what leads it", async () => {
+  const host = document.getElementById("viewer") as HTMLElement;
+  host.innerHTML = HTML.replace(
+    "<p data-part",
+    '<button data-action="redraw" data-scale="2" data-refine="0.5" data-control="abc"></button><p data-part',
+  ).replace('data-rerun="/rerun"', 'data-rerun="/rerun" data-upscale="/upscale"');
+  log = playServer(() => ({ status: 201, body: tileHtml({ job: "job_large" }) }));
+  host.querySelector<HTMLElement>('[data-action="redraw"]')?.click();
+  await settle();
+  expect(String(log.at(-1)?.body)).toBe("scale=2&refine=0.5&control=abc");
+});
+
 test("removing the background puts the new job in the gallery", async () => {
   const host = document.getElementById("viewer") as HTMLElement;
   host.innerHTML = HTML.replace("<p data-part", '<button data-action="cutout"></button><button data-action="cutout" data-result="mask"></button><p data-part').replace(

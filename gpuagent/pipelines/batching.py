@@ -1,4 +1,4 @@
-"""Pictures of different jobs denoised in one batch: one call of the U-Net a step for all of them.
+"""Pictures of different jobs denoised in one batch: one call of the denoiser a step for all.
 
 Each has its own prompt, its own noise and its own watch. One whose watch raises leaves at that
 step: its row is taken out of everything that goes from step to step, and the others go on.
@@ -9,8 +9,8 @@ are added up in another order. Measured on a CPU with the house model at 128 × 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -42,36 +42,56 @@ class _AllLeftError(Exception):
     """Nobody is waiting for this batch any more."""
 
 
+def generators_of(members: Sequence[Member]) -> list[torch.Generator]:
+    """One for each; on the CPU, which draws the same noise for every device, and as alone."""
+    import torch
+
+    return [torch.Generator("cpu").manual_seed(member.recipe.seed_of(0)) for member in members]
+
+
+def embeddings_of(members: Sequence[Member]) -> Embeddings:
+    """A row for each."""
+    import torch
+
+    def rows(name: str) -> Any:  # noqa: ANN401 - a tensor, or none in this family
+        found = [getattr(member.embeddings, name) for member in members]
+        return None if found[0] is None else torch.cat(found)
+
+    return Embeddings(**{field.name: rows(field.name) for field in fields(Embeddings)})
+
+
 def denoise_batch(
     pipeline: Any,  # noqa: ANN401 - diffusers has no types
-    scheduler: Any,  # noqa: ANN401 - as above
     members: Sequence[Member],
+    generators: list[torch.Generator],
+    *,
+    prompts: Mapping[str, object],
+    rows: Sequence[str],
     on_step: Callable[[], None] = lambda: None,
 ) -> list[torch.Tensor | None]:
     """The finished latents of each member, None for those that left.
 
-    `pipeline` is one for txt2img over this scheduler. `on_step` is called after every whole step.
+    `pipeline` is one for txt2img; `prompts` tells it of them, and `rows` names those of its tensors
+    that have a row for each picture beside its latents. Of who leaves, the generator is taken out
+    of the list. `on_step` is called after every whole step.
     """
-    import torch
-
     recipe = members[0].recipe
-    rows = _Rows(members, scheduler, on_step)
+    made_step = _Rows(members, generators, pipeline.scheduler, on_step)
     try:
         latents: torch.Tensor = pipeline(
-            prompt_embeds=torch.cat([member.embeddings.prompt for member in members]),
-            negative_prompt_embeds=torch.cat([member.embeddings.negative for member in members]),
+            **prompts,
             num_inference_steps=recipe.num_inference_steps,
             guidance_scale=recipe.guidance_scale,
             width=recipe.width,
             height=recipe.height,
-            generator=rows.generators,
+            generator=generators,
             output_type="latent",
-            callback_on_step_end=rows,
-            callback_on_step_end_tensor_inputs=["latents", "prompt_embeds"],
+            callback_on_step_end=made_step,
+            callback_on_step_end_tensor_inputs=["latents", *rows],
         ).images
     except _AllLeftError:
         return [None] * len(members)
-    made = {id(member): latents[row : row + 1] for row, member in enumerate(rows.members)}
+    made = {id(member): latents[row : row + 1] for row, member in enumerate(made_step.members)}
     return [made.get(id(member)) for member in members]
 
 
@@ -81,16 +101,12 @@ class _Rows:
     def __init__(
         self,
         members: Sequence[Member],
+        generators: list[torch.Generator],
         scheduler: Any,  # noqa: ANN401 - as above
         on_step: Callable[[], None],
     ) -> None:
-        import torch
-
         self.members = list(members)
-        # A CPU generator draws the same noise on every device, and as it would alone.
-        self.generators = [
-            torch.Generator("cpu").manual_seed(member.recipe.seed_of(0)) for member in members
-        ]
+        self._generators = generators
         self._scheduler = scheduler
         self._foreseer = Foreseer(scheduler)
         self._on_step = on_step
@@ -115,8 +131,7 @@ class _Rows:
             self._done = done
             self._tell(staying, self._foreseer.predicted(tensors["latents"]))
             self._on_step()
-        # A U-Net that is told the guidance as a tensor has one row for each to the end.
-        if len(staying) == len(self.members) or pipeline.unet.config.time_cond_proj_dim is not None:
+        if len(staying) == len(self.members) or _is_told_guidance(pipeline):
             return {}
         return self._without_others(
             staying, tensors, is_guided=pipeline.do_classifier_free_guidance
@@ -137,9 +152,17 @@ class _Rows:
             else:
                 setattr(self._scheduler, name, _taken(value, latents.shape, staying))
         self.members = [self.members[row] for row in staying]
-        self.generators[:] = [self.generators[row] for row in staying]  # the sampler holds the list
+        # The sampler holds the list.
+        self._generators[:] = [self._generators[row] for row in staying]
         halves = [*staying, *(count + row for row in staying)] if is_guided else staying
-        return {"latents": latents[staying], "prompt_embeds": tensors["prompt_embeds"][halves]}
+        kept = {name: tensor[halves] for name, tensor in tensors.items() if name != "latents"}
+        return {**kept, "latents": latents[staying]}
+
+
+def _is_told_guidance(pipeline: Any) -> bool:  # noqa: ANN401 - as above
+    """A U-Net that is told the guidance as a tensor has one row of it for each to the end."""
+    unet = getattr(pipeline, "unet", None)
+    return unet is not None and unet.config.time_cond_proj_dim is not None
 
 
 def _stays(member: Member) -> bool:

@@ -15,11 +15,13 @@ from typing_extensions import override
 
 from gpuagent.cache.errors import AttemptFailedError
 from gpuagent.pipelines.adapters import Laying, Stack
+from gpuagent.pipelines.batching import Member, denoise_batch, embeddings_of, generators_of
 from gpuagent.pipelines.control import Guide, Steering
 from gpuagent.pipelines.engine import Engine
 from gpuagent.pipelines.guidance import GuidanceCutOff
 from gpuagent.pipelines.inpaint import StartingPicture as StartingPicture
 from gpuagent.pipelines.inpaint import mask_pixels
+from gpuagent.pipelines.ip_adapter import Example
 from gpuagent.pipelines.latents import LatentSpace
 from gpuagent.pipelines.loaded import VAE
 from gpuagent.pipelines.placing import Placed, SplitGuidance
@@ -38,8 +40,6 @@ from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER
 if TYPE_CHECKING:
     import torch
 
-    from gpuagent.pipelines.batching import Member
-
 CPU_WARM_UP_SIDE = 128
 
 
@@ -47,12 +47,15 @@ class Family(LatentSpace):
     """A model version that draws.
 
     `DENOISER` names the part that the steps go through, `SAMPLER` one that every model of the
-    family can use; a family is wide if its numbers do not fit into float16.
+    family can use; a family is wide if its numbers do not fit into float16. `ROWS` are tensors of
+    its pipeline, beside the latents, that have a row for each picture of a batch: all that have. A
+    family whose pipeline does not let go of a row names none, and makes no batches.
     """
 
     DENOISER: ClassVar[str] = "unet"
     SAMPLER: ClassVar[str] = DEFAULT_SAMPLER
     IS_WIDE: ClassVar[bool] = False
+    ROWS: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -70,7 +73,7 @@ class Family(LatentSpace):
         self._guidance = SplitGuidance(self._denoiser)
         self._steering = Steering(self._denoiser, self._guidance)
         self._cut_off = GuidanceCutOff(self._denoiser)
-        self.tiles = TiledDenoiser(self._denoiser, self._scale)
+        self.tiles = TiledDenoiser(self._denoiser, self._scale, self._steering.show)
         self._laying = Laying(
             engine.device, {name: each for name, each in modules.items() if name != VAE}
         )
@@ -114,8 +117,10 @@ class Family(LatentSpace):
             "negative_prompt_embeds": embeddings.negative,
         }
 
-    def _make_scheduler(self, sampler_id: str, generator: torch.Generator) -> Any:  # noqa: ANN401 - as above
-        """A fresh one; what it draws itself, it draws by the generator."""
+    def _make_scheduler(
+        self, sampler_id: str, generator: torch.Generator | list[torch.Generator]
+    ) -> Any:  # noqa: ANN401 - as above
+        """A fresh one; what it draws itself, it draws by the generator, or by that of its row."""
         del generator  # these pipelines hand it over with every step
         return make_scheduler(sampler_id, self._scheduler_config)
 
@@ -137,8 +142,8 @@ class Family(LatentSpace):
             yield
 
     @contextmanager
-    def guided(self, guides: Sequence[Guide | Reference]) -> Iterator[None]:
-        """ControlNets guide what is drawn while this lasts, and it takes after the references.
+    def guided(self, guides: Sequence[Guide | Reference | Example]) -> Iterator[None]:
+        """ControlNets guide what is drawn while this lasts, and it takes after the others.
 
         Raises:
             AttemptFailedError: one does not fit the model.
@@ -204,13 +209,25 @@ class Family(LatentSpace):
     @property
     def can_batch(self) -> bool:
         """Whether pictures of several jobs can be denoised together."""
-        return False
+        return bool(self.ROWS) and not self._is_for_inpainting and not self._guidance.is_split
 
     def denoise_together(
         self, members: Sequence[Member], on_step: Callable[[], None] = lambda: None
     ) -> list[torch.Tensor | None]:
         """The finished latents of each, in one batch; None for those that left."""
-        raise NotImplementedError
+        import torch
+
+        generators = generators_of(members)
+        scheduler = self._make_scheduler(members[0].recipe.sampler, generators)
+        with self._here(self.DENOISER), torch.inference_mode():
+            return denoise_batch(
+                self._pipeline("txt2img", scheduler),
+                members,
+                generators,
+                prompts=self._prompt_arguments(embeddings_of(members)),
+                rows=self.ROWS,
+                on_step=on_step,
+            )
 
     @override
     def warm_up(self, watch: Watch | None = None) -> None:

@@ -45,7 +45,9 @@ class FlowFamily(Family):
     IS_WIDE: ClassVar[bool] = True
 
     @override
-    def _make_scheduler(self, sampler_id: str, generator: torch.Generator) -> Any:
+    def _make_scheduler(
+        self, sampler_id: str, generator: torch.Generator | list[torch.Generator]
+    ) -> Any:
         return make_flow_scheduler(sampler_id, self._scheduler_config, generator)
 
     @override
@@ -62,7 +64,9 @@ class FlowFamily(Family):
 
 
 def make_flow_scheduler(
-    sampler_id: str, model_config: Mapping[str, object], generator: torch.Generator
+    sampler_id: str,
+    model_config: Mapping[str, object],
+    generator: torch.Generator | list[torch.Generator],
 ) -> Any:  # noqa: ANN401 - diffusers has no types
     """The sampler's diffusers scheduler, set up for a model; what it draws, by the generator.
 

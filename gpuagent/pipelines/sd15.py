@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 from typing_extensions import override
 
-from gpuagent.pipelines.batching import Member, denoise_batch
 from gpuagent.pipelines.family import Family
 from gpuagent.pipelines.prompts import Embeddings, encode_prompts
-from gpuagent.pipelines.samplers import make_scheduler
 from gpuagent.protocol.recipe import Recipe
-
-if TYPE_CHECKING:
-    import torch
 
 
 class StableDiffusion15(Family):
     """A model version of this family."""
+
+    ROWS: ClassVar[tuple[str, ...]] = ("prompt_embeds",)
 
     @override
     def _load(self, folder: Path) -> Mapping[str, Any]:
@@ -61,19 +58,3 @@ class StableDiffusion15(Family):
             "feature_extractor": None,
             "requires_safety_checker": False,
         }
-
-    @property
-    @override
-    def can_batch(self) -> bool:
-        return not self._is_for_inpainting and not self._guidance.is_split
-
-    @override
-    def denoise_together(
-        self, members: Sequence[Member], on_step: Callable[[], None] = lambda: None
-    ) -> list[torch.Tensor | None]:
-        import torch
-
-        scheduler = make_scheduler(members[0].recipe.sampler, self._scheduler_config)
-        with self._here(self.DENOISER), torch.inference_mode():
-            pipeline = self._pipeline("txt2img", scheduler)
-            return denoise_batch(pipeline, scheduler, members, on_step)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import override
 
@@ -22,6 +22,8 @@ _CLIPS = ("", "_2")
 
 class StableDiffusion3(FlowFamily):
     """A model version of this family."""
+
+    ROWS: ClassVar[tuple[str, ...]] = ("prompt_embeds", "pooled_prompt_embeds")
 
     @override
     def _load(self, folder: Path) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import override
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 class StableDiffusionXL(Family):
     """A model version of this family."""
+
+    ROWS: ClassVar[tuple[str, ...]] = ("prompt_embeds", "add_text_embeds", "add_time_ids")
 
     @override
     def _load(self, folder: Path) -> Mapping[str, Any]:
@@ -77,6 +79,11 @@ class StableDiffusionXL(Family):
             "pooled_prompt_embeds": embeddings.pooled,
             "negative_pooled_prompt_embeds": embeddings.negative_pooled,
         }
+
+    @property
+    @override
+    def can_batch(self) -> bool:
+        return super().can_batch and not self._is_refiner
 
     @override
     def _share_arguments(self, until: float | None) -> dict[str, object]:

@@ -3,16 +3,20 @@
 The ladder goes from fast to slow. Which rung it is depends on the picture, the model and the
 device alone, never on what else happens to be resident: some measures change pixels a little, and
 the same recipe on the same device must give the same bytes. What is resident decides only what has
-to go.
+to go; what was measured of earlier pictures (`factors`) decides that, too, and which parts wait
+aside, which changes no pixel.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from types import MappingProxyType
 
 from gpuagent.planning.eviction import Kept, choose_evictions
 from gpuagent.planning.footprints import PLAIN, Footprint
+from gpuagent.planning.growth import Growth
 from gpuagent.planning.memory import OVERHEAD_BYTES
 
 # What each ControlNet adds to the features of a U-Net, kept from its call to the U-Net's: computed
@@ -38,6 +42,10 @@ class Measure(StrEnum):
 # Each rung has all of the one before.
 LADDER: tuple[Measure, ...] = tuple(Measure)
 CHANGE_PIXELS = frozenset({Measure.VAE_TILES, Measure.SPLIT_GUIDANCE, Measure.HALF_PRECISION})
+ASIDE = frozenset({Measure.ENCODERS_ASIDE, Measure.PARTS_ASIDE})
+# What measuring found of activations, by the label of a plan; what is not there is as planned.
+Factors = Mapping[str, float]
+_AS_PLANNED: Factors = MappingProxyType({})
 
 
 class Verdict(StrEnum):
@@ -106,7 +114,8 @@ class Room:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """How to do it. `needed_bytes` is with the measures; `evict` names other models, in order,
-    `beside` those that work with this one.
+    `beside` those that work with this one. `growth` is what comes on top of what is loaded, as
+    planned, `factor` what its activations were multiplied by.
     """
 
     verdict: Verdict
@@ -116,7 +125,8 @@ class Plan:
     evict: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
     largest_side: int = 0
-    growth_bytes: int = 0
+    growth: Growth = field(default_factory=Growth)
+    factor: float = 1.0
     rung: int = field(default=0, compare=False)
 
     @property
@@ -125,8 +135,54 @@ class Plan:
         return "+".join(m.value for m in LADDER if m in self.measures & CHANGE_PIXELS)
 
 
-def needed_bytes(parts: Parts, work: Work, room: Room, measures: frozenset[Measure]) -> int:
+def needed_bytes(
+    parts: Parts, work: Work, room: Room, measures: frozenset[Measure], factor: float = 1.0
+) -> int:
     """Memory at the worst moment: while prompts are read, while denoising, or while decoding."""
+    growth = growth_of(parts, work, room, measures)
+    parts, work = _in_precision(parts, work, measures)
+    peak = _resting(parts, measures) + growth.bytes_at(factor) + work.held_bytes
+    denoiser = parts.denoiser + work.adapters_bytes
+    opening = max(parts.encoders, denoiser, parts.vae)
+    if not measures & ASIDE:
+        opening = parts.total + work.adapters_bytes
+    return max(peak, opening + work.opened_bytes) + work.beside_bytes + OVERHEAD_BYTES
+
+
+def growth_of(parts: Parts, work: Work, room: Room, measures: frozenset[Measure]) -> Growth:
+    """What each moment takes on top of what lies on the device all the time."""
+    denoising, decoding = _activations(parts, work, room, measures)
+    parts, work = _in_precision(parts, work, measures)
+    encoders, denoiser, vae = parts.encoders, parts.denoiser, parts.vae
+    if Measure.PARTS_ASIDE not in measures:
+        denoiser = vae = 0
+        encoders = encoders if Measure.ENCODERS_ASIDE in measures else 0
+    laid = work.adapters_bytes
+    return Growth(
+        moments=(
+            (encoders + laid + ENCODER_ACTIVATION_BYTES, 0),
+            (denoiser + laid, denoising),
+            (vae + laid, decoding),
+        )
+    )
+
+
+def _in_precision(parts: Parts, work: Work, measures: frozenset[Measure]) -> tuple[Parts, Work]:
+    """With the bytes of weights as they are loaded."""
+    if Measure.HALF_PRECISION not in measures:
+        return parts, work
+    return (
+        replace(
+            parts, encoders=parts.encoders // 2, denoiser=parts.denoiser // 2, vae=parts.vae // 2
+        ),
+        replace(work, adapters_bytes=work.adapters_bytes // 2, beside_bytes=work.beside_bytes // 2),
+    )
+
+
+def _activations(
+    parts: Parts, work: Work, room: Room, measures: frozenset[Measure]
+) -> tuple[int, int]:
+    """While denoising, and while decoding."""
     footprint = parts.footprint
     a_pixel = footprint.denoising + work.beside_count * CONTROL_ACTIVATIONS_PER_PIXEL
     denoising = int(work.pixels * a_pixel * room.denoiser_float_bytes) * work.batch
@@ -136,26 +192,32 @@ def needed_bytes(parts: Parts, work: Work, room: Room, measures: frozenset[Measu
     tile = min(work.width, room.tile_side) * min(work.height, room.tile_side)
     if Measure.VAE_TILES in measures and tile < work.pixels:
         decoding = tile * footprint.decoding * 4 + work.pixels * TILED_OUTPUT_PER_PIXEL * 4
-    encoders, denoiser, vae = parts.encoders, parts.denoiser + work.adapters_bytes, parts.vae
-    beside = work.beside_bytes
     if Measure.HALF_PRECISION in measures:
-        encoders, denoiser, vae = encoders // 2, denoiser // 2, vae // 2
-        denoising, decoding, beside = denoising // 2, decoding // 2, beside // 2
-    encoding = encoders + ENCODER_ACTIVATION_BYTES
+        denoising, decoding = denoising // 2, decoding // 2
+    return denoising, decoding
+
+
+def _resting(parts: Parts, measures: frozenset[Measure]) -> int:
+    """Of the model, what lies on the device all the time."""
     if Measure.PARTS_ASIDE in measures:
-        peak = max(encoding, denoiser + denoising, vae + decoding)
-    elif Measure.ENCODERS_ASIDE in measures:
-        peak = max(encoding, denoiser + vae + max(denoising, decoding))
-    else:
-        peak = encoders + denoiser + vae + max(ENCODER_ACTIVATION_BYTES, denoising, decoding)
-    resting = max(encoders, denoiser, vae)
-    if not measures & {Measure.PARTS_ASIDE, Measure.ENCODERS_ASIDE}:
-        resting = encoders + denoiser + vae
-    return max(peak + work.held_bytes, resting + work.opened_bytes) + beside + OVERHEAD_BYTES
+        return 0
+    return parts.total - (parts.encoders if Measure.ENCODERS_ASIDE in measures else 0)
 
 
-def make_plan(parts: Parts, work: Work, room: Room, *, after: Plan | None = None) -> Plan:
-    """The first rung of the ladder that fits; after a plan that failed, a cheaper one than it."""
+def make_plan(
+    parts: Parts,
+    work: Work,
+    room: Room,
+    *,
+    after: Plan | None = None,
+    factors: Factors = _AS_PLANNED,
+) -> Plan:
+    """The first rung of the ladder that fits; after a plan that failed, a cheaper one than it.
+
+    After one that reckoned with less than the ladder does, the one that did not.
+    """
+    if after is not None and after.factor < 1:
+        return make_plan(parts, work, room)
     rungs = _rungs(parts, work, room)
     if after is not None:
         rungs = [rung for rung in rungs if rung[0] > after.rung]
@@ -164,15 +226,16 @@ def make_plan(parts: Parts, work: Work, room: Room, *, after: Plan | None = None
             if after is None:
                 measures = _spared(parts, work, room, measures)
                 needed = needed_bytes(parts, work, room, measures)
-            return Plan(
+            plan = Plan(
                 verdict=Verdict.HERE,
                 needed_bytes=needed,
                 available_bytes=room.memory_bytes,
                 measures=measures,
                 evict=evictions(room, needed),
-                growth_bytes=_growth_bytes(parts, work, needed, measures),
+                growth=growth_of(parts, work, room, measures),
                 rung=number,
             )
+            return plan if after is not None else _corrected(plan, parts, work, room, factors)
     least = min((needed for _number, _measures, needed in rungs), default=0)
     if after is not None and not rungs:
         least = after.needed_bytes
@@ -186,14 +249,35 @@ def make_plan(parts: Parts, work: Work, room: Room, *, after: Plan | None = None
     )
 
 
-def _growth_bytes(parts: Parts, work: Work, needed: int, measures: frozenset[Measure]) -> int:
-    """What of the need comes on top of the weights; 0 where those come and go meanwhile."""
-    if measures & {Measure.PARTS_ASIDE, Measure.ENCODERS_ASIDE}:
-        return 0
-    weights = parts.total + work.beside_bytes
-    if Measure.HALF_PRECISION in measures:
-        weights //= 2
-    return max(0, needed - weights - OVERHEAD_BYTES)
+def _corrected(plan: Plan, parts: Parts, work: Work, room: Room, factors: Factors) -> Plan:
+    """With the same pixels, but by what was measured: what waits aside, and who has to go.
+
+    If nothing fits by that, it is tried as it was planned, with all the memory there is; a batch is
+    not: its pictures can be made alone.
+    """
+    factor = factors.get(plan.label, 1.0)
+    if factor == 1.0:
+        return plan
+    measures, needed = plan.measures - ASIDE, 0
+    asides = [frozenset[Measure]()]
+    asides += [frozenset({each}) for each in LADDER if each in ASIDE & room.measures]
+    for aside in asides:
+        needed = needed_bytes(parts, work, room, measures | aside, factor)
+        if needed <= room.memory_bytes:
+            measures |= aside
+            break
+    else:
+        if work.batch > 1:
+            return replace(plan, verdict=Verdict.NOWHERE)
+        measures, needed = plan.measures, room.memory_bytes
+    return replace(
+        plan,
+        needed_bytes=needed,
+        measures=measures,
+        evict=evictions(room, needed),
+        growth=growth_of(parts, work, room, measures),
+        factor=factor,
+    )
 
 
 def largest_side(parts: Parts, work: Work, room: Room, *, is_less: bool = False) -> int:

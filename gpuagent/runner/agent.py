@@ -28,6 +28,7 @@ from gpuagent.runner.finishing import Finisher
 from gpuagent.runner.health import Health, SickCode
 from gpuagent.runner.heartbeat import Condition, HeartbeatThread
 from gpuagent.runner.held import Held, HeldAttempts, Stop
+from gpuagent.runner.learned import FILE_NAME, Learned
 from gpuagent.runner.link import Link
 from gpuagent.runner.logs import log_event, log_trouble
 from gpuagent.runner.models import Models
@@ -84,6 +85,7 @@ class Agent:
             self._engine,
             self._compute,
             host_bytes=host_cache_bytes(self._engine, settings.host_cache_bytes),
+            learned=Learned(self._engine, settings.cache / FILE_NAME),
             on_change=self._poke,
         )
         self._link = Link(
@@ -200,6 +202,7 @@ class Agent:
             telemetry={
                 **self._telemetry.latest,
                 **self._models.ledger.to_wire(),
+                **self._models.learned.to_wire(),
                 "batch_limit": self._settings.batch,
             },
             residents=self._models.residents(),
@@ -217,7 +220,11 @@ class Agent:
             sick_code=self._health.code,
             attempts=len(self._held.all()),
             memory_bytes=self._engine.memory_bytes,
-            telemetry={**self._telemetry.latest, **self._models.ledger.to_wire()},
+            telemetry={
+                **self._telemetry.latest,
+                **self._models.ledger.to_wire(),
+                **self._models.learned.to_wire(),
+            },
             residents=self._models.residents(),
         )
 

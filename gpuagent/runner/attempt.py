@@ -17,6 +17,7 @@ from gpuagent.pipelines.canvas import Canvas, CanvasColors, make_canvas
 from gpuagent.pipelines.control import Guide
 from gpuagent.pipelines.encode import Pixels, count_pixels, open_input
 from gpuagent.pipelines.family import Family, StartingPicture
+from gpuagent.pipelines.ip_adapter import Example
 from gpuagent.pipelines.prompts import EmbeddingCache, Embeddings
 from gpuagent.pipelines.reference import Reference
 from gpuagent.pipelines.registry import LoadedModel
@@ -27,7 +28,7 @@ from gpuagent.protocol.messages import Assignment, AttemptError
 from gpuagent.protocol.recipe import parse_recipe
 from gpuagent.runner.client import StudioClient
 from gpuagent.runner.compute import Compute
-from gpuagent.runner.controls import find_beside, make_guides
+from gpuagent.runner.controls import find_beside, make_guides, make_guides_again
 from gpuagent.runner.ending import log_end, status_of
 from gpuagent.runner.failures import attempt_error, is_device_failure, is_out_of_memory
 from gpuagent.runner.finishers import Refine, find_enlarger, find_refine, using_vae
@@ -217,23 +218,30 @@ class AttemptRunner:
         work.timings.measure("wait", seat.since)
         self._compute.run(self._peak.reset)
         try:
-            if not self._did_make_all(work):
-                self._models.release()
-                work.plan = self._plan(work, after=work.plan)
-                log_event("attempt.cheaper", attempt=work.held.attempt_id, by=work.plan.label)
-                if not self._did_make_all(work):
-                    self._models.release()
-                    self._models.plan_after_last(
-                        work.assignment.model,
-                        work.recipe,
-                        work.plan,
-                        picture_pixels=work.picture_pixels,
-                        adapters=work.stack.parameters,
-                        beside=work.beside,
-                    )
+            # One made by less than the ladder's own figures is no try of the ladder.
+            tries = 3 if work.plan is not None and work.plan.factor < 1 else 2
+            while not self._did_make_all(work):
+                tries -= 1
+                self._think_again(work, is_last=not tries)
         finally:
-            note_memory(work, work.plan, self._peak)
+            note_memory(work, work.plan, self._peak, self._models.learned)
         self._health.picture_made()
+
+    def _think_again(self, work: Work, *, is_last: bool) -> None:
+        """Memory ran out: another plan, or the end."""
+        self._models.release()
+        model, failed = work.assignment.model, work.plan
+        if failed is not None:
+            self._models.learned.ran_out(model.digest, failed)
+        if is_last and failed is not None:
+            self._models.plan_after_last(
+                *(model, work.recipe, failed),
+                picture_pixels=work.picture_pixels,
+                adapters=work.stack.parameters,
+                beside=work.beside,
+            )
+        work.plan = self._plan(work, after=failed)
+        log_event("attempt.cheaper", attempt=work.held.attempt_id, by=work.plan.label)
 
     def _did_make_all(self, work: Work) -> bool:
         """Make what is not made yet; False if memory ran out on the way.
@@ -297,7 +305,11 @@ class AttemptRunner:
         if work.recipe.is_hires:
             return HiresMaker(
                 *(work, self._compute, model, embeddings, start, guides),
-                *(find_enlarger(work, self._models), reporter, self._health),
+                *(
+                    make_guides_again(work, self._models, self._compute),
+                    find_enlarger(work, self._models),
+                ),
+                *(reporter, self._health),
             )
         return _Maker(
             *(work, self._compute, model, embeddings, start, canvas, guides, refine),
@@ -347,7 +359,7 @@ class _Maker:
     embeddings: Embeddings
     start: StartingPicture | None
     canvas: Canvas | None
-    guides: tuple[Guide | Reference, ...]
+    guides: tuple[Guide | Reference | Example, ...]
     refine: Refine | None
     reporter: ProgressReporter
     health: Health

@@ -24,7 +24,8 @@ from gpuagent.pipelines.registry import LoadedModel, load_model, measure_parts, 
 from gpuagent.planning.cutting import plan_cutout
 from gpuagent.planning.footprints import footprint_of
 from gpuagent.planning.hires import drawn_size
-from gpuagent.planning.memory import OVERHEAD_BYTES, held_bytes, opened_bytes
+from gpuagent.planning.mapping import plan_map
+from gpuagent.planning.memory import OVERHEAD_BYTES, held_bytes, mapping_bytes, opened_bytes
 from gpuagent.planning.plan import (
     LADDER,
     Measure,
@@ -40,10 +41,12 @@ from gpuagent.planning.upscaling import TILE_BYTES, plan_upscale
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.messages import ModelRef
 from gpuagent.protocol.recipe import Recipe
+from gpuagent.protocol.taxonomy import AssetKind
 from gpuagent.runner.adapters import Adapters
 from gpuagent.runner.compute import Compute
 from gpuagent.runner.failures import is_out_of_memory
 from gpuagent.runner.freeing import give_back_freed
+from gpuagent.runner.learned import Learned
 from gpuagent.runner.ledger import Ledger
 from gpuagent.runner.logs import log_event
 from gpuagent.runner.pins import Pins
@@ -59,6 +62,7 @@ class Models:
         compute: Compute,
         *,
         host_bytes: int = 0,
+        learned: Learned | None = None,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self._cache = cache
@@ -69,6 +73,7 @@ class Models:
         self.adapters = Adapters(cache, memory_bytes=engine.memory_bytes)
         self._facts: dict[str, tuple[Parts, int]] = {}
         self.ledger = Ledger()
+        self.learned = learned or Learned(engine)
         self._device: Residency[LoadedModel] = Residency(
             max(0, engine.memory_bytes - OVERHEAD_BYTES),
             is_pinned=self._pins.__contains__,
@@ -127,7 +132,9 @@ class Models:
             work = self._work(recipe, picture_pixels, adapters, beside)
             work = replace(work, batch=batch)
             others = tuple(each.digest for each in beside)
-            plan = make_plan(self._parts(ref), work, self._room(ref, others), after=after)
+            factors = self.learned.factors(ref.digest, pixels=work.pixels, batch=batch)
+            room = self._room(ref, others)
+            plan = make_plan(self._parts(ref), work, room, after=after, factors=factors)
             plan = replace(plan, beside=others)
         if plan.verdict is Verdict.HERE:
             return plan
@@ -144,8 +151,8 @@ class Models:
 
     def _plan_undrawn(self, ref: ModelRef, recipe: Recipe, *, after: Plan | None) -> Plan:
         """There is but one plan, so none after it."""
-        make = plan_upscale if recipe.is_upscale else plan_cutout
-        plan = make(
+        make = {AssetKind.UPSCALER: plan_upscale, AssetKind.MAPPER: plan_map}
+        plan = make.get(recipe.model_kind, plan_cutout)(
             recipe,
             weights_bytes=self._parts(ref).total,
             memory_bytes=self._engine.memory_bytes,
@@ -168,9 +175,15 @@ class Models:
             adapters_bytes=adapters * self._engine.bytes_per_parameter + enlarging,
             beside_bytes=sum(self._parts(each).total for each in beside),
             beside_count=len(recipe.controls) + len(recipe.references),
-            opened_bytes=opened_bytes(recipe, picture_pixels) if is_one else 0,
+            opened_bytes=self._mapping(beside)
+            + (opened_bytes(recipe, picture_pixels) if is_one else 0),
             held_bytes=held_bytes(recipe, picture_pixels) if is_one else 0,
         )
+
+    def _mapping(self, beside: Sequence[ModelRef]) -> int:
+        """What a network needs that makes a control's map, one after the other."""
+        mappers = (each for each in beside if each.kind is AssetKind.MAPPER)
+        return max((mapping_bytes(self._parts(each).total) for each in mappers), default=0)
 
     def plan_after_last(
         self,
@@ -187,7 +200,7 @@ class Models:
         Raises:
             AttemptFailedError: out of memory, with the sizes and what is expected to fit.
         """
-        last = replace(failed, rung=len(LADDER))
+        last = replace(failed, rung=len(LADDER), factor=1.0)
         self.plan(
             ref,
             recipe,

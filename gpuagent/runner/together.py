@@ -196,6 +196,9 @@ class Together:
         except Exception as error:  # each of them finds out alone whether it is at fault
             log_trouble("batch.failed", error=type(error).__name__, pictures=len(seats))
             is_out = is_out_of_memory(error)
+            if is_out:
+                digest = seats[0].work.assignment.model.digest
+                self.models.learned.ran_out(digest, plan, batch=len(seats))
         try:
             if is_out:  # now that the exception and all that it held are gone
                 self.models.release()
@@ -259,7 +262,7 @@ class Together:
                 seat.work.timings.facts["batch"] = count
                 if latents is not None:
                     self._deliver(seat, model, latents, count)
-                note_memory(seat.work, plan, self.peak)
+                note_memory(seat.work, plan, self.peak, self.models.learned, batch=count)
                 reporter.ended()
         finally:
             self.health.end()

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import hmac
 import json
+import math
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from typing_extensions import override
+
+from gpuagent.runner.learned import BOUNDS
 
 STUCK_SECONDS = 60.0
 _ASK_SECONDS = 10.0
@@ -83,6 +86,7 @@ def metrics_text(vitals: Vitals) -> str:
         samples = {_label("reason", str(reason)): 1.0 for reason in reasons}
         add("throttled", "Why the device is slowed down.", samples)
     _add_loads(add, vitals.telemetry)
+    _add_plans(add, vitals.telemetry.get("plan_ratios"))
     held: dict[str, float] = {}
     for item in vitals.residents:
         place = _label("place", str(item.get("place")))
@@ -100,6 +104,20 @@ def _add_loads(add: Callable[..., None], telemetry: Mapping[str, object]) -> Non
         if isinstance(counts, Mapping):
             samples = {_label("source", str(s)): _number(n) or 0.0 for s, n in counts.items()}
             add(name, text, samples, kind="counter")
+
+
+def _add_plans(add: Callable[..., None], told: object) -> None:
+    """How plans were borne out, as a histogram."""
+    if not isinstance(told, Mapping):
+        return
+    counts, samples, total = told.get("counts", {}), dict[str, float](), 0.0
+    for bound in (*BOUNDS, math.inf):
+        total += _number(counts.get(str(bound))) or 0.0
+        samples[_label("le", "+Inf" if math.isinf(bound) else str(bound))] = total
+    text = "Memory foreseen for a picture beside the weights, over what it took."
+    buckets = {f"_bucket{label}": count for label, count in samples.items()}
+    rest = {"_sum": _number(told.get("sum")) or 0.0, "_count": total}
+    add("plan_ratio", text, {**buckets, **rest}, kind="histogram")
 
 
 def _label(name: str, value: str) -> str:

@@ -11,6 +11,7 @@ from gpuagent.planning.plan import Plan
 from gpuagent.protocol.messages import Assignment, ModelRef
 from gpuagent.protocol.recipe import Recipe
 from gpuagent.runner.held import Held
+from gpuagent.runner.learned import Learned
 from gpuagent.runner.telemetry import PeakMemory
 
 
@@ -55,6 +56,12 @@ class Work:
         recipe = self.recipe
         return self.assignment.model.digest, recipe.width, recipe.height, recipe.sampler
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing but the model itself takes memory for it."""
+        has_others = self.beside or self.sources or self.stack.parameters
+        return self.recipe.is_drawn and not (has_others or self.recipe.is_hires)
+
     def raise_early(self) -> None:
         """Raise what went wrong in finishing an earlier picture: no need to make the next."""
         for future in self.finishing:
@@ -70,10 +77,21 @@ class Work:
                 future.exception()
 
 
-def note_memory(work: Work, plan: Plan | None, peak: PeakMemory) -> None:
+def note_memory(
+    work: Work, plan: Plan | None, peak: PeakMemory, learned: Learned, *, batch: int = 1
+) -> None:
     """What it took, and what the plan had thought that the picture would take."""
     work.timings.facts["peak_memory_bytes"] = peak.read()
-    growth = peak.growth()
-    if plan is not None and plan.growth_bytes and growth:
-        work.timings.facts["planned_growth_bytes"] = plan.growth_bytes
-        work.timings.facts["growth_bytes"] = growth
+    growth, model = peak.growth(), work.assignment.model.digest
+    foreseen = plan.growth.bytes_at(plan.factor) if plan is not None else 0
+    if plan is None or not foreseen or not growth:
+        return
+    work.timings.facts |= {
+        "planned_growth_bytes": foreseen,
+        "growth_bytes": growth,
+        "plan_factor": round(plan.factor, 2),
+    }
+    if work.made:  # else it ended before its worst moment, maybe
+        pixels = work.recipe.width * work.recipe.height
+        facts = {"pixels": pixels, "batch": batch, "growth_bytes": growth}
+        learned.made(model, plan, **facts, is_plain=work.is_plain)

@@ -29,6 +29,7 @@ _NUMBERS = {
     "utilization": (0.0, 1.0),
     "memory_used_bytes": (0.0, float(BYTES_MAX)),
     "batch_limit": (1.0, 16.0),
+    "plan_error": (0.0, 100.0),
 }
 
 

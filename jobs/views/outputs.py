@@ -98,6 +98,7 @@ def output_upscale(request: WorkspaceRequest, output_id: str) -> HttpResponse:
         scale=request.POST.get("scale"),
         model=request.POST.get("model"),
         refine=request.POST.get("refine"),
+        control=request.POST.get("control"),
         idempotency_key=request.POST.get("idempotency_key") or None,
     )
     return _made(request, submitted)

@@ -13,7 +13,9 @@ from library.models import ModelVersion
 from library.recognition import Recognised, recognise_file
 from library.services.adapters import register_adapter
 from library.services.controls import register_controlnet
+from library.services.ip_adapters import register_image_encoder, register_ip_adapter
 from library.services.lending import lend
+from library.services.mappers import register_mapper
 from library.services.registration import Description, FileFacts, hash_file, register_model
 from library.services.vaes import register_vae
 from library.single_files.flow_folder import plan_flow, write_flow
@@ -40,6 +42,8 @@ class Incoming:
     description: Description
     organization_id: str | None
     trigger_words: Sequence[str] = ()
+    config: str = ""
+    preprocessor: str = ""
 
 
 def register_file(
@@ -48,8 +52,11 @@ def register_file(
     *,
     organization_id: str | None,
     trigger_words: Sequence[str] = (),
+    config: str = "",
+    preprocessor: str = "",
 ) -> ModelVersion:
-    """Register a safetensors file as the newest version of the named entry.
+    """Register a safetensors file as the newest version of the named entry. `config` and
+    `preprocessor` are the texts of the JSON files that came with it, where its kind needs them.
 
     Raises:
         InvalidInputError: the file is refused; the message says why and what to do.
@@ -60,7 +67,9 @@ def register_file(
     if recognised is None:
         message = f"{path.name} is nothing that is known here. Known are checkpoints, LoRAs, "
         raise invalid(
-            "file", "unknown", message + "textual inversions, upscalers, ControlNets, VAEs."
+            "file",
+            "unknown",
+            message + "textual inversions, upscalers, ControlNets, VAEs, IP-Adapters.",
         )
     kind = recognised.asset_kind
     registrar = _REGISTRARS.get(kind) if kind is not None else None
@@ -74,6 +83,8 @@ def register_file(
         description=description,
         organization_id=organization_id,
         trigger_words=trigger_words,
+        config=config,
+        preprocessor=preprocessor,
     )
     return registrar(incoming)
 
@@ -151,6 +162,20 @@ def _register_vae(incoming: Incoming) -> ModelVersion:
     )
 
 
+def _register_ip_adapter(incoming: Incoming) -> ModelVersion:
+    """With the image encoder that it reads, which must be in the library."""
+    return register_ip_adapter(
+        incoming.path, incoming.description, organization_id=incoming.organization_id
+    )
+
+
+def _register_image_encoder(incoming: Incoming) -> ModelVersion:
+    """Without a config: it is one of those that are known by their sizes."""
+    return register_image_encoder(
+        incoming.path, incoming.description, organization_id=incoming.organization_id
+    )
+
+
 def _register_upscaler(incoming: Incoming) -> ModelVersion:
     """As a folder; under the names of Real-ESRGAN, if it has others."""
     try:
@@ -175,6 +200,16 @@ def _register_upscaler(incoming: Incoming) -> ModelVersion:
         )
 
 
+def _register_mapper(incoming: Incoming) -> ModelVersion:
+    return register_mapper(
+        incoming.path,
+        incoming.description,
+        organization_id=incoming.organization_id,
+        config=incoming.config,
+        preprocessor=incoming.preprocessor,
+    )
+
+
 # A kind that can be added as a file has its line here.
 _REGISTRARS: Mapping[AssetKind, Callable[[Incoming], ModelVersion]] = MappingProxyType(
     {
@@ -184,5 +219,8 @@ _REGISTRARS: Mapping[AssetKind, Callable[[Incoming], ModelVersion]] = MappingPro
         AssetKind.UPSCALER: _register_upscaler,
         AssetKind.CONTROLNET: _register_control,
         AssetKind.VAE: _register_vae,
+        AssetKind.IP_ADAPTER: _register_ip_adapter,
+        AssetKind.IMAGE_ENCODER: _register_image_encoder,
+        AssetKind.MAPPER: _register_mapper,
     }
 )

@@ -17,9 +17,10 @@ from accounts.services.audit import record_system
 from gpuagent.protocol.adapter_files import AdapterUnfitError, read_header, write_header
 from gpuagent.protocol.families import FAMILIES
 from gpuagent.protocol.recipe import FieldProblem
-from gpuagent.protocol.taxonomy import Architecture, AssetKind
+from gpuagent.protocol.taxonomy import MAPPED, Architecture, AssetKind
 from library.cutters import check_cutter, is_cutter
 from library.few_steps import presets_of_model
+from library.mappers import check_mapper, is_mapper
 from library.models import ModelAsset, ModelFile, ModelVersion
 from library.presets import Preset, check_presets
 from library.tensor_files import BrokenFileError, read_tensor_file
@@ -40,6 +41,7 @@ KINDS = {
     **dict.fromkeys(FAMILIES, AssetKind.CHECKPOINT),
     Architecture.ESRGAN: AssetKind.UPSCALER,
     Architecture.U2NET: AssetKind.CUTTER,
+    **dict.fromkeys(MAPPED, AssetKind.MAPPER),
 }
 SUFFIXES = frozenset({".json", ".txt", ".safetensors"})
 LATENT_SIDE = 128
@@ -81,7 +83,7 @@ def _read_json(path: Path) -> dict[str, object]:
 
 
 def recognise(folder: Path) -> Architecture:
-    """The architecture that a diffusers folder, or one of an upscaler or a cutter, says it is.
+    """The architecture that a diffusers folder says it is, or one of what draws nothing.
 
     Raises:
         InvalidInputError: neither, or of an unknown pipeline.
@@ -92,6 +94,8 @@ def recognise(folder: Path) -> Architecture:
     if is_cutter(folder):
         check_cutter(folder)
         return Architecture.U2NET
+    if is_mapper(folder):
+        return check_mapper(folder)
     name = _read_json(folder / "model_index.json").get("_class_name")
     architecture = PIPELINES.get(str(name))
     if architecture is None:
@@ -160,7 +164,7 @@ def version_digest(facts: Sequence[FileFacts]) -> str:
 
 def _native_side(folder: Path) -> int:
     """Pixels a side the model was made for: latent size times the VAE's factor. Others: 0."""
-    if is_upscaler(folder) or is_cutter(folder):
+    if is_upscaler(folder) or is_cutter(folder) or is_mapper(folder):
         return 0
     denoiser = "transformer" if (folder / "transformer").is_dir() else "unet"
     # A transformer that names none was made for what its pipelines make by default.

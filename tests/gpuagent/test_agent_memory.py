@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,12 @@ def test_larger_picture_is_made_in_tiles_and_says_so(
     assert big.finish["timings"]["load_source"] == "gpu"
     assert 100 * MIB < big.finish["timings"]["peak_memory_bytes"] < 4_000 * MIB
     assert 1 * MIB < big.finish["timings"]["model_bytes"] < 200 * MIB
+    # and what they took is kept for the plans to come, and told
+    seen = json.loads((small_agent.log.parent / "cache" / "memory.json").read_text())["seen"]
+    assert set(seen) == {f"{house_ref.digest}/alone/{label}" for label in ("", "vae_tiles")}
+    wait_until(
+        lambda: studio.heartbeats[-1]["telemetry"].get("plans_checked") == 2, what="a heartbeat"
+    )
 
 
 def test_too_large_picture_is_refused_with_the_size_that_fits(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -16,6 +16,7 @@ from PIL import Image
 
 from gpuagent.cache.errors import AttemptFailedError
 from gpuagent.pipelines.adapters import Adapter, Stack
+from gpuagent.pipelines.batching import Member
 from gpuagent.pipelines.engine import Engine
 from gpuagent.pipelines.family import Family, StartingPicture
 from gpuagent.pipelines.registry import LOADERS
@@ -444,3 +445,72 @@ def test_another_vae_decodes_for_a_while(
     assert np.array_equal(model.decode(latents), own)
     with pytest.raises(AttemptFailedError), model.decoding_by(wrong):
         pass
+
+
+BATCHED = ("sdxl", *SD3S)
+
+
+def batched(tiny: Tiny, recipes: Sequence[Recipe], leaves: int | None = None) -> list[Any]:
+    """Denoised together; the one that leaves does so after its second step."""
+    calls = [0]
+
+    def check() -> None:
+        calls[0] += 1
+        if calls[0] > 2:
+            raise TimeoutError
+
+    return tiny.model.denoise_together(
+        [
+            Member(
+                recipe=recipe,
+                embeddings=tiny.model.encode_prompts(recipe),
+                watch=Watch(check=check) if place == leaves else Watch(),
+            )
+            for place, recipe in enumerate(recipes)
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "leaves", "guidance", "samplers"),
+    [
+        ("sdxl", 1, 5.0, ()),
+        ("sd3", 1, 5.0, ()),
+        ("sdxl", None, 5.0, ("euler", "dpmpp_2m")),
+        ("sdxl", 0, 1.0, ("euler",)),
+        ("sd3", None, 1.0, ("euler",)),
+        ("sd3 without T5", 2, 5.0, ("euler",)),
+    ],
+)
+def test_pictures_of_a_batch_are_nearly_what_they_are_alone(
+    name: str,
+    leaves: int | None,
+    guidance: float,
+    samplers: tuple[str, ...],
+    tinies: Any,  # noqa: ANN401 - as above
+) -> None:
+    """Whoever leaves, with every sampler: each keeps its own prompts, sizes and noise."""
+    tiny = tinies(name)
+    for sampler in samplers or RULES[tiny.architecture].samplers:
+        first = replace(RECIPE, sampler=sampler, guidance_scale=guidance)
+        others = ({"prompt": "a blue car", "seed": 4}, {"negative_prompt": "snow", "seed": 5})
+        recipes = [first, *(replace(first, **each) for each in others)]  # type: ignore[arg-type]  # each of its field's type
+        made = batched(tiny, recipes, leaves)
+        for place, (recipe, latents) in enumerate(zip(recipes, made, strict=True)):
+            assert (latents is None) == (place == leaves), sampler
+            if latents is not None:
+                alone = make(tiny.model, "txt2img", recipe)
+                assert latents.shape == alone.shape
+                assert (latents - alone).abs().max() < 2e-3 * alone.abs().max(), sampler
+
+
+def test_who_makes_batches_and_who_does_not(tinies: Any, tmp_path: Path, engine: Engine) -> None:  # noqa: ANN401 - as above
+    assert all(tinies(name).model.can_batch for name in BATCHED)
+    assert not any(tinies(name).model.can_batch for name in FLUXES)
+    save_sdxl(tmp_path / "refiner", is_refiner=True)
+    assert not StableDiffusionXL(tmp_path / "refiner", engine).can_batch
+    save_sdxl(tmp_path / "inpainting", in_channels=9)
+    assert not StableDiffusionXL(tmp_path / "inpainting", engine).can_batch
+    tinies("sdxl").model.bring(frozenset({Measure.SPLIT_GUIDANCE}))
+    assert not tinies("sdxl").model.can_batch
+    tinies("sdxl").model.bring()

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -21,7 +22,8 @@ from gpuagent.protocol.recipe import parse_recipe
 from gpuagent.protocol.taxonomy import FileKind
 
 from .in_process import AgentInside
-from .support import Attempt, FakeStudio, wait_until
+from .support import Attempt, FakeStudio, model_ref, wait_until
+from .tiny_models import FAMILIES
 
 ASKED: dict[str, Any] = {"width": 128, "height": 128, "num_inference_steps": 2}
 
@@ -116,3 +118,39 @@ def test_if_a_batch_fails_each_is_made_alone(
     assert {end["status"] for end in ends} == {"succeeded"}
     assert tried == [4]
     assert batches(studio, attempts) == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("family", ["sdxl", "sd3 without T5"])
+def test_of_other_families_too_each_is_the_same_to_the_eye_and_says_how_it_was_made(
+    family: str, agents: list[AgentInside], studio: FakeStudio, engine: Engine, tmp_path: Path
+) -> None:
+    architecture, save = FAMILIES[family]
+    save(tmp_path / "model")
+    ref = model_ref(tmp_path / "model", name=family, architecture=architecture)
+    agent = make_agent(agents, studio, engine)
+    asked = {"width": 64, "height": 64, "num_inference_steps": 3, "sampler": "euler"}
+
+    def attempts(*, may_batch: bool) -> list[Attempt]:
+        return [
+            studio.add_attempt(
+                ref, {**asked, "prompt": f"a mug {n}", "seed": n}, may_batch=may_batch
+            )
+            for n in range(3)
+        ]
+
+    alone, together = attempts(may_batch=False), attempts(may_batch=True)
+    for ends in (agent.run(alone), run_together(agent, together)):
+        assert [end["status"] for end in ends] == ["succeeded"] * 3, ends
+    for one, other in zip(alone, together, strict=True):
+        (pixels, engine_said), (its_pixels, it_said) = (
+            picture_of(each, studio) for each in (one, other)
+        )
+        assert (engine_said["batch"], it_said["batch"]) == (1, 3)
+        assert np.abs(pixels.astype(int) - its_pixels).max() <= 2
+
+
+def picture_of(attempt: Attempt, studio: FakeStudio) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:
+    """The pixels and what the manifest says of the engine."""
+    data = attempt.open_file(studio.store, 0, FileKind.PICTURE)
+    with Image.open(io.BytesIO(data)) as opened:
+        return np.asarray(opened), json.loads(opened.info[PNG_KEY])["engine"]

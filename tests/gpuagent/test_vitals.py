@@ -34,6 +34,7 @@ WELL = Vitals(
         "throttled": ["power_cap"],
         "loads": {"gpu": 3, "disk": 1},
         "load_seconds": {"gpu": 0.0, "disk": 2.5},
+        "plan_ratios": {"counts": {"0.9": 2, "1.05": 1, "inf": 1}, "sum": 8.5},
     },
     residents=(
         {"digest": "secret", "name": "secret", "component": "unet", "bytes": 5, "place": "gpu"},
@@ -61,6 +62,11 @@ def test_numbers_are_told_and_no_model_is_named() -> None:
     assert found["model_loads_total", "gpu"] == 3
     assert found["model_load_seconds_total", "disk"] == 2.5
     assert found["resident_bytes", "gpu"] == 7
+    buckets = [found["plan_ratio_bucket", bound] for bound in ("0.75", "0.9", "1.0", "1.05")]
+    assert buckets == [0, 2, 2, 3]
+    assert found["plan_ratio_bucket", "4.0"] == 3
+    assert found["plan_ratio_bucket", "+Inf"] == found["plan_ratio_count", ""] == 4
+    assert found["plan_ratio_sum", ""] == 8.5
     assert "secret" not in metrics_text(WELL)
     sick = samples(replace(WELL, sick_code="gpu.hang", telemetry={}))
     assert (sick["ready", ""], sick["sick", "gpu.hang"]) == (0, 1)

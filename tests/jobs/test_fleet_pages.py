@@ -55,12 +55,26 @@ def test_the_board_shows_agents_and_says_what_is_missing(
     Agent.objects.update(
         gpu_class="NVIDIA H200",
         labels=["large"],
-        telemetry={"temperature_c": 61.0, "utilization": 0.5, "memory_used_bytes": 4 * 2**30},
+        telemetry={
+            "temperature_c": 61.0,
+            "utilization": 0.5,
+            "memory_used_bytes": 4 * 2**30,
+            "plan_error": 0.08,
+        },
         residents=[{"digest": "a", "component": "unet", "bytes": 2**30, "place": "gpu"}],
         warm=[model_version.digest],
     )
     page = body(olgas, fleet)
-    for words in ("NVIDIA H200", "large", "61 °C", "50 %", "1.0\xa0GB", "House", "no runs yet"):
+    for words in (
+        "NVIDIA H200",
+        "large",
+        "61 °C",
+        "50 %",
+        "± 8 %",
+        "1.0\xa0GB",
+        "House",
+        "no runs yet",
+    ):
         assert words in page, words
     assert 'data-url="' + fleet + '/live"' in page
     fragment = body(olgas, fleet + "/live")
