@@ -20,7 +20,7 @@ from benchmarks._engine_gpu_sdxl import measure_sdxl, save_true_sdxl
 from benchmarks._report import Figure, say
 from gpuagent.pipelines.engine import Engine, detect_engine
 from gpuagent.protocol.messages import ModelRef
-from gpuagent.protocol.recipe import parse_recipe
+from gpuagent.protocol.recipe_parsing import parse_recipe
 from house.recipe import MODEL
 from launcher.layout import REPOSITORY
 from tests.gpuagent.in_process import AgentInside
