@@ -26,10 +26,15 @@ def upscale_choices(output: Output, actor: Actor) -> list[int]:
     return [scale for scale in limits.SCALES if limits.can_become(width, height, scale)]
 
 
-def upscaler_choices() -> list[dict[str, str]]:
-    """Those to choose from, the quickest first; empty where there is no choice."""
+def upscaler_rows() -> list[dict[str, str]]:
+    """Those that there are, the quickest first."""
     found = quickest_first(usable_versions(AssetKind.UPSCALER))
-    rows = [{"digest": version.digest, "name": version.asset.name} for version in found]
+    return [{"digest": version.digest, "name": version.asset.name} for version in found]
+
+
+def upscaler_choices() -> list[dict[str, str]]:
+    """The same, where there is a choice."""
+    rows = upscaler_rows()
     return rows if len(rows) > 1 else []
 
 

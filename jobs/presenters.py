@@ -31,6 +31,7 @@ from jobs.enlarging_choices import (
     tile_control,
     upscale_choices,
     upscaler_choices,
+    upscaler_rows,
 )
 from jobs.finishing_choices import finishing_choices
 from jobs.forecast import TIERS
@@ -284,10 +285,7 @@ def room_context(workspace: Workspace, actor: Actor, email: str) -> dict[str, An
         "sigmas": list(SIGMAS),
         "grid_axes": NAMES,
         "grid_parameters": list(PARAMETERS.items()),
-        "upscalers": [
-            {"digest": found.digest, "name": found.asset.name}
-            for found in usable_versions(AssetKind.UPSCALER)
-        ],
+        "upscalers": upscaler_rows(),
         "sizes": _sizes(side),
         "tiers": [{"id": t.value, "name": tier_name(t), "means": MEANINGS[t]} for t in TIERS],
         "example_prompts": prompts[:12],

@@ -71,7 +71,14 @@ def _length(value: object) -> int:
 
 def vae_config(version: ModelVersion) -> dict[str, object]:
     """The config of a VAE, or of a model's own."""
-    path = "config.json" if version.asset.kind == AssetKind.VAE.value else "vae/config.json"
+    return config_of(
+        version,
+        "config.json" if version.asset.kind == AssetKind.VAE.value else "vae/config.json",
+    )
+
+
+def config_of(version: ModelVersion, path: str) -> dict[str, object]:
+    """A configuration among its files; empty if there is none."""
     file = next((file for file in version.files.all() if file.path == path), None)
     return dict(_config(file.sha256)) if file is not None else {}
 

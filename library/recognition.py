@@ -199,15 +199,13 @@ _SIGNS: tuple[_Sign, ...] = (
     _Sign(kind="unet", names=(_BLOCKS,), advice=_WHOLE),
     _Sign(
         kind="checkpoint",
-        names=(r"(model\.diffusion_model\.)?joint_blocks\.0\.",),
+        names=(r"(model\.diffusion_model\.)?joint_blocks\.0\.x_block\.attn\.qkv\.weight$",),
         family="sd3",
-        advice=_FOLDER,
     ),
     _Sign(
         kind="checkpoint",
-        names=(r"(model\.diffusion_model\.)?double_blocks\.0\.img_attn\.",),
+        names=(r"(model\.diffusion_model\.)?double_blocks\.0\.img_attn\.qkv\.weight$",),
         family="flux",
-        advice=_FOLDER,
     ),
     _Sign(
         kind="lycoris",

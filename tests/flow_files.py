@@ -71,7 +71,7 @@ def make_sd3(*, is_newer: bool = True) -> Any:  # noqa: ANN401  # a torch module
         num_attention_heads=2,
         caption_projection_dim=128,
         joint_attention_dim=72,
-        pooled_projection_dim=128,
+        pooled_projection_dim=48,
         pos_embed_max_size=16,
         **(newer if is_newer else {}),
     )

@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from gpuagent.protocol.taxonomy import AssetKind
+from gpuagent.protocol.taxonomy import Architecture, AssetKind
 from library.models import ModelVersion
 from library.recognition import Recognised, recognise_file
 from library.services.adapters import register_adapter
 from library.services.controls import register_controlnet
 from library.services.ip_adapters import register_image_encoder, register_ip_adapter
+from library.services.lending import lend
 from library.services.mappers import register_mapper
-from library.services.registration import Description, hash_file, register_model
+from library.services.registration import Description, FileFacts, hash_file, register_model
 from library.services.vaes import register_vae
+from library.single_files.flow_folder import plan_flow, write_flow
 from library.single_files.folder import plan_checkpoint, write_folder
 from library.single_files.pieces import UnfitFileError
 from library.single_files.upscaler import plan_upscaler
@@ -26,6 +28,8 @@ from library.uploads import check_file_name
 from library.upscalers import UPSCALER_CONFIG, UPSCALER_WEIGHTS
 from studio.core import storage
 from studio.core.errors import InvalidInputError, invalid
+
+_FLOWS = frozenset({Architecture.SD3, Architecture.FLUX})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,13 +100,13 @@ def _read(path: Path) -> TensorFile:
 def _register_checkpoint(incoming: Incoming) -> ModelVersion:
     """Taken apart into a folder, which is what agents load."""
     said, name = incoming.recognised.said, incoming.path.name
-    if incoming.recognised.architecture is None:
+    architecture = incoming.recognised.architecture
+    if architecture is None:
         message = f"{name} is {said}. No agent here can load this family yet."
         raise invalid("file", "family", message)
     with storage.work_folder() as folder:
         try:
-            checkpoint = plan_checkpoint(incoming.file, incoming.recognised.family)
-            write_folder(incoming.path, incoming.file, checkpoint, folder)
+            lent = _take_apart(incoming, architecture, folder)
         except UnfitFileError as error:
             message = f"{name} is {said}, but cannot be used: {error}."
             raise invalid("file", "incomplete", message) from error
@@ -111,7 +115,21 @@ def _register_checkpoint(incoming: Incoming) -> ModelVersion:
             incoming.description,
             organization_id=incoming.organization_id,
             source_sha256=hash_file(incoming.path),
+            lent=lent,
         )
+
+
+def _take_apart(incoming: Incoming, architecture: Architecture, folder: Path) -> list[FileFacts]:
+    """Write the folder; what another model lends to it stays in the store and is told."""
+    path, file, family = incoming.path, incoming.file, incoming.recognised.family
+    if architecture not in _FLOWS:
+        write_folder(path, file, plan_checkpoint(file, family), folder)
+        return []
+    checkpoint = plan_flow(file, family)
+    # First what may fail: the file can be as large as the disk.
+    lent = lend(checkpoint, architecture, folder, organization_id=incoming.organization_id)
+    write_flow(path, file, checkpoint, folder)
+    return lent
 
 
 def _register_adapter(incoming: Incoming) -> ModelVersion:

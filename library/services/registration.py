@@ -182,11 +182,12 @@ def register_model(
     *,
     organization_id: str | None,
     source_sha256: str = "",
+    lent: Sequence[FileFacts] = (),
 ) -> ModelVersion:
     """Register a folder as the newest version of the named model; the same files again: the same.
 
     `organization_id` None makes it public on this installation. `source_sha256` is of the single
-    file that the folder was made from.
+    file that the folder was made from. Files that are `lent` lie in the store, for another model.
 
     Raises:
         InvalidInputError: the folder or a preset is refused; the message says why.
@@ -194,6 +195,7 @@ def register_model(
     presets = None if description.presets is None else check_presets(description.presets)
     architecture, facts, side = recognise(folder), inspect_folder(folder), _native_side(folder)
     put_files(folder, facts)
+    facts += lent
     with transaction.atomic():
         if presets is None and is_new(description, organization_id):
             presets = _suggested(folder, description, architecture)

@@ -17,6 +17,7 @@ from library.single_files.vae import VaePlan
 Config = dict[str, object]
 INPAINTING_CHANNELS = 9
 BOS, EOS = 49_406, 49_407
+_FLOW = "FlowMatchEulerDiscreteScheduler"
 # What training tools write when a model predicts velocity.
 _FORETELLS, _VELOCITY = "modelspec.prediction_type", frozenset({"v", "v_prediction"})
 
@@ -32,6 +33,7 @@ class Family:
     scheduler: str
     spacing: str
     heads: int = 0  # 0: as many as fit with 64 numbers each
+    vae_shift: float | None = None
 
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
@@ -53,8 +55,37 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             scheduler="EulerDiscreteScheduler",
             spacing="leading",
         ),
+        "sd3": Family(
+            pipeline="StableDiffusion3Pipeline",
+            inpaint_pipeline="StableDiffusion3Pipeline",
+            latent_side=128,
+            vae_scaling=1.5305,
+            vae_shift=0.0609,
+            scheduler=_FLOW,
+            spacing="",
+        ),
+        "flux": Family(
+            pipeline="FluxPipeline",
+            inpaint_pipeline="FluxPipeline",
+            latent_side=128,
+            vae_scaling=0.3611,
+            vae_shift=0.1159,
+            scheduler=_FLOW,
+            spacing="",
+        ),
     }
 )
+# What shares the noise out over the steps: of Stable Diffusion 3, of Flux dev, of schnell.
+_SD3_SHIFT: Config = {"shift": 3.0}
+_DEV_SHIFT: Config = {
+    "shift": 3.0,
+    "use_dynamic_shifting": True,
+    "base_shift": 0.5,
+    "max_shift": 1.15,
+    "base_image_seq_len": 256,
+    "max_image_seq_len": 4096,
+}
+_SCHNELL_SHIFT: Config = {"shift": 1.0, "use_dynamic_shifting": False}
 
 
 def unet_config(plan: UNetPlan, family: Family) -> Config:
@@ -101,7 +132,7 @@ def _heads(levels: tuple[Level, ...], family: Family) -> object:
 def vae_config(plan: VaePlan, family: Family) -> Config:
     """Of `vae/`."""
     levels = len(plan.channels)
-    return {
+    config: Config = {
         "_class_name": "AutoencoderKL",
         "act_fn": "silu",
         "block_out_channels": list(plan.channels),
@@ -115,10 +146,19 @@ def vae_config(plan: VaePlan, family: Family) -> Config:
         "sample_size": family.latent_side * 2 ** (levels - 1),
         "scaling_factor": family.vae_scaling,
     }
+    if family.vae_shift is not None:
+        config |= {
+            "shift_factor": family.vae_shift,
+            "force_upcast": True,
+            "use_quant_conv": plan.has_quant,
+            "use_post_quant_conv": plan.has_quant,
+        }
+    return config
 
 
-def text_config(plan: TextPlan) -> Config:
-    """Of `text_encoder/` and `text_encoder_2/`, which are told apart by the projection."""
+def text_config(plan: TextPlan, *, is_open: bool | None = None) -> Config:
+    """Of `text_encoder/` and `text_encoder_2/`. OpenCLIP's has a projection, unless it is said."""
+    is_open = plan.projection > 0 if is_open is None else is_open
     return {
         "architectures": ["CLIPTextModelWithProjection" if plan.projection else "CLIPTextModel"],
         "model_type": "clip_text_model",
@@ -128,7 +168,7 @@ def text_config(plan: TextPlan) -> Config:
         "num_hidden_layers": plan.layers,
         "num_attention_heads": max(1, plan.width // 64),
         "max_position_embeddings": plan.positions,
-        "hidden_act": "gelu" if plan.projection else "quick_gelu",
+        "hidden_act": "gelu" if is_open else "quick_gelu",
         "layer_norm_eps": 1e-05,
         "projection_dim": plan.projection or plan.width,
         "bos_token_id": BOS,
@@ -185,3 +225,19 @@ def model_index(family: Family, plan: UNetPlan) -> Config:
             "force_zeros_for_empty_prompt": True,
         }
     return index
+
+
+def flow_configs(family_name: str, *, is_guided: bool) -> dict[str, Config]:
+    """Of a folder of Stable Diffusion 3 or Flux, and of its `scheduler/`."""
+    family = FAMILIES[family_name]
+    shift = _SD3_SHIFT
+    if family_name != "sd3":
+        shift = _DEV_SHIFT if is_guided else _SCHNELL_SHIFT
+    return {
+        "model_index.json": {"_class_name": family.pipeline},
+        "scheduler/scheduler_config.json": {
+            "_class_name": family.scheduler,
+            "num_train_timesteps": 1_000,
+            **shift,
+        },
+    }

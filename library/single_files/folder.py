@@ -35,21 +35,21 @@ def plan_checkpoint(file: TensorFile, family_name: str) -> Checkpoint:
         UnfitFileError: it is not whole; the text names the first thing that is wrong.
     """
     family = configs.FAMILIES[family_name]
-    unet_plan = unet.read_plan(_under(file, unet.PREFIX))
-    vae_plan = vae.read_plan(_under(file, vae.PREFIX))
+    unet_plan = unet.read_plan(under(file, unet.PREFIX))
+    vae_plan = vae.read_plan(under(file, vae.PREFIX))
     is_second = unet_plan.added > 0
     first = _prefix(file, _SDXL_CLIP if is_second else _CLIP)
-    text_plan = text.read_clip(_under(file, first))
+    text_plan = text.read_clip(under(file, first))
     parts = [
         _unet_part(unet_plan, family),
-        _vae_part(vae_plan, family),
-        _text_part("text_encoder", first, text_plan, tuple(text.clip_pieces(text_plan))),
+        vae_part(vae_plan, family),
+        text_part("text_encoder", first, text_plan, tuple(text.clip_pieces(text_plan))),
     ]
     width = text_plan.width
     if is_second:
-        second = text.read_open_clip(_under(file, _SDXL_OPEN_CLIP[0]))
+        second = text.read_open_clip(under(file, _SDXL_OPEN_CLIP[0]))
         pieces = tuple(text.open_clip_pieces(second))
-        parts.append(_text_part("text_encoder_2", _SDXL_OPEN_CLIP[0], second, pieces))
+        parts.append(text_part("text_encoder_2", _SDXL_OPEN_CLIP[0], second, pieces))
         width += second.width
     if unet_plan.context != width:
         raise UnfitFileError(
@@ -80,22 +80,39 @@ def _unet_part(plan: unet.UNetPlan, family: configs.Family) -> Part:
     )
 
 
-def _vae_part(plan: vae.VaePlan, family: configs.Family) -> Part:
+def vae_part(plan: vae.VaePlan, family: configs.Family, prefix: str = vae.PREFIX) -> Part:
+    """The part that turns latents into pixels.
+
+    Raises:
+        UnfitFileError: no agent could build it.
+    """
     _divide("VAE", plan.channels, _GROUPS)
     return Part(
         folder="vae",
         file="diffusion_pytorch_model.safetensors",
         config=configs.vae_config(plan, family),
-        prefix=vae.PREFIX,
+        prefix=prefix,
         pieces=tuple(vae.vae_pieces(plan)),
     )
 
 
-def _text_part(folder: str, prefix: str, plan: text.TextPlan, pieces: tuple[Piece, ...]) -> Part:
+def text_part(
+    folder: str,
+    prefix: str,
+    plan: text.TextPlan,
+    pieces: tuple[Piece, ...],
+    *,
+    is_open: bool | None = None,
+) -> Part:
+    """A CLIP text encoder. Those with a projection are OpenCLIP's, unless it is said.
+
+    Raises:
+        UnfitFileError: its words are others than CLIP's, or no agent could build it.
+    """
     if plan.words != WORDS:
         raise UnfitFileError(f"its text encoder knows {plan.words:,} words; CLIP's knows {WORDS:,}")
     _divide("text encoder", [plan.width], 64)
-    config = configs.text_config(plan)
+    config = configs.text_config(plan, is_open=is_open)
     return Part(
         folder=folder, file="model.safetensors", config=config, prefix=prefix, pieces=pieces
     )
@@ -107,7 +124,8 @@ def _divide(part: str, widths: list[int] | tuple[int, ...], by: int) -> None:
         raise UnfitFileError(f"its {part} has {odd} channels, which {by} does not divide")
 
 
-def _under(file: TensorFile, prefix: str) -> dict[str, tuple[int, ...]]:
+def under(file: TensorFile, prefix: str) -> dict[str, tuple[int, ...]]:
+    """The shapes of what begins with a prefix, which is taken off."""
     return {
         name.removeprefix(prefix): entry.shape
         for name, entry in file.entries.items()

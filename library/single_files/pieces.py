@@ -16,13 +16,15 @@ class UnfitFileError(ValueError):
 class Piece:
     """A tensor under its name in the single file (`old`) and in the part (`new`).
 
-    With `rows` it is some of the old one's rows. `is_turned`: the file has rows for columns.
+    With `rows` it is these ranges of the old one's rows, which are `of` together. `is_turned`: the
+    file has rows for columns.
     """
 
     old: str
     new: str
     shape: Shape
-    rows: tuple[int, int] | None = None
+    rows: tuple[tuple[int, int], ...] = ()
+    of: int = 0
     is_turned: bool = False
 
 

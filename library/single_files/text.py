@@ -95,13 +95,14 @@ def open_clip_pieces(plan: TextPlan) -> Iterator[Piece]:
     for layer in range(plan.layers):
         old, new = f"transformer.resblocks.{layer}", f"{head}.encoder.layers.{layer}"
         for at, name in enumerate(("q_proj", "k_proj", "v_proj")):
-            rows_of = (at * width, (at + 1) * width)
+            ranges = ((at * width, (at + 1) * width),)
             for kind, shape in (("weight", (width, width)), ("bias", (width,))):
                 yield Piece(
                     old=f"{old}.attn.in_proj_{kind}",
                     new=f"{new}.self_attn.{name}.{kind}",
                     shape=shape,
-                    rows=rows_of,
+                    rows=ranges,
+                    of=3 * width,
                 )
         yield from weighted(f"{old}.attn.out_proj", f"{new}.self_attn.out_proj", (width, width))
         yield from weighted(f"{old}.ln_1", f"{new}.layer_norm1", (width,))

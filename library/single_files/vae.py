@@ -15,14 +15,18 @@ _ATTENTION = (("q", "to_q"), ("k", "to_k"), ("v", "to_v"), ("proj_out", "to_out.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VaePlan:
-    """What the shapes tell; channels of each level, from the picture to the latents."""
+    """What the shapes tell; channels of each level, from the picture to the latents.
+
+    `has_quant`: a layer more on either side of the latents, which newer ones do without.
+    """
 
     channels: tuple[int, ...]
     layers: int
     latent_channels: int
+    has_quant: bool = True
 
 
-def read_plan(shapes: Mapping[str, Shape]) -> VaePlan:
+def read_plan(shapes: Mapping[str, Shape], *, needs_quant: bool = True) -> VaePlan:
     """The plan of a VAE, from the shapes under `PREFIX`, which is taken off them.
 
     Raises:
@@ -37,6 +41,7 @@ def read_plan(shapes: Mapping[str, Shape]) -> VaePlan:
         channels=tuple(shape_of(shapes, name, 4)[0] for name in names),
         layers=layers,
         latent_channels=shape_of(shapes, "decoder.conv_in.weight", 4)[1],
+        has_quant=needs_quant or "quant_conv.weight" in shapes,
     )
 
 
@@ -44,6 +49,8 @@ def vae_pieces(plan: VaePlan) -> Iterator[Piece]:
     """Every tensor that a VAE of this plan has."""
     yield from _encoder(plan)
     yield from _decoder(plan)
+    if not plan.has_quant:
+        return
     latents = plan.latent_channels
     yield from weighted("quant_conv", "quant_conv", (latents * 2, latents * 2, 1, 1))
     yield from weighted("post_quant_conv", "post_quant_conv", (latents, latents, 1, 1))

@@ -54,8 +54,8 @@ def check_part(file: TensorFile, part: Part) -> None:
 
 def _whole(piece: Piece, entry: Entry) -> tuple[int, ...]:
     """The shape that the tensor of the single file must have."""
-    if piece.rows is not None:
-        return (piece.shape[0] * 3, *piece.shape[1:])
+    if piece.rows:
+        return (piece.of, *piece.shape[1:])
     return piece.shape[::-1] if piece.is_turned else piece.shape
 
 
@@ -73,7 +73,9 @@ def write_part(source: BinaryIO, file: TensorFile, part: Part, target: Path) -> 
     at = 0
     for piece in order:
         entry = entries[piece.new]
-        size = (entry.end - entry.begin) // (3 if piece.rows else 1)
+        size = entry.end - entry.begin
+        if piece.rows:
+            size = size // piece.of * piece.shape[0]
         offsets = [at, at + size]
         header[piece.new] = {
             "dtype": entry.dtype,
@@ -96,10 +98,12 @@ def _bytes_of(source: BinaryIO, entry: Entry, piece: Piece) -> Iterator[bytes]:
         source.seek(entry.begin)
         yield _turned(source.read(size), entry)
         return
-    begin, left = entry.begin, size
-    if piece.rows is not None:
-        left = size // 3
-        begin += left * (piece.rows[0] // piece.shape[0])
+    row = size // piece.of if piece.rows else size
+    for begin, end in piece.rows or ((0, 1),):
+        yield from _read(source, entry.begin + begin * row, (end - begin) * row)
+
+
+def _read(source: BinaryIO, begin: int, left: int) -> Iterator[bytes]:
     source.seek(begin)
     while left:
         chunk = source.read(min(left, _COPY_BYTES))

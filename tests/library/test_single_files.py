@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from gpuagent.protocol.recipe import Recipe
 from library.recognition import recognise_file
 from library.single_files import folder as folders
 from library.single_files import text, unet
-from library.single_files.pieces import UnfitFileError
-from library.single_files.writing import Part, write_part
+from library.single_files.pieces import Piece, UnfitFileError
+from library.single_files.writing import Part, check_part, write_part
 from library.tensor_files import TensorFile, read_tensor_file
 from tests.library.single_file import CLIP, TinyModel, make_tiny_model, renamed, save_folder
 
@@ -209,7 +210,7 @@ def test_open_clip_becomes_what_transformers_loads(tmp_path: Path) -> None:
     torch.manual_seed(1)
     old: dict[str, Any] = {}
     for piece in text.open_clip_pieces(plan):
-        if piece.rows is not None:
+        if piece.rows:
             old.setdefault(prefix + piece.old, torch.randn(3 * width, *piece.shape[1:]).half())
         else:
             shape = piece.shape[::-1] if piece.is_turned else piece.shape
@@ -293,3 +294,34 @@ def test_sdxl_has_two_encoders_and_draws(tmp_path: Path) -> None:
         model="a" * 64, prompt="a mug", num_inference_steps=2, width=64, height=64, seed=7
     )
     assert len(set(_picture(StableDiffusionXL(folder, detect_engine(threads=1)), recipe))) > 50
+
+
+def test_a_large_tensor_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    tensor = torch.arange(3 * 2_048 * 2_048, dtype=torch.float32).reshape(3 * 2_048, 2_048)
+    path = tmp_path / "large.safetensors"
+    save_file({"qkv.weight": tensor}, path)
+    pieces = [
+        Piece(
+            old="qkv.weight",
+            new=f"to_{name}.weight",
+            shape=(2_048, 2_048),
+            rows=((at * 2_048 + 1_024, (at + 1) * 2_048), (at * 2_048, at * 2_048 + 1_024)),
+            of=3 * 2_048,
+        )
+        for at, name in enumerate("qkv")
+    ]
+    part = Part(folder="", file="", config={}, prefix="", pieces=tuple(pieces))
+    file = read(path)
+    check_part(file, part)
+    tracemalloc.start()
+    with path.open("rb") as source:
+        write_part(source, file, part, tmp_path / "parts.safetensors")
+    _now, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 12 * 1024**2 < tensor.nbytes
+    made = load_file(tmp_path / "parts.safetensors")
+    for name, rows in zip("qkv", tensor.chunk(3), strict=True):
+        assert made[f"to_{name}.weight"].equal(torch.cat(rows.chunk(2)[::-1]))
