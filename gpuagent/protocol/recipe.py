@@ -76,7 +76,8 @@ class Recipe(Tuning):
 
     With `scale` (2 or 4) the picture is only enlarged, by an upscaler: the prompt is then a note
     that finds it again, and `width` and `height` are the result's, 0 while they are not known yet.
-    The same goes for `cutout`: the background is taken away, with a soft edge of so many pixels.
+    What is white in `mask` is transparent then. The same goes for `cutout`: the background is taken
+    away, with a soft edge of so many pixels.
     """
 
     model: str
@@ -204,7 +205,7 @@ class Recipe(Tuning):
     def _unsaid(self) -> set[str]:
         """Settings that mean nothing here; recipes without a mask are written as ever."""
         if not self.is_drawn:
-            fields, own = self.__dataclass_fields__, ("scale", *CUTOUT_FIELDS)
+            fields, own = self.__dataclass_fields__, ("scale", "mask", *CUTOUT_FIELDS)
             said = {name for name in own if getattr(self, name) != fields[name].default}
             return set(fields) - _SAID_UNDRAWN - said
         named = ("loras", "embeddings", "controls", "references", "vae", "refiner")
@@ -268,9 +269,9 @@ def parse_recipe(raw: Mapping[str, object]) -> Recipe:
 
 
 def _upscale(reader: Reader) -> Recipe:
-    """What an upscale needs; settings of drawing are dropped, a mask or an extension is told."""
+    """What an upscale needs; settings of drawing are dropped, an extension is told."""
     scale = reader.integer("scale", 0, SCALES[0], SCALES[-1], "The scale", multiple=SCALES[0])
-    for field in ("mask", *(f"outpaint_{side}" for side in SIDES), "cutout"):
+    for field in (*(f"outpaint_{side}" for side in SIDES), "cutout"):
         if reader.raw.get(field) not in NOT_ASKED:
             message = "A picture is enlarged as it is. Repaint or extend it before or after that."
             reader.problem(field, "not_with_scale", message)
@@ -278,7 +279,7 @@ def _upscale(reader: Reader) -> Recipe:
     if reader.raw.get("image") in (None, ""):
         reader.problem("image", "needs_image", "There is no picture to enlarge. Add one.")
     missing = "Choose an upscaler; if there is none, an admin can register one."
-    return _undrawn(reader, missing, {"scale": scale})
+    return _undrawn(reader, missing, {"scale": scale, "mask": reader.picture("mask", "mask")})
 
 
 def _cutout(reader: Reader) -> Recipe:

@@ -12,8 +12,9 @@ from gpuagent.cache.errors import AttemptFailedError
 from gpuagent.pipelines.cutout import Cutter
 from gpuagent.pipelines.encode import Pixels, open_picture
 from gpuagent.pipelines.loaded import LoadedModel
+from gpuagent.pipelines.see_through import enlarge_apart
 from gpuagent.pipelines.steps import Peek, Watch
-from gpuagent.pipelines.upscale import Upscaler, picture_colors
+from gpuagent.pipelines.upscale import Upscaler, peek_at, picture_colors
 from gpuagent.planning.cutting import steps_of
 from gpuagent.planning.upscaling import tiles_of
 from gpuagent.protocol.failures import FailureCode
@@ -59,14 +60,35 @@ class UndrawnMaker:
         return made
 
     def _steps(self, picture: Image.Image) -> int:
-        is_cut = isinstance(self.model, Cutter)
-        return steps_of(picture.height) if is_cut else tiles_of(*picture.size)
+        if isinstance(self.model, Cutter):
+            return steps_of(picture.height)
+        return tiles_of(*picture.size) * (1 + (self.work.recipe.mask is not None))
 
     def _work_on(self, picture: Image.Image, watch: Watch) -> Pixels:
         recipe, model = self.work.recipe, self.model
+        if isinstance(model, Upscaler) and recipe.mask is not None:
+            return self._enlarge_apart(model, picture, watch)
         if isinstance(model, Upscaler):
             return model.enlarge(picture, recipe.scale, watch=watch)
         return model.cut(picture, edge=recipe.cutout_edge, result=recipe.cutout_result, watch=watch)
+
+    def _enlarge_apart(self, model: Upscaler, picture: Image.Image, watch: Watch) -> Pixels:
+        """Colors first, then where there are any: twice the tiles."""
+        tiles, before = tiles_of(*picture.size), 0
+
+        def enlarge(part: Image.Image) -> Pixels:
+            nonlocal before
+
+            def step(done: int, _of: int, _peek: Peek) -> None:
+                watch.step(before + done, 2 * tiles, peek_at(picture))
+
+            made = model.enlarge(
+                part, self.work.recipe.scale, watch=Watch(check=watch.check, step=step)
+            )
+            before = tiles
+            return made
+
+        return enlarge_apart(picture, open_picture(self.work.sources["mask"]), enlarge)
 
     def _open(self) -> Image.Image:
         """The starting picture, of the size that was counted on."""
