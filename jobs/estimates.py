@@ -72,6 +72,7 @@ def passes_of(recipe: Recipe, *, pictures: int | None = None) -> float:
     """The work of a recipe, or of so many of its pictures."""
     if recipe.is_upscale:
         source = recipe.width * recipe.height / recipe.scale**2
+        source *= 1 if recipe.mask is None else 2  # its coverage is enlarged, too
         return UPSCALE_PASSES * (1 if pictures is None else pictures) * source / PIXELS_PER_PASS
     if recipe.cutout:
         return CUTOUT_PASSES + CUTOUT_PASSES_PER_MEGAPIXEL * recipe.width * recipe.height / 1e6

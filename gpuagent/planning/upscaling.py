@@ -18,6 +18,10 @@ TILE_BYTES = 160 * 1024**2
 RESULT_BYTES_PER_PIXEL = 12
 # Of the starting picture: opened with and without transparency, and cut up.
 OPENED_BYTES_PER_PIXEL = 16
+# And where parts of it are transparent: its colors and coverage as floats, several times; of the
+# result a fourth channel, and the coverage by itself.
+APART_BYTES_PER_PIXEL = 64
+APART_RESULT_BYTES_PER_PIXEL = 16
 
 
 def estimate_upscale(recipe: Recipe, *, weights_bytes: int) -> Estimate:
@@ -25,6 +29,8 @@ def estimate_upscale(recipe: Recipe, *, weights_bytes: int) -> Estimate:
     pixels = recipe.width * recipe.height
     source = -(-pixels // recipe.scale**2)
     held = pixels * RESULT_BYTES_PER_PIXEL + source * OPENED_BYTES_PER_PIXEL
+    if recipe.mask is not None:
+        held += pixels * APART_RESULT_BYTES_PER_PIXEL + source * APART_BYTES_PER_PIXEL
     return Estimate(weights_bytes=weights_bytes, activation_bytes=TILE_BYTES + held)
 
 

@@ -43,7 +43,8 @@ STRENGTH_OF_PICTURE, STRENGTH_OF_MASK = 0.7, 1.0
 MASK_BLUR_MAX = 64
 MASK_PADDING_MAX = 512
 SIDES = ("left", "top", "right", "bottom")
-CHANGES = ("mask", *(f"outpaint_{side}" for side in SIDES))
+EXTENSIONS = tuple(f"outpaint_{side}" for side in SIDES)
+CHANGES = ("mask", *EXTENSIONS)
 _SAID_UNDRAWN = {"model", "prompt", "image", "width", "height"}
 
 
@@ -68,8 +69,9 @@ class Recipe(Tuning):
 
     With `scale` (2 or 4) the picture is only enlarged, by an upscaler: the prompt is then a note
     that finds it again, and `width` and `height` are the result's, 0 while they are not known yet.
-    The same goes for `cutout`: the background is taken away, with a soft edge of so many pixels;
-    and for `map_kind`: a network makes a map of this kind, of `width` × `height`.
+    What is white in `mask` is transparent then. The same goes for `cutout`: the background is taken
+    away, with a soft edge of so many pixels; and for `map_kind`: a network makes a map of this
+    kind, of `width` × `height`.
     """
 
     model: str
@@ -202,7 +204,7 @@ class Recipe(Tuning):
     def _unsaid(self) -> set[str]:
         """Settings that mean nothing here; recipes without a mask are written as ever."""
         if not self.is_drawn:
-            fields, own = self.__dataclass_fields__, ("scale", *CUTOUT_FIELDS, *MAP_FIELDS)
+            fields, own = self.__dataclass_fields__, ("scale", "mask", *CUTOUT_FIELDS, *MAP_FIELDS)
             said = {name for name in own if getattr(self, name) != fields[name].default}
             return set(fields) - _SAID_UNDRAWN - said
         named = ("loras", "embeddings", "controls", "references", "vae", "refiner")

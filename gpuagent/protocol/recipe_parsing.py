@@ -20,6 +20,7 @@ from gpuagent.protocol.parts import read_parts
 from gpuagent.protocol.recipe import (
     CHANGES,
     CLIP_SKIP_MAX,
+    EXTENSIONS,
     GUIDANCE_MAX,
     GUIDANCE_MIN,
     MASK_BLUR_MAX,
@@ -75,9 +76,9 @@ def parse_recipe(raw: Mapping[str, object]) -> Recipe:
 
 
 def _upscale(reader: Reader) -> Recipe:
-    """What an upscale needs; settings of drawing are dropped, a mask or an extension is told."""
+    """What an upscale needs; settings of drawing are dropped, an extension is told."""
     scale = reader.integer("scale", 0, SCALES[0], SCALES[-1], "The scale", multiple=SCALES[0])
-    for field in (*CHANGES, "cutout", *MAP_FIELDS):
+    for field in (*EXTENSIONS, "cutout", *MAP_FIELDS):
         if reader.raw.get(field) not in NOT_ASKED:
             message = "A picture is enlarged as it is. Repaint or extend it before or after that."
             reader.problem(field, "not_with_scale", message)
@@ -85,7 +86,7 @@ def _upscale(reader: Reader) -> Recipe:
     if reader.raw.get("image") in (None, ""):
         reader.problem("image", "needs_image", "There is no picture to enlarge. Add one.")
     missing = "Choose an upscaler; if there is none, an admin can register one."
-    return _undrawn(reader, missing, {"scale": scale})
+    return _undrawn(reader, missing, {"scale": scale, "mask": reader.picture("mask", "mask")})
 
 
 def _cutout(reader: Reader) -> Recipe:

@@ -13,8 +13,9 @@ from gpuagent.pipelines.cutout import Cutter
 from gpuagent.pipelines.encode import Pixels, fit, open_picture
 from gpuagent.pipelines.loaded import LoadedModel
 from gpuagent.pipelines.mapper import Mapper
+from gpuagent.pipelines.see_through import enlarge_apart
 from gpuagent.pipelines.steps import Peek, Watch
-from gpuagent.pipelines.upscale import Upscaler, picture_colors
+from gpuagent.pipelines.upscale import Upscaler, peek_at, picture_colors
 from gpuagent.planning.cutting import steps_of
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.recipe import Recipe
@@ -65,15 +66,36 @@ class UndrawnMaker:
             return 1
         if isinstance(self.model, Cutter):
             return steps_of(picture.height)
-        return self.model.steps_of(picture.size, self.work.recipe.scale)
+        tiles = self.model.steps_of(picture.size, self.work.recipe.scale)
+        return tiles * (1 + (self.work.recipe.mask is not None))
 
     def _work_on(self, picture: Image.Image, watch: Watch) -> Pixels:
         recipe, model = self.work.recipe, self.model
+        if isinstance(model, Upscaler) and recipe.mask is not None:
+            return self._enlarge_apart(model, picture, watch)
         if isinstance(model, Upscaler):
             return model.enlarge(picture, recipe.scale, watch=watch)
         if isinstance(model, Mapper):
             return model.make(picture, watch=watch)
         return model.cut(picture, edge=recipe.cutout_edge, result=recipe.cutout_result, watch=watch)
+
+    def _enlarge_apart(self, model: Upscaler, picture: Image.Image, watch: Watch) -> Pixels:
+        """Colors first, then where there are any: twice the tiles."""
+        tiles, before = model.steps_of(picture.size, self.work.recipe.scale), 0
+
+        def enlarge(part: Image.Image) -> Pixels:
+            nonlocal before
+
+            def step(done: int, _of: int, _peek: Peek) -> None:
+                watch.step(before + done, 2 * tiles, peek_at(picture))
+
+            made = model.enlarge(
+                part, self.work.recipe.scale, watch=Watch(check=watch.check, step=step)
+            )
+            before = tiles
+            return made
+
+        return enlarge_apart(picture, open_picture(self.work.sources["mask"]), enlarge)
 
     def _open(self) -> Image.Image:
         """The starting picture, of the size that was counted on; a map has one of its own."""

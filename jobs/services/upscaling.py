@@ -55,6 +55,8 @@ def upscale_output(
     upload = add_upload_of(actor=actor, picture=output.picture)
     recipe, project = open_recipe(output.job), output.project
     raw = {"image": upload.picture.sha256, "scale": scale, "prompt": recipe.prompt, "model": model}
+    if upload.mask is not None:
+        raw["mask"] = upload.mask.sha256
     return submit_job(
         actor=actor,
         workspace=output.workspace,

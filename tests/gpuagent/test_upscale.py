@@ -212,6 +212,30 @@ def test_the_agent_makes_it_and_says_how(
     assert {(m["step"], m["steps"]) for m in studio.progress_of(attempt)} >= {(4, 4)}
 
 
+def test_the_agent_keeps_what_is_transparent_so(
+    agent: AgentProcess, studio: FakeStudio, store: Path, ref: ModelRef
+) -> None:
+    mask = Image.new("L", (64, 48), 255)
+    mask.paste(0, (16, 16, 48, 40))
+    files = []
+    for _ in range(2):
+        attempt = studio.add_attempt(
+            ref,
+            {"scale": 2, "width": 128, "height": 96},
+            source=png(Image.new("RGB", (64, 48), "teal")),
+            mask=png(mask),
+        )
+        assert agent.run(attempt, seconds=60)["status"] == "succeeded"
+        files.append(attempt.open_file(store, 0, FileKind.PICTURE))
+    assert files[0] == files[1]
+    with Image.open(io.BytesIO(files[0])) as made:
+        assert (made.mode, made.size) == ("RGBA", (128, 96))
+        alpha = np.asarray(made)[..., 3]
+    assert (alpha[40:72, 40:88] == 255).all()
+    assert (alpha[:24] == 0).all()
+    assert {(m["step"], m["steps"]) for m in studio.progress_of(attempt)} >= {(2, 2)}
+
+
 def test_the_agent_refuses_what_is_not_what_was_counted_on(
     agent: AgentProcess, studio: FakeStudio, ref: ModelRef, house_ref: ModelRef
 ) -> None:

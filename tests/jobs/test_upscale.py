@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from django.test import Client
+from PIL import Image
 
 from accounts.actors import Actor
 from accounts.models import Organization, User
@@ -26,6 +29,7 @@ from tests.factories import PROMPT, AgentHandle
 from tests.jobs.calls import post, problem
 from tests.upscalers import LARGE, make_upscaler_folder
 from workspaces.models import Artifact, Workspace
+from workspaces.services.artifacts import read_all
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("model_version")]
 SCRIPT = {"HX-Request": "true"}
@@ -94,7 +98,7 @@ def test_settings_of_drawing_and_a_wrong_size_change_nothing(
         ({"scale": 8, "image": "IMAGE"}, [("scale", "out_of_range")]),
         ({"scale": "x", "image": "IMAGE"}, [("scale", "not_a_number")]),
         ({"scale": 2, "image": "0" * 64}, [("image", "unknown_image")]),
-        ({"scale": 2, "image": "IMAGE", "mask": "0" * 64}, [("mask", "not_with_scale")]),
+        ({"scale": 2, "image": "IMAGE", "mask": "0" * 64}, [("mask", "unknown_image")]),
         (
             {"scale": 2, "image": "IMAGE", "outpaint_top": 8},
             [("outpaint_top", "not_with_scale")],
@@ -180,6 +184,33 @@ def test_the_cost_goes_by_the_starting_picture(
         assert seconds(large, 4) == pytest.approx(seconds(large, 2))
         # 35 s a megapixel on a processor that nothing is known of yet.
         assert 0.3 < seconds(large, 4) < 1.2
+
+
+def test_what_is_transparent_stays_so(
+    bob_in_a: Actor,
+    bob_api: Client,
+    workspace: Workspace,
+    agent: AgentHandle,
+    upscaler: ModelVersion,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = io.BytesIO()
+    cut = Image.new("RGBA", (128, 128), (0, 0, 0, 0))
+    cut.paste((200, 30, 20, 255), (30, 30, 90, 90))
+    cut.save(file, "PNG")
+    monkeypatch.setattr(factories, "make_png", lambda _color: file.getvalue())
+    job = factories.make_job(bob_in_a, workspace)
+    [output] = factories.run_attempt(factories.make_attempt(job, agent.row), agent.row)
+    answer = post(bob_api, f"/api/v1/outputs/{output.pk}/upscale", {"scale": 2})
+    assert answer.status_code == 201
+    with system_scope():
+        inputs = JobInput.objects.filter(job_id=answer.json()["id"]).select_related("artifact")
+        kept = {each.role: each.artifact for each in inputs}
+        with Image.open(io.BytesIO(read_all(kept["mask"]))) as mask:
+            missing = np.asarray(mask.convert("L"))
+        assert answer.json()["recipe"]["mask"] == kept["mask"].sha256
+    assert (missing[30:90, 30:90] == 0).all()
+    assert (missing == 255).sum() == 128 * 128 - 60 * 60
 
 
 def test_a_picture_made_here_is_upscaled_by_the_api(
