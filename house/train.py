@@ -27,6 +27,7 @@ from house.training.cutter import train_cutter
 from house.training.fewstep import train_fast
 from house.training.inversion import train_teal
 from house.training.judging import train_judge
+from house.training.likeness import train_likeness
 from house.training.lora import train_neon
 
 
@@ -58,7 +59,11 @@ STAGES: dict[str, Stage] = {
     "neon": Stage(train_neon, ("data", "assemble")),
     "teal": Stage(train_teal, ("assemble",)),
     "cutout": Stage(train_cutter),
-    "release": Stage(release, ("assemble", "judge", "canny", "fast", "neon", "teal", "cutout")),
+    "likeness": Stage(train_likeness, ("assemble",)),
+    "release": Stage(
+        release,
+        ("assemble", "judge", "canny", "fast", "neon", "teal", "cutout", "likeness"),
+    ),
 }
 # What a stage leaves in the folder of the work.
 _LEFT = {
@@ -73,6 +78,7 @@ _LEFT = {
     "neon": "adapters/neon/pytorch_lora_weights.safetensors",
     "teal": "adapters/teal/learned_embeds.safetensors",
     "cutout": "adapters/cutout/cutout.safetensors",
+    "likeness": "adapters/likeness/ip_adapter.safetensors",
 }
 
 

@@ -10,7 +10,7 @@ from django.db.models import prefetch_related_objects
 from library.fitting import why_unfit
 from library.models import ModelVersion
 from library.presets import usable_presets
-from library.selectors import usable_adapters, usable_vaes
+from library.selectors import usable_adapters, usable_ip_adapters, usable_vaes
 
 
 def adapter_choices(models: Sequence[ModelVersion]) -> list[dict[str, Any]]:
@@ -28,5 +28,5 @@ def adapter_choices(models: Sequence[ModelVersion]) -> list[dict[str, Any]]:
             "presets": usable_presets(version.asset.presets),
             "models": [model.digest for model in models if not why_unfit(version, model)],
         }
-        for version in (*usable_adapters(), *usable_vaes())
+        for version in (*usable_adapters(), *usable_vaes(), *usable_ip_adapters())
     ]

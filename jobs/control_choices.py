@@ -11,10 +11,10 @@ from gpuagent.protocol.controls import DRAWN_HERE, LABELS, ControlUse
 from gpuagent.protocol.families import can_refer
 from gpuagent.protocol.recipe import Recipe
 from gpuagent.protocol.references import ReferenceUse
-from gpuagent.protocol.taxonomy import Architecture
+from gpuagent.protocol.taxonomy import MAPPED, Architecture
 from library.fitting import why_unfit
 from library.models import ModelVersion
-from library.selectors import usable_controls
+from library.selectors import usable_controls, usable_mappers
 
 
 def control_choices(models: Sequence[ModelVersion]) -> list[dict[str, Any]]:
@@ -54,8 +54,8 @@ def control_facts(recipe: Recipe, manifest: Mapping[str, Any]) -> list[dict[str,
         for use in recipe.controls
     ] + [
         {
-            "label": "Reference",
-            "name": "weight",
+            "label": "Reference" if use.model is None else "IP-Adapter",
+            "name": "weight" if use.model is None else names.get(use.model, ""),
             "weight": f"{use.weight:g}",
             "share": "" if (use.start, use.end) == (0, 1) else _percent(use),
             "picture": use.image,
@@ -70,8 +70,12 @@ def _percent(use: ControlUse | ReferenceUse) -> str:
 
 
 def kind_choices() -> list[dict[str, Any]]:
-    """Every kind of map, and whether it is made here."""
+    """Every kind of map, and what makes it: `here` pixels alone, `agent` a network of the library;
+    nothing if such a map is to be brought along.
+    """
+    networks = {MAPPED[Architecture(found.architecture)] for found in usable_mappers()}
+    makers = {**dict.fromkeys(networks, "agent"), **dict.fromkeys(DRAWN_HERE, "here")}
     return [
-        {"id": kind.value, "label": label, "is_drawn": kind in DRAWN_HERE}
+        {"id": kind.value, "label": label, "drawn": makers.get(kind, "")}
         for kind, label in LABELS.items()
     ]

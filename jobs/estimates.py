@@ -11,9 +11,12 @@ from dataclasses import dataclass
 
 from gpuagent.planning.cutting import estimate_cutout
 from gpuagent.planning.hires import refining_pixels, refining_steps
+from gpuagent.planning.mapping import estimate_map
 from gpuagent.planning.memory import estimate
 from gpuagent.planning.upscaling import estimate_upscale
+from gpuagent.protocol.controls import mappers_of
 from gpuagent.protocol.recipe import Recipe
+from gpuagent.protocol.references import ReferenceUse
 from gpuagent.protocol.taxonomy import SAMPLERS
 
 PIXELS_PER_PASS = 1_000_000
@@ -23,11 +26,15 @@ STEPS_BESIDE = 2
 CONTROL_SHARE = 0.4
 # A reference goes through the U-Net, too, once for both halves of guidance.
 REFERENCE_SHARE = 0.6
+# An IP-Adapter adds a little to each layer that looks at words.
+IP_ADAPTER_SHARE = 0.05
 # An upscaler applies its weights at every pixel of the starting picture, a denoiser at one of 64 at
 # most. Measured: the small Real-ESRGAN on one core takes 35 s a megapixel, overlaps included.
 UPSCALE_PASSES = 370
 # What takes a background away reads one small size, then goes over every pixel of the picture.
 CUTOUT_PASSES, CUTOUT_PASSES_PER_MEGAPIXEL = 4.0, 3.0
+# What makes a map reads one small size, a quarter of a megapixel or up to twice that.
+MAP_PASSES = 0.5
 # Prior, seconds of a pass per stored byte of weights. CPU: the house model (16 MB) on two cores
 # takes 0.04 s a step at 128 × 128 with guidance. GPU: about 1,000 FLOP a byte and megapixel at
 # 10 TFLOP/s, which any card of the last years exceeds.
@@ -68,16 +75,23 @@ def passes_of(recipe: Recipe, *, pictures: int | None = None) -> float:
         return UPSCALE_PASSES * (1 if pictures is None else pictures) * source / PIXELS_PER_PASS
     if recipe.cutout:
         return CUTOUT_PASSES + CUTOUT_PASSES_PER_MEGAPIXEL * recipe.width * recipe.height / 1e6
+    if recipe.map_kind is not None:
+        return MAP_PASSES
     calls = 2 if SAMPLERS[recipe.sampler].is_second_order else 1
     guided: float = 1 + recipe.guidance_end if recipe.guidance_scale > 1 else 1
     steps = recipe.denoising_steps * calls + STEPS_BESIDE
     count = recipe.num_images_per_prompt if pictures is None else pictures
-    led = CONTROL_SHARE * sum(use.end - use.start for use in recipe.controls)
-    led += REFERENCE_SHARE * sum(use.end - use.start for use in recipe.references)
+    steered = CONTROL_SHARE * sum(use.end - use.start for use in recipe.controls)
+    led = steered + sum(_share_of(use) * (use.end - use.start) for use in recipe.references)
     pixels = steps * recipe.width * recipe.height * (1 + led)
     if recipe.is_hires:
-        pixels += (refining_steps(recipe) * calls + STEPS_BESIDE) * refining_pixels(recipe)
-    return pixels * guided * count / PIXELS_PER_PASS
+        again = (refining_steps(recipe) * calls + STEPS_BESIDE) * refining_pixels(recipe)
+        pixels += again * (1 + steered)
+    return pixels * guided * count / PIXELS_PER_PASS + MAP_PASSES * len(mappers_of(recipe.controls))
+
+
+def _share_of(use: ReferenceUse) -> float:
+    return REFERENCE_SHARE if use.model is None else IP_ADAPTER_SHARE
 
 
 def step_keys(digest: str, recipe: Recipe) -> tuple[str, str]:
@@ -127,6 +141,8 @@ def estimate_cost(
         memory = estimate_upscale(recipe, weights_bytes=loaded)
     elif recipe.cutout:
         memory = estimate_cutout(recipe, weights_bytes=loaded)
+    elif recipe.map_kind is not None:
+        memory = estimate_map(recipe, weights_bytes=loaded, picture_pixels=picture_pixels)
     else:
         memory = estimate(recipe, weights_bytes=loaded, picture_pixels=picture_pixels)
     seconds = max(LEAST_SECONDS, passes_of(recipe) * seconds_per_pass)

@@ -13,10 +13,10 @@ _SENTENCES: Mapping[str, str] = {
     FailureCode.MODEL_CORRUPT: "The model's files are damaged. Tell an admin; try another model.",
     FailureCode.MODEL_UNREADABLE: "The model does not load. Tell an admin; try another model.",
     FailureCode.ADAPTER_MISSING: (
-        "A LoRA, embedding or ControlNet is not in the library any more. Remove it."
+        "A LoRA, embedding, ControlNet or IP-Adapter is not in the library any more. Remove it."
     ),
     FailureCode.ADAPTER_UNFIT: (
-        "A LoRA, embedding or ControlNet does not fit the model. Remove it."
+        "A LoRA, embedding, ControlNet or IP-Adapter does not fit the model. Remove it."
     ),
     FailureCode.INPUT_UNREADABLE: "A picture that it starts from could not be read. Add it again.",
     FailureCode.MASK_EMPTY: "The mask is black all over. Paint white what is to change.",

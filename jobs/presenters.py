@@ -24,7 +24,13 @@ from jobs.adapter_choices import adapter_choices
 from jobs.axes import NAMES, PARAMETERS
 from jobs.control_choices import control_choices, control_facts, kind_choices, reference_models
 from jobs.drawer import queue_context
-from jobs.enlarging_choices import can_process, refining_choices, upscale_choices
+from jobs.enlarging_choices import (
+    can_process,
+    refining_choices,
+    tile_control,
+    upscale_choices,
+    upscaler_choices,
+)
 from jobs.finishing_choices import finishing_choices
 from jobs.forecast import TIERS
 from jobs.lifecycle import JOB_OPEN, JobStatus
@@ -285,6 +291,7 @@ def room_context(workspace: Workspace, actor: Actor, email: str) -> dict[str, An
         "example_prompts": prompts[:12],
         "limits": LIMITS,
         "scales": limits.SCALES if can_process(actor, AssetKind.UPSCALER) else (),
+        "upscaler_choices": upscaler_choices(),
         "can_cut": can_process(actor, AssetKind.CUTTER),
         "extend_sides": [(side, side.capitalize()) for side in limits.SIDES],
         "gallery": gallery_context(workspace, before=None, is_trash=False),
@@ -368,6 +375,7 @@ def output_context(output: Output, actor: Actor) -> dict[str, Any]:
         "undrawn": undrawn_name(recipe),
         "controls": control_facts(recipe, manifest),
         "scales": upscale_choices(output, actor),
+        "upscaler_choices": upscaler_choices(),
         "can_cut": not recipe.cutout and can_process(actor, AssetKind.CUTTER),
         "manifest": manifest,
         "manifest_json": json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False),
@@ -381,6 +389,7 @@ def output_context(output: Output, actor: Actor) -> dict[str, Any]:
         "can_start": actor.can(Permission.UPLOAD_CREATE),
         "can_vary": actor.can(Permission.JOB_SUBMIT) and recipe.is_drawn,
         "refining_scales": refining_choices(output, recipe, actor),
+        "tile_control": tile_control(output),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gpuagent.protocol.controls import LABELS
 from gpuagent.protocol.recipe import Recipe
 from jobs.forecast import Forecast, Ground, TierForecast
 from jobs.scheduling import Tier
@@ -27,6 +28,8 @@ def undrawn_name(recipe: Recipe) -> str:
     """What is done to a picture, where nothing is drawn and nobody wrote a note."""
     if recipe.is_upscale:
         return f"Upscale ×{recipe.scale}"
+    if recipe.map_kind is not None:
+        return f"{LABELS[recipe.map_kind]} map"
     return "Remove background" if recipe.cutout else ""
 
 

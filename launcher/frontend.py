@@ -60,11 +60,12 @@ def find_node(layout: Layout, console: Console) -> Node:
 
 def _install_and_build(layout: Layout, console: Console, environ: dict[str, str]) -> None:
     modules = layout.root / "node_modules"
-    installed, built = Stamp(modules / ".studio-installed"), Stamp(modules / ".studio-built")
+    build = layout.root / "static" / "build"
+    installed, built = Stamp(modules / ".studio-installed"), Stamp(build / ".studio-built")
     lock = fingerprint([layout.root / "package-lock.json"])
     sources = fingerprint([layout.root / name for name in SOURCES])
     fresh = installed.matches(lock)
-    if fresh and built.matches(sources) and (layout.root / "static" / "build").is_dir():
+    if fresh and built.matches(sources):
         return
     node = find_node(layout, console)
     env = node.environment(environ, layout)

@@ -96,6 +96,12 @@ class DetailsSerializer(serializers.Serializer[Any]):
     licence = serializers.CharField(required=False)
     description = serializers.CharField(required=False)
     trigger_words = serializers.ListField(child=serializers.CharField(), required=False)
+    config = serializers.CharField(
+        required=False, help_text="Of a map maker: the text of its `config.json`."
+    )
+    preprocessor = serializers.CharField(
+        required=False, help_text="Of a map maker: the text of its `preprocessor_config.json`."
+    )
 
 
 class UploadRequestSerializer(DetailsSerializer):

@@ -16,6 +16,7 @@ from gpuagent.protocol.adapter_files import (
     write_header,
 )
 from gpuagent.protocol.control_files import check_control, is_control
+from gpuagent.protocol.ip_adapter_files import Encoder, check_ip_adapter, encoder_of, is_ip_adapter
 from gpuagent.protocol.taxonomy import Architecture, AssetKind
 from library.models import ModelFile, ModelVersion
 from studio.core import storage
@@ -37,6 +38,8 @@ def why_unfit(adapter: ModelVersion, model: ModelVersion) -> str:
     if adapter.asset.kind == AssetKind.VAE.value:
         return _why_vae(adapter, model)
     weights = _weights(adapter)
+    if adapter.asset.kind == AssetKind.IP_ADAPTER.value:
+        weights = tuple(each for each in weights if "/" not in each[0])  # without its encoder
     return _why(weights[0][1], _weights(model)) if weights else _UNREADABLE
 
 
@@ -71,6 +74,11 @@ def vae_config(version: ModelVersion) -> dict[str, object]:
     path = "config.json" if version.asset.kind == AssetKind.VAE.value else "vae/config.json"
     file = next((file for file in version.files.all() if file.path == path), None)
     return dict(_config(file.sha256)) if file is not None else {}
+
+
+def encoder_sizes(version: ModelVersion) -> Encoder:
+    """Of an image encoder in the library."""
+    return encoder_of(_header(_weights(version)[0][1]))
 
 
 def header_of(version: ModelVersion, part: str) -> Header:
@@ -116,6 +124,8 @@ def _compared(adapter: str, model: tuple[tuple[str, str], ...]) -> str:
 def _check(header: Header, bases: Bases) -> None:
     if is_control(header):
         check_control(header, bases)
+    elif is_ip_adapter(header):
+        check_ip_adapter(header, bases)
     else:
         check_fit(header, bases)
 

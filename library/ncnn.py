@@ -16,6 +16,7 @@ _MAGIC = "7767517"
 _HALVES = 0x01306B47
 _FLOATS = 0
 _KERNEL = 9
+_RRDB_BLOCK, _RRDB_BESIDE = 15, 6
 
 
 class NcnnError(ValueError):
@@ -52,7 +53,7 @@ def convert_upscaler(param: str, weights: bytes) -> tuple[dict[str, object], byt
         config = _config(layers, groups)
     except (struct.error, ValueError, IndexError, ZeroDivisionError) as error:
         raise NcnnError("not the ncnn files of a known upscaler") from error
-    return config, _safetensors(dict(_named(groups)))
+    return config, _safetensors(dict(_named(config, groups)))
 
 
 def _layers(param: str) -> list[_Layer]:
@@ -101,19 +102,42 @@ def _floats(weights: bytes, at: int, count: int) -> Tensor:
 
 
 def _config(layers: Sequence[_Layer], groups: Sequence[tuple[Tensor, ...]]) -> dict[str, object]:
-    """Of the compact network: a convolution and a PReLU in turn, a last convolution, a shuffle."""
-    blocks, rest = divmod(len(groups) - 3, 2)
-    is_compact = any(layer.kind == "PixelShuffle" for layer in layers) and not rest
-    if not is_compact or blocks < 1:
+    """Of the compact network, which ends in a shuffle, or of RRDBNet, which doubles sides twice."""
+    kinds = [layer.kind for layer in layers]
+    features = groups[0][0].shape[0]
+    if "PixelShuffle" in kinds:
+        blocks, rest = divmod(len(groups) - 3, 2)
+        config: dict[str, object] = {"network": "compact", "features": features}
+    else:
+        blocks, rest = divmod(len(groups) - _RRDB_BESIDE, _RRDB_BLOCK)
+        growth = groups[1][0].shape[0]
+        config = {"network": "rrdb", "features": features, "growth": growth, "ups": 2, "fold": 1}
+        if kinds.count("Interp") != 2 or any(len(group) != 2 for group in groups):
+            raise ValueError("another network")
+    if rest or blocks < 1:
         raise ValueError("another network")
-    return {"network": "compact", "features": groups[0][0].shape[0], "blocks": blocks}
+    return {**config, "blocks": blocks}
 
 
-def _named(groups: Sequence[tuple[Tensor, ...]]) -> Iterator[tuple[str, Tensor]]:
+def _named(
+    config: Mapping[str, object], groups: Sequence[tuple[Tensor, ...]]
+) -> Iterator[tuple[str, Tensor]]:
     """With the names of the published weights."""
-    for number, group in enumerate(groups):
+    names = [f"body.{number}" for number in range(len(groups))]
+    if config["network"] == "rrdb":
+        names = list(_rrdb_names(len(groups)))
+    for name, group in zip(names, groups, strict=True):
         for part, tensor in zip(("weight", "bias"), group, strict=False):
-            yield f"body.{number}.{part}", tensor
+            yield f"{name}.{part}", tensor
+
+
+def _rrdb_names(count: int) -> Iterator[str]:
+    """A convolution, blocks of three groups of five, five convolutions."""
+    yield "conv_first"
+    for number in range(count - _RRDB_BESIDE):
+        block, inner = divmod(number, _RRDB_BLOCK)
+        yield f"body.{block}.rdb{inner // 5 + 1}.conv{inner % 5 + 1}"
+    yield from ("conv_body", "conv_up1", "conv_up2", "conv_hr", "conv_last")
 
 
 def _safetensors(tensors: Mapping[str, Tensor]) -> bytes:

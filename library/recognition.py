@@ -26,6 +26,10 @@ FAMILY_NAMES: Mapping[str, str] = MappingProxyType(
         "sd3": "Stable Diffusion 3",
         "flux": "Flux",
         "esrgan": "ESRGAN",
+        "clip_vision": "CLIP",
+        "depth_anything": "Depth Anything",
+        "dpt": "DPT",
+        "vitpose": "ViTPose",
     }
 )
 # Width of the words that a U-Net reads: tells what a LoRA, a ControlNet or an embedding is for.
@@ -73,10 +77,12 @@ KIND_NAMES: Mapping[str, str] = MappingProxyType(
         "controlnet": "ControlNet",
         "vae": "VAE",
         "cutter": "background remover",
+        "mapper": "map maker",
         "unet": "U-Net alone",
         "text_encoder": "text encoder alone",
         "t2i_adapter": "T2I-Adapter",
         "ip_adapter": "IP-Adapter",
+        "image_encoder": "image encoder",
         "lycoris": "LoHa, LoKr or DoRA",
     }
 )
@@ -129,6 +135,13 @@ def _of_original_control(shapes: Names) -> str:
     return "sdxl" if any("label_emb" in name for name in shapes) else _by_words(shapes)
 
 
+def _of_ip_adapter(shapes: Names) -> str:
+    """By its layers: as wide as the words of the model, and as many as there look at them."""
+    own = [shape for name, shape in shapes.items() if re.match(r"ip_adapter\..*to_k_ip\.", name)]
+    width = own[0][-1] if own and own[0] else 0
+    return {(768, 16): "sd15", (1_024, 16): "sd2", (2_048, 70): "sdxl"}.get((width, len(own)), "")
+
+
 _BLOCKS = r"model\.diffusion_model\.input_blocks\.0\.0\.weight"
 _WHOLE = "Only checkpoints that hold the text encoder and the VAE, too, can be added as one file."
 _FOLDER = "Register its diffusers folder with `manage.py register_model` instead."
@@ -136,9 +149,13 @@ _NOT_YET = "It cannot be used here yet."
 _SIGNS: tuple[_Sign, ...] = (
     _Sign(
         kind="controlnet",
+        names=(r"lora_controlnet$",),
+        advice="A Control-LoRA cannot be used; ask for the whole ControlNet.",
+    ),
+    _Sign(
+        kind="controlnet",
         names=(r"(control_model\.)?input_hint_block\.0\.weight",),
         family=_of_original_control,
-        advice="Only ControlNets whose tensors have diffusers' names can be used.",
     ),
     _Sign(
         kind="controlnet",
@@ -146,7 +163,16 @@ _SIGNS: tuple[_Sign, ...] = (
         family=_by_words,
     ),
     _Sign(kind="controlnet", names=(r"lllite_unet",), family="sdxl", advice=_NOT_YET),
-    _Sign(kind="ip_adapter", names=(r"ip_adapter\.",), advice=_NOT_YET),
+    _Sign(
+        kind="ip_adapter",
+        names=(r"ip_adapter\.", r"image_proj\.(perceiver_resampler|proj\.0)\.", r".*norm\.weight"),
+        advice="Those that look at faces (FaceID) cannot be used here.",
+    ),
+    _Sign(kind="ip_adapter", names=(r"ip_adapter\.",), family=_of_ip_adapter),
+    _Sign(
+        kind="image_encoder",
+        names=(r"vision_model\.embeddings\.class_embedding", r"visual_projection\.weight"),
+    ),
     _Sign(kind="t2i_adapter", names=(r"(adapter\.)?body\.0\.resnets\.0\.block1",), advice=_NOT_YET),
     _Sign(
         kind="checkpoint",
@@ -197,13 +223,15 @@ _SIGNS: tuple[_Sign, ...] = (
         kind="upscaler",
         names=(r"(body\.0\.rdb1|model\.1\.sub\.0\.RDB1|RRDB_trunk\.0\.RDB1)\.conv1",),
         family="esrgan",
-        advice="Only the compact network of Real-ESRGAN (SRVGGNetCompact) can be used.",
     ),
     _Sign(
         kind="unet",
         names=(r"down_blocks\.0\.resnets\.0\.", r"time_embedding\.linear_1\."),
         advice=f"It is a part of a diffusers folder. {_FOLDER}",
     ),
+    _Sign(kind="mapper", names=(r"head\.conv3\.weight", r"neck\.", r"backbone\.")),
+    _Sign(kind="mapper", names=(r"head\.head\.0\.weight", r"neck\.")),
+    _Sign(kind="mapper", names=(r"head\.conv\.weight", r"backbone\.embeddings\.")),
     _Sign(
         kind="text_encoder",
         names=(r"(text_model\.)?embeddings\.token_embedding\.weight",),

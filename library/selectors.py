@@ -6,13 +6,33 @@ from collections.abc import Collection
 
 from django.db.models import Q, QuerySet
 
-from gpuagent.protocol.taxonomy import ADAPTERS, BESIDE_MODELS, MODELS, AssetKind
+from gpuagent.protocol.taxonomy import (
+    ADAPTERS,
+    BESIDE_MODELS,
+    MAPPED,
+    MODELS,
+    Architecture,
+    AssetKind,
+    ControlKind,
+)
 from library.models import ModelVersion
 
 
 def usable_versions(kind: AssetKind = AssetKind.CHECKPOINT) -> list[ModelVersion]:
     """The newest version of every model of a kind that the scope sees, by name."""
     return _newest(_offered({kind}))
+
+
+def first_version(kind: AssetKind) -> ModelVersion | None:
+    """What is taken where nobody chose: the first by name, of upscalers the quickest."""
+    versions = usable_versions(kind)
+    is_upscaler = kind is AssetKind.UPSCALER
+    return next(iter(quickest_first(versions) if is_upscaler else versions), None)
+
+
+def quickest_first(upscalers: list[ModelVersion]) -> list[ModelVersion]:
+    """An upscaler applies all of its weights at every pixel."""
+    return sorted(upscalers, key=lambda version: version.weights_bytes)
 
 
 def usable_adapters() -> list[ModelVersion]:
@@ -25,9 +45,20 @@ def usable_vaes() -> list[ModelVersion]:
     return _newest(_offered({AssetKind.VAE}).prefetch_related("files"))
 
 
+def usable_ip_adapters() -> list[ModelVersion]:
+    """The newest version of every IP-Adapter that the scope sees, by name."""
+    return _newest(_offered({AssetKind.IP_ADAPTER}).prefetch_related("files"))
+
+
 def usable_controls() -> list[ModelVersion]:
     """The newest version of every ControlNet that the scope sees, by name."""
     return _newest(_offered({AssetKind.CONTROLNET}).prefetch_related("files"))
+
+
+def usable_mappers(kind: ControlKind | None = None) -> list[ModelVersion]:
+    """The newest version of every map maker that the scope sees, by name; those of a kind."""
+    versions = usable_versions(AssetKind.MAPPER)
+    return [v for v in versions if kind in (None, MAPPED[Architecture(v.architecture)])]
 
 
 def find_version(digest: str) -> ModelVersion | None:

@@ -17,18 +17,24 @@ FILE_NAME_MAX_BYTES = 200
 FINGERPRINT_MAX = 64
 SUFFIX = ".safetensors"
 PICKLED = frozenset({".pt", ".bin", ".ckpt", ".pth", ".pkl", ".pickle"})
-FIELDS = ("name", "licence", "description", "trigger_words")
+JSON_MAX = 100_000
+FIELDS = ("name", "licence", "description", "trigger_words", "config", "preprocessor")
 _FETCHED_NAME = f"fetched{SUFFIX}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Details:
-    """What the entry will say. A name that is taken by the same kind gets a new version."""
+    """What the entry will say. A name that is taken by the same kind gets a new version.
+
+    `config` and `preprocessor` are the texts of JSON files that belong to weights of some kinds.
+    """
 
     name: str
     licence: str = ""
     description: str = ""
     trigger_words: tuple[str, ...] = ()
+    config: str = ""
+    preprocessor: str = ""
 
     def to_json(self) -> dict[str, object]:
         """As it is kept with the upload."""
@@ -41,9 +47,11 @@ def read_details(raw: Mapping[str, object]) -> Details:
     Raises:
         InvalidInputError: every wrong field is named.
     """
-    texts = {field: _text(raw.get(field)) for field in ("name", "licence", "description")}
+    texts = {field: _text(raw.get(field)) for field in FIELDS if field != "trigger_words"}
     problems = name_problems(texts["name"], NAME_MAX)
-    for field, most in (("licence", LICENCE_MAX), ("description", TEXT_MAX)):
+    most_of = {"licence": LICENCE_MAX, "description": TEXT_MAX}
+    most_of |= {"config": JSON_MAX, "preprocessor": JSON_MAX}
+    for field, most in most_of.items():
         problems += _too_long(field, texts[field], most)
     words = _words(raw.get("trigger_words"))
     if words is None:

@@ -243,6 +243,7 @@ SPECTACULAR_SETTINGS = {
         "ColorEnum": "workspaces.palette.COLORS",
         "ControlKindEnum": "jobs.api.requests.CONTROL_KINDS",
         "MapKindEnum": "jobs.api.controls.MAP_KINDS",
+        "NetworkMapKindEnum": "jobs.api.requests.NETWORK_MAP_KINDS",
         "ReferenceKindEnum": "jobs.api.requests.REFERENCE_KINDS",
         "RoleEnum": "jobs.api.people_shapes.ROLE_VALUES",
         "ServiceRoleEnum": "jobs.api.people_shapes.SERVICE_ROLE_VALUES",

@@ -21,7 +21,7 @@ from gpuagent.protocol.failures import RETRYABLE, FailureCode
 from gpuagent.protocol.loras import EMBEDDINGS_MAX, LORAS_MAX
 from gpuagent.protocol.recipe import FieldProblem, Recipe, RecipeInvalidError, parse_recipe
 from gpuagent.protocol.references import REFERENCES_MAX
-from gpuagent.protocol.taxonomy import SAMPLERS, InpaintArea
+from gpuagent.protocol.taxonomy import MAPPED, SAMPLERS, InpaintArea
 from gpuagent.protocol.tuning import SIGMAS
 from studio.core import errors
 
@@ -133,6 +133,7 @@ LIMITS: dict[str, tuple[float | str, ...]] = {
     "cutout": (),
     "cutout_edge": (0, EDGE_MAX),
     "cutout_result": tuple(result.value for result in CutoutResult),
+    "map_kind": tuple({kind.value for kind in MAPPED.values()}),
     "sigmas": tuple(SIGMAS),
     "guidance_end": (tuning.GUIDANCE_END_MIN, 1),
     "variation_seed": (0, limits.SEED_MAX),
@@ -181,6 +182,7 @@ WRONG: tuple[dict[str, object], ...] = (
     {"inpaint_area": "masked"},
     {"scale": 2, "outpaint_left": 8},
     {"cutout": "maybe", "mask": "a" * 64, "cutout_result": "x"},
+    {"map_kind": "x", "mask": "a" * 64},
     {"sigmas": "x", "hires_scale": 2, "hires_upscaler": "x", "mask": "a" * 64},
     {"sigmas": "beta", "sampler": "ddim"},
 )

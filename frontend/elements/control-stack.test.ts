@@ -21,10 +21,10 @@ function page(value = ""): void {
       <p data-part="none" hidden></p>
       <template data-part="row"><span class="controls__name"></span><button type="button" data-do="remove"></button>
         <p data-part="unfit" hidden></p>
-        <select data-set="kind"><option value="canny" data-drawn="1"></option><option value="tile" data-drawn="1"></option><option value="depth" data-drawn="0"></option></select>
+        <select data-set="kind"><option value="canny" data-drawn="here"></option><option value="tile" data-drawn="here"></option><option value="depth" data-drawn="agent"></option><option value="openpose" data-drawn=""></option></select>
         <label data-part="drop"><input type="file"></label>
         <button type="button" data-do="start" data-part="start" hidden></button>
-        <div data-part="pictures" hidden><img data-part="picture"><span data-part="facts"></span><figure data-part="drawn" hidden><img data-part="map"></figure></div>
+        <div data-part="pictures" hidden><img data-part="picture"><span data-part="facts"></span><figure data-part="drawn" hidden><img data-part="map"><button type="button" data-do="keep"></button></figure></div>
         <div data-part="actions" hidden><button type="button" data-do="draw" data-part="draw"></button><input type="checkbox" data-set="is_map"><button type="button" data-do="clear"></button></div>
         <p data-part="ready" hidden></p><p data-part="error" hidden></p>
         <input type="number" data-set="weight"><input type="range"><input type="number" data-set="start"><input type="number" data-set="end">
@@ -106,6 +106,48 @@ test("the map is drawn at the form's size, shown, and not taken for the picture"
   expect(row('[data-part="drawn"]').hidden).toBe(true);
 });
 
+const DEPTH = { kind: "depth", model: ANY, image: PICTURE.sha256, mapper: "d".repeat(64) };
+
+test("a map that a network makes is a job, and shown when it is there", async () => {
+  page(JSON.stringify([DEPTH]));
+  expect(row('[data-part="draw"]').hidden).toBe(false);
+  expect(row('[data-part="ready"]').hidden).toBe(true);
+  const fetched = answers({ state_url: "/jobs/1/map" }, { is_over: true, start_url: "/outputs/2/start", message: "" }, MAP);
+  row('[data-do="draw"]').click();
+  row('[data-do="draw"]').click(); // pressed twice
+  await vi.waitFor(() => expect(row('[data-part="drawn"]').hidden).toBe(false));
+  expect(fetched.mock.calls.map(([url]) => url as string)).toEqual(["/maps", "/jobs/1/map", "/outputs/2/start"]);
+  expect(Object.fromEntries((fetched.mock.calls[0] as [string, { body: URLSearchParams }])[1].body)).toEqual({
+    image: PICTURE.sha256,
+    kind: "depth",
+    width: "128",
+    height: "64",
+    mapper: DEPTH.mapper,
+  });
+  // It is drawn again with the picture, by what drew it before
+  expect(sent()[0]).toMatchObject(DEPTH);
+  // unless it takes the picture's place
+  row('[data-do="keep"]').click();
+  expect(sent()[0]).toEqual({ kind: "depth", model: ANY, map: MAP.sha256, weight: 1, start: 0, end: 1 });
+  expect(row<HTMLImageElement>('[data-part="picture"]').getAttribute("src")).toBe("/map");
+  expect(row('[data-part="drawn"]').hidden).toBe(true);
+});
+
+test("a map that was not made says why in its row", async () => {
+  page(JSON.stringify([DEPTH]));
+  answers({ state_url: "/jobs/1/map" }, { is_over: true, start_url: "", message: "The model is broken." });
+  row('[data-do="draw"]').click();
+  await vi.waitFor(() => expect(row('[data-part="error"]').textContent).toBe("The model is broken."));
+});
+
+test("another kind of map is not made by the same network", () => {
+  page(JSON.stringify([DEPTH]));
+  const kind = row<HTMLSelectElement>('[data-set="kind"]');
+  kind.value = "tile";
+  kind.dispatchEvent(new Event("change", { bubbles: true }));
+  expect(sent()[0]).not.toHaveProperty("mapper");
+});
+
 test("what cannot be drawn is said in its row", async () => {
   page(JSON.stringify([{ kind: "canny", model: CANNY, image: PICTURE.sha256 }]));
   answers({ errors: [{ field: "image", message: "That picture is not in this workspace; add it again." }] });
@@ -125,7 +167,7 @@ test("a ready map takes the place of the picture", () => {
 test("kinds that are not drawn here are maps", () => {
   choose(ANY);
   const kind = row<HTMLSelectElement>('[data-set="kind"]');
-  kind.value = "depth";
+  kind.value = "openpose";
   kind.dispatchEvent(new Event("change", { bubbles: true }));
   expect(row<HTMLInputElement>('[type="checkbox"]').checked).toBe(true);
   expect(row<HTMLInputElement>('[type="checkbox"]').disabled).toBe(true);
@@ -191,4 +233,29 @@ test("a reference needs no ControlNet", async () => {
   control.value = JSON.stringify([{ kind: "reference", image: PICTURE.sha256, weight: 0.5, start: 0, end: 0.4 }]);
   control.dispatchEvent(new Event("input", { bubbles: true }));
   expect(row<HTMLInputElement>('[data-set="end"]').value).toBe("40");
+});
+
+test("an IP-Adapter is a reference that is named", async () => {
+  const adapter = "e".repeat(64);
+  mount(`<form><input type="radio" name="model" value="house" checked>
+    <control-stack data-field="references" data-maximum="3" data-url="/uploads">
+      <input type="hidden" name="references" value=""><ol data-part="list"></ol>
+      <select data-part="add"><option value=""></option><option value="reference" data-models="house">Reference</option>
+        <option value="${adapter}" data-models="house" data-kinds="ip_adapter">Likeness</option></select>
+      <template data-part="row"><span class="controls__name"></span><label data-part="drop"><input type="file"></label>
+        <div data-part="pictures" hidden><img data-part="picture" alt="Reference picture"></div><p data-part="error" hidden></p>
+        <input type="number" data-set="weight"><input type="number" data-set="start"><input type="number" data-set="end"></template>
+    </control-stack></form>`);
+  const taken = (): unknown => JSON.parse(one<HTMLInputElement>('[name="references"]').value);
+  choose(adapter);
+  expect(row(".controls__name").textContent).toBe("Likeness");
+  answers(PICTURE);
+  upload();
+  const wire = { kind: "ip_adapter", model: adapter, image: PICTURE.sha256, weight: 1, start: 0, end: 1 };
+  await vi.waitFor(() => expect(taken()).toEqual([wire]));
+  expect(row<HTMLImageElement>('[data-part="picture"]').alt).toBe("Reference picture");
+  const control = one<HTMLInputElement>('[name="references"]');
+  control.value = JSON.stringify([{ ...wire, weight: 0.5 }, { kind: "reference", image: PICTURE.sha256 }]);
+  control.dispatchEvent(new Event("input", { bubbles: true }));
+  expect(taken()).toEqual([{ ...wire, weight: 0.5 }, { kind: "reference", image: PICTURE.sha256, weight: 1, start: 0, end: 1 }]);
 });

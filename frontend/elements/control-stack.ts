@@ -1,8 +1,9 @@
 /** What the picture takes after (`references`), or what guides it (`controls`): up to three ControlNets, each with a picture, its map, its weight and its share of the steps. */
 
-import { parseControls, REFERENCE, toWire, type Use, USUAL } from "../lib/controls";
+import { isReference, parseControls, toWire, type Use, USUAL } from "../lib/controls";
 import { announce, listen, part } from "../lib/dom";
 import { type Answer, ask } from "../lib/http";
+import { isBegun, whenMade } from "../lib/maps";
 import { isUploaded, type Uploaded } from "../lib/uploads";
 
 const NUMBERS = ["weight", "start", "end", "low", "high"] as const;
@@ -17,8 +18,8 @@ export class ControlStack extends HTMLElement {
   private uses: Use[] = [];
   /** Where pictures lie that were added here, by their hash. */
   private readonly seen = new Map<string, Uploaded>();
-  /** Where a use's map lies, as long as it is that of its picture. */
-  private readonly drawn = new WeakMap<Use, string>();
+  /** A use's map, as long as it is that of its picture. */
+  private readonly drawn = new WeakMap<Use, Uploaded>();
   private stop: () => void = () => {};
 
   connectedCallback(): void {
@@ -127,6 +128,7 @@ export class ControlStack extends HTMLElement {
       if (file) void this.upload(row, file);
     } else if (target instanceof HTMLSelectElement) {
       use.kind = target.value;
+      use.mapper = "";
       this.drawn.delete(use);
       use.isMap = use.isMap || !this.isDrawn(use.kind);
       this.changed();
@@ -156,6 +158,7 @@ export class ControlStack extends HTMLElement {
       start: () => this.give(use, this.startingPicture),
       clear: () => this.give(use, ""),
       draw: () => void this.drawMap(row, use),
+      keep: () => this.keep(use),
     };
     deeds[button.dataset["do"] ?? ""]?.();
   }
@@ -169,8 +172,9 @@ export class ControlStack extends HTMLElement {
     const option = model ? this.option(model) : null;
     if (!option || !this.chooser) return;
     this.chooser.value = "";
-    const kind = kindsOf(option)[0] ?? "canny";
-    this.uses.push({ kind, model, picture: "", isMap: model !== REFERENCE && !this.isDrawn(kind), ...USUAL });
+    const use = { kind: kindsOf(option)[0] ?? "canny", model, picture: "", isMap: false, ...USUAL };
+    use.isMap = !isReference(use) && !this.isDrawn(use.kind);
+    this.uses.push(use);
     this.changed();
     announce(`${option.textContent?.trim() ?? ""} is in the recipe.`);
     this.rows.at(-1)?.querySelector<HTMLElement>('input[type="file"]')?.focus();
@@ -189,6 +193,16 @@ export class ControlStack extends HTMLElement {
     this.changed();
     const row = this.rows[this.uses.indexOf(use)];
     row?.querySelector<HTMLElement>(picture ? '[data-do="draw"]:not([hidden]), [data-do="clear"]' : 'input[type="file"]')?.focus();
+  }
+
+  /** The map that is shown takes the picture's place: nothing draws it anew, and it can be changed elsewhere. */
+  private keep(use: Use): void {
+    const map = this.drawn.get(use);
+    if (!map) return;
+    this.seen.set(map.sha256, map);
+    use.isMap = true;
+    this.give(use, map.sha256);
+    announce("The map is what is followed now.");
   }
 
   private async upload(row: HTMLElement, file: File): Promise<void> {
@@ -213,10 +227,12 @@ export class ControlStack extends HTMLElement {
       body.set("low", String(use.low));
       body.set("high", String(use.high));
     }
+    if (use.mapper) body.set("mapper", use.mapper);
     const drawn = await this.send(row, use, this.dataset["mapUrl"] ?? "", body, "Drawing the map…");
     const shown = this.rows[this.uses.indexOf(use)];
-    if (!drawn || !shown) return;
-    this.drawn.set(use, drawn.url);
+    const isStill = use.picture === body.get("image") && use.kind === body.get("kind"); // networks take a while
+    if (!drawn || !shown || !isStill) return;
+    this.drawn.set(use, drawn);
     this.showMap(shown, use);
     announce("The map is drawn.");
   }
@@ -231,7 +247,9 @@ export class ControlStack extends HTMLElement {
     say(row, "");
     row.toggleAttribute("data-busy", true);
     announce(text);
-    const answer = await ask(url, { method: "POST", body, accept: "application/json" });
+    const wanted = () => this.isConnected && this.uses.includes(use);
+    let answer = await ask(url, { method: "POST", body, accept: "application/json" });
+    if (answer.kind === "ok" && isBegun(answer.json)) answer = await whenMade(answer.json.state_url, wanted);
     row.toggleAttribute("data-busy", false);
     if (!this.uses.includes(use)) return null; // removed meanwhile
     if (answer.kind === "ok" && isUploaded(answer.json)) return answer.json;
@@ -245,7 +263,7 @@ export class ControlStack extends HTMLElement {
 
   private isDrawn(kind: string): boolean {
     const pattern = part<HTMLTemplateElement>(this, "row")?.content;
-    return pattern?.querySelector<HTMLElement>(`option[value="${CSS.escape(kind)}"]`)?.dataset["drawn"] === "1";
+    return Boolean(pattern?.querySelector<HTMLElement>(`option[value="${CSS.escape(kind)}"]`)?.dataset["drawn"]);
   }
 
   private draw(): void {
@@ -301,7 +319,7 @@ export class ControlStack extends HTMLElement {
   }
 
   private showMap(row: HTMLElement, use: Use): void {
-    const url = use.isMap ? undefined : this.drawn.get(use);
+    const url = use.isMap ? undefined : this.drawn.get(use)?.url;
     const picture = part<HTMLImageElement>(row, "map");
     if (picture && url) {
       picture.addEventListener("error", () => show(row, "drawn", false));
@@ -314,6 +332,7 @@ export class ControlStack extends HTMLElement {
     const picture = this.seen.get(use.picture);
     const has = use.picture !== "";
     show(row, "drop", !has);
+    show(row, "follows", !has && use.kind === "tile");
     show(row, "start", !has && this.startingPicture !== "");
     show(row, "pictures", has);
     show(row, "actions", has);
@@ -326,7 +345,7 @@ export class ControlStack extends HTMLElement {
       shown.hidden = !picture?.url;
       shown.addEventListener("error", () => (shown.hidden = true)); // addresses are good for minutes
       if (picture?.url) shown.src = picture.url;
-      if (use.model !== REFERENCE) shown.alt = use.isMap ? "Map to follow" : "Picture to follow";
+      if (!isReference(use)) shown.alt = use.isMap ? "Map to follow" : "Picture to follow";
     }
     const facts = part(row, "facts");
     if (facts) facts.textContent = picture?.width ? `${picture.width} × ${picture.height}` : `${use.picture.slice(0, 12)}…`;

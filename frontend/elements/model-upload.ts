@@ -9,6 +9,9 @@ import { type Arriving, RefusedError, fingerprintOf, isArriving, pause, sendPiec
 
 const POLL_SECONDS = 1;
 const MIB = 1024 ** 2;
+const JSON_FILE = /\.json$/i;
+/** What is sent as text beside the weights, by its file's name. */
+const BESIDE: Record<string, string> = { "config.json": "config", "preprocessor_config.json": "preprocessor" };
 
 export class ModelUpload extends HTMLElement {
   private stopping: AbortController | null = null;
@@ -45,7 +48,8 @@ export class ModelUpload extends HTMLElement {
   }
 
   private get file(): File | null {
-    return this.field("file")?.files?.[0] ?? null;
+    const files = [...(this.field("file")?.files ?? [])];
+    return files.find((file) => !JSON_FILE.test(file.name)) ?? files[0] ?? null;
   }
 
   /** A name to start from, if none was given. */
@@ -80,8 +84,12 @@ export class ModelUpload extends HTMLElement {
     if (!form) return null;
     const body = new URLSearchParams();
     for (const [name, value] of new FormData(form)) if (typeof value === "string") body.set(name, value);
+    for (const json of this.field("file")?.files ?? []) {
+      const name = BESIDE[json.name];
+      if (name) body.set(name, await json.text());
+    }
     let url = this.dataset.url ?? "";
-    if (this.refused && this.refused.file === file) {
+    if (this.refused && isSame(this.refused.file, file)) {
       url = this.refused.arriving.retry_url;
     } else if (file) {
       body.delete("url");
@@ -169,6 +177,12 @@ function mib(bytes: number): string {
 
 function minutes(seconds: number): string {
   return seconds < 90 ? `${Math.max(1, Math.round(seconds))} s` : `${Math.round(seconds / 60)} min`;
+}
+
+/** Also when it was chosen again, together with others. */
+function isSame(one: File | null, other: File | null): boolean {
+  if (!one || !other) return one === other;
+  return one.name === other.name && one.size === other.size && one.lastModified === other.lastModified;
 }
 
 customElements.define("model-upload", ModelUpload);

@@ -84,10 +84,25 @@ test("upscaling puts the new job in the gallery; a refusal is told", async () =>
   expect(String(log.at(-1)?.body)).toBe("scale=4");
   expect(submitted).toEqual([{ job: "job_large", rerun: false }]);
   expect(document.querySelector<HTMLElement>("#gallery job-tile")?.dataset.job).toBe("job_large");
+  host.querySelector("picture-viewer")?.insertAdjacentHTML("beforeend", '<select data-part="upscaler"><option value="small">S</option></select>');
+  await press();
+  expect(String(log.at(-1)?.body)).toBe("scale=4&model=small");
   playServer(() => ({ status: 422, body: '<p data-error-message>It would be too large.</p>' }));
   await press();
-  expect(submitted).toHaveLength(1);
+  expect(submitted).toHaveLength(2);
   expect(document.querySelector('[data-part="error"]')?.textContent).toBe("It would be too large.");
+});
+
+test("drawing it larger says how much anew, and what leads it", async () => {
+  const host = document.getElementById("viewer") as HTMLElement;
+  host.innerHTML = HTML.replace(
+    "<p data-part",
+    '<button data-action="redraw" data-scale="2" data-refine="0.5" data-control="abc"></button><p data-part',
+  ).replace('data-rerun="/rerun"', 'data-rerun="/rerun" data-upscale="/upscale"');
+  log = playServer(() => ({ status: 201, body: tileHtml({ job: "job_large" }) }));
+  host.querySelector<HTMLElement>('[data-action="redraw"]')?.click();
+  await settle();
+  expect(String(log.at(-1)?.body)).toBe("scale=2&refine=0.5&control=abc");
 });
 
 test("removing the background puts the new job in the gallery", async () => {

@@ -191,8 +191,10 @@ export class PictureViewer extends HTMLElement {
   }
 
   private async upscale(button: HTMLElement): Promise<void> {
-    const { scale = "", refine } = button.dataset;
-    const job = await this.submit(button, this.dataset.upscale ?? "", refine ? { scale, refine } : { scale });
+    const { scale = "", refine, control } = button.dataset;
+    const model = part<HTMLSelectElement>(this, "upscaler")?.value;
+    const said = { scale, ...(refine ? { refine } : model ? { model } : {}), ...(control ? { control } : {}) };
+    const job = await this.submit(button, this.dataset.upscale ?? "", said);
     if (job === null) return;
     announce(refine ? `Drawing the picture again, ${scale} times larger.` : `Upscaling the picture by ${scale}.`);
     emit("studio:submitted", { job, rerun: false });

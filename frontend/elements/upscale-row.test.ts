@@ -28,6 +28,15 @@ test("it asks for the picture, the scale, the project and how soon, once", async
   expect(submitted).toEqual([{ job: "job_large", rerun: false }]);
 });
 
+test("it asks for the upscaler that was chosen", async () => {
+  const row = document.querySelector("upscale-row") as HTMLElement;
+  row.insertAdjacentHTML("afterbegin", '<select data-part="upscaler"><option value="small">S</option><option value="large" selected>L</option></select>');
+  const log = playServer(() => ({ status: 201, body: tileHtml({ job: "job_large" }) }));
+  press();
+  await settle();
+  expect(new URLSearchParams(log[0]?.body).get("model")).toBe("large");
+});
+
 test("it asks for the objects of the picture, or for a mask of them", async () => {
   const row = document.querySelector("upscale-row") as HTMLElement;
   row.insertAdjacentHTML("afterbegin", '<button type="button" data-cutout="picture"></button><button type="button" data-cutout="mask"></button>');

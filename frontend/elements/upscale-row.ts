@@ -11,7 +11,8 @@ export class UpscaleRow extends HTMLElement {
   connectedCallback(): void {
     this.addEventListener("click", (event) => {
       const { scale, cutout } = (event.target as Element).closest<HTMLElement>("[data-scale], [data-cutout]")?.dataset ?? {};
-      if (scale) void this.send({ scale }, `Upscaling the starting picture by ${scale}.`);
+      const model = part<HTMLSelectElement>(this, "upscaler")?.value;
+      if (scale) void this.send(model ? { scale, model } : { scale }, `Upscaling the starting picture by ${scale}.`);
       if (cutout) void this.send({ cutout: "true", cutout_result: cutout }, "Cutting the objects out of the starting picture.");
     });
   }

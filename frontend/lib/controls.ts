@@ -6,6 +6,8 @@ export interface Use {
   /** The picture's hash; empty while there is none. */
   picture: string;
   isMap: boolean;
+  /** What makes the map, where pixels alone do not; empty: the library's first. */
+  mapper?: string;
   weight: number;
   start: number;
   end: number;
@@ -18,17 +20,27 @@ export const USUAL = { weight: 1, start: 0, end: 1, low: 6, high: 16 };
 /** What stands for the model of a reference, which needs none. */
 export const REFERENCE = "reference";
 
+/** The kind of a reference that a model of its own looks at. */
+export const IP_ADAPTER = "ip_adapter";
+
+/** Whether what is drawn takes after it; else it is guided by its map. */
+export function isReference(use: Use): boolean {
+  return use.model === REFERENCE || use.kind === IP_ADAPTER;
+}
+
 /** As `POST jobs` takes it. */
 export function toWire(use: Use): Record<string, string | number> {
-  if (use.model === REFERENCE) {
+  if (isReference(use)) {
     const picture: Record<string, string> = use.picture ? { image: use.picture } : {};
-    return { kind: REFERENCE, ...picture, weight: use.weight, start: use.start, end: use.end };
+    const named: Record<string, string> = use.model === REFERENCE ? { kind: REFERENCE } : { kind: IP_ADAPTER, model: use.model };
+    return { ...named, ...picture, weight: use.weight, start: use.start, end: use.end };
   }
   const said: Record<string, string | number> = { kind: use.kind, model: use.model };
   if (use.picture) said[use.isMap ? "map" : "image"] = use.picture;
   said["weight"] = use.weight;
   said["start"] = use.start;
   said["end"] = use.end;
+  if (use.mapper && !use.isMap) said["mapper"] = use.mapper;
   if (use.kind === "canny" && !use.isMap) {
     said["low"] = use.low;
     said["high"] = use.high;
@@ -59,6 +71,7 @@ function fromWire(said: Record<string, unknown>): Use {
     model: String(said["model"] ?? REFERENCE),
     picture: map || image,
     isMap: map !== "",
+    ...(typeof said["mapper"] === "string" ? { mapper: said["mapper"] } : {}),
     weight: numberOf(said["weight"], USUAL.weight),
     start: numberOf(said["start"], USUAL.start),
     end: numberOf(said["end"], USUAL.end),

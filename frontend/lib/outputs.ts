@@ -43,7 +43,7 @@ export async function fetchParameters(url: string): Promise<Parameters | null> {
 
 /** Of an upscale or a cut-out only what it was made from can be drawn with: its size is mostly too large, and there is nothing else. */
 function forDrawing(recipe: Parameters): Parameters {
-  return recipe["scale"] || recipe["cutout"] ? { prompt: recipe["prompt"], image: recipe["image"] } : recipe;
+  return recipe["scale"] || recipe["cutout"] || recipe["map_kind"] ? { prompt: recipe["prompt"], image: recipe["image"] } : recipe;
 }
 
 /** Offer the recipe of an output, or one part of it, to the form. */

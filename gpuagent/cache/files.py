@@ -28,7 +28,7 @@ from gpuagent.protocol.messages import ModelFileRef, ModelRef
 
 T = TypeVar("T")
 
-# Of the disk, for everybody else on it.
+# Of the disk, for everybody else on it: the share while old files can go instead, the bytes always.
 _LEFT_FREE_BYTES = 1024**3
 _LEFT_FREE_SHARE = 0.05
 
@@ -51,7 +51,7 @@ class FileCache:
         present = {path.name for path in self._models.iterdir()}
         for lost in self._index.entries.keys() - present:
             self._index.drop(lost)
-        self.budget_bytes = budget_bytes if budget_bytes is not None else self._all_but_a_rest()
+        self._budget_bytes = budget_bytes
 
     @contextmanager
     def hold(self, model: ModelRef) -> Iterator[None]:
@@ -191,14 +191,14 @@ class FileCache:
         """
         with self._guard:
             kept = self._kept()
-            used = sum(item.size_bytes for item in kept)
-            free = shutil.disk_usage(self._models).free
-            budget = min(self.budget_bytes, used + free)
-            chosen = choose_evictions(kept, budget_bytes=budget, coming_bytes=coming_bytes)
-            if not chosen.does_fit:
+            for budget in (self._budget(_LEFT_FREE_SHARE), self._budget(0.0)):
+                chosen = choose_evictions(kept, budget_bytes=budget, coming_bytes=coming_bytes)
+                if chosen.does_fit:
+                    break
+            else:
                 raise AttemptFailedError(
                     FailureCode.STORE_FAILED,
-                    reason="disk full" if budget < self.budget_bytes else "cache too small",
+                    reason="cache too small" if budget == self._budget_bytes else "disk full",
                     needed_bytes=coming_bytes,
                     available_bytes=max(0, budget - sum(k.size_bytes for k in kept if k.is_pinned)),
                 )
@@ -239,9 +239,12 @@ class FileCache:
             except OSError as error:
                 raise store_failed(error) from error
 
-    def _all_but_a_rest(self) -> int:
+    def _budget(self, left_share: float) -> int:
+        """Bytes for all files: what was set, else the disk as it is now less that share."""
         disk = shutil.disk_usage(self._models)
-        rest = max(_LEFT_FREE_BYTES, int(disk.total * _LEFT_FREE_SHARE))
+        if self._budget_bytes is not None:
+            return min(self._budget_bytes, self.used_bytes + disk.free)
+        rest = max(_LEFT_FREE_BYTES, int(disk.total * left_share))
         return max(0, self.used_bytes + disk.free - rest)
 
     def _build_view(self, view: Path, sources: dict[PurePosixPath, Path]) -> None:

@@ -142,11 +142,14 @@ class Laying:
         for adapter, weight in loras:
             if weight == 0:
                 continue
+            downs: dict[str, torch.Tensor] = {}  # what is one layer in the file has one for all
             for layer in _fitting(adapter, lambda header: lora_layers(header, self._bases)):
                 like = self._modules[layer.part][layer.module].weight
-                pairs.setdefault((layer.part, layer.module), []).append(
-                    _pair(adapter, layer, weight, like, self._device)
-                )
+                if layer.down not in downs:
+                    downs[layer.down] = _down(adapter, layer, like, self._device)
+                up = _up(adapter, layer, weight, like, self._device)
+                pair = (downs[layer.down], up)
+                pairs.setdefault((layer.part, layer.module), []).append(pair)
         return pairs
 
     def _words(self, embeddings: Sequence[Adapter]) -> Words:
@@ -168,13 +171,22 @@ def _fitting(adapter: Adapter, check: Callable[[Header], Any]) -> Any:  # noqa: 
         ) from error
 
 
-def _pair(adapter: Adapter, layer: Layer, weight: float, like: Any, device: str) -> Pair:  # noqa: ANN401 - no types
-    """Both factors in the layer's own shape and precision; scaled before they are rounded."""
-    down, up = adapter.tensors[layer.down], adapter.tensors[layer.up]
+def _down(adapter: Adapter, layer: Layer, like: Any, device: str) -> torch.Tensor:  # noqa: ANN401 - no types
+    """The first factor in the layer's own shape and precision."""
+    down = adapter.tensors[layer.down].reshape(layer.rank, *like.shape[1:])
+    return down.to(device=device, dtype=like.dtype)
+
+
+def _up(adapter: Adapter, layer: Layer, weight: float, like: Any, device: str) -> torch.Tensor:  # noqa: ANN401 - no types
+    """The second one, those of its rows that are the layer's; scaled before it is rounded."""
+    import torch
+
+    up = adapter.tensors[layer.up]
+    if layer.rows:
+        up = torch.cat([up[begin:end] for begin, end in layer.rows])
     scale = weight * _alpha(adapter, layer) / layer.rank
-    down = down.reshape(layer.rank, *like.shape[1:])
     up = up.float().reshape(like.shape[0], layer.rank, *(1 for _ in like.shape[2:])) * scale
-    return down.to(device=device, dtype=like.dtype), up.to(device=device, dtype=like.dtype)
+    return up.to(device=device, dtype=like.dtype)
 
 
 def _alpha(adapter: Adapter, layer: Layer) -> float:

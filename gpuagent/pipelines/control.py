@@ -7,7 +7,7 @@ U-Net itself. So every pipeline can be guided, a soft mask included, and the sam
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,10 +19,12 @@ from typing_extensions import override
 from gpuagent.cache.errors import AttemptFailedError
 from gpuagent.maps import make_map
 from gpuagent.pipelines.engine import Engine
+from gpuagent.pipelines.ip_adapter import Example, Looking
 from gpuagent.pipelines.loaded import LoadedModel
 from gpuagent.pipelines.placing import Placed, SplitGuidance, half_of
 from gpuagent.pipelines.reference import Reference, Referring, last_of
 from gpuagent.pipelines.steps import Watch
+from gpuagent.pipelines.tiling import Tile
 from gpuagent.protocol.controls import ControlUse
 from gpuagent.protocol.failures import FailureCode
 
@@ -61,12 +63,17 @@ class ControlNet(LoadedModel):
         del watch  # what its first call costs depends on the model that it guides
 
     def take_in(self, drawn: Image.Image) -> torch.Tensor:
-        """A map as the network reads it."""
+        """A map (1, 3, height, width) in the host's memory, as bytes: it may be a large one, of
+        which tiles are looked at.
+        """
         import torch
 
-        values = np.asarray(drawn.convert("RGB"), dtype=np.float32) / np.float32(255)
-        tensor = torch.from_numpy(values).permute(2, 0, 1)[None]
-        return tensor.to(device=self._device, dtype=self.net.dtype)
+        return torch.from_numpy(np.array(drawn.convert("RGB"))).permute(2, 0, 1)[None]
+
+    def read(self, drawn: torch.Tensor) -> torch.Tensor:
+        """A map that was taken in, or a part of it, as the network reads it."""
+        values = drawn.to(self._device).float() / 255
+        return values.to(self.net.dtype)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,14 +108,17 @@ class Steering:
         self._guides: tuple[Guide, ...] = ()
         self._pipeline: Any = None
         self._calls = 0
+        self._tile: Tile | None = None
         self._references: tuple[Reference, ...] = ()
         self._referring = Referring(unet)
+        self._examples: tuple[Example, ...] = ()
+        self._looking = Looking(unet)
         self._forward = unet.forward
         unet.forward = self._call
 
     @contextmanager
-    def on(self, guides: Sequence[Guide | Reference]) -> Iterator[None]:
-        """They guide what is made while this lasts, and it takes after the references.
+    def on(self, guides: Sequence[Guide | Reference | Example]) -> Iterator[None]:
+        """They guide what is made while this lasts, and it takes after the others.
 
         Raises:
             AttemptFailedError: one does not fit the denoiser.
@@ -118,17 +128,30 @@ class Steering:
         on = [guide for guide in guides if guide.weight]
         self._guides = tuple(guide for guide in on if isinstance(guide, Guide))
         self._references = tuple(guide for guide in on if isinstance(guide, Reference))
+        self._examples = tuple(guide for guide in on if isinstance(guide, Example))
         try:
-            with self._referring.watching() if self._references else nullcontext():
+            with ExitStack() as watched:
+                if self._references:
+                    watched.enter_context(self._referring.watching())
+                if self._examples:
+                    watched.enter_context(self._looking.at(self._examples))
                 yield
         finally:
-            self._guides, self._references, self._pipeline = (), (), None
+            self._guides, self._references, self._examples = (), (), ()
+            self._pipeline = None
 
     def begin(self, pipeline: Any) -> None:  # noqa: ANN401 - as above
         """A picture begins; the pipeline knows how often it will call."""
         self._pipeline, self._calls = pipeline, 0
 
-    def _check(self, guide: Guide | Reference) -> None:
+    def show(self, tile: Tile | None) -> None:
+        """What is drawn now is this part of the picture; None is all of it."""
+        self._tile = tile
+
+    def _check(self, guide: Guide | Reference | Example) -> None:
+        if isinstance(guide, Example):
+            self._looking.check(guide)
+            return
         if isinstance(guide, Reference):
             if not self._referring.can:
                 raise AttemptFailedError(FailureCode.ADAPTER_UNFIT, reason="no self-attention")
@@ -139,7 +162,7 @@ class Steering:
                 raise AttemptFailedError(FailureCode.ADAPTER_UNFIT, reason=name)
 
     def _call(self, *given: Any, **named: Any) -> Any:  # noqa: ANN401 - as above
-        if not self._guides and not self._references:
+        if not (self._guides or self._references or self._examples):
             return self._forward(*given, **named)
         return self._steered(*given, **named)
 
@@ -153,12 +176,17 @@ class Steering:
         calls = max(1, int(self._pipeline.num_timesteps))
         active = [guide for guide in self._guides if guide.is_on(self._calls, calls)]
         seen = [each for each in self._references if each.is_on(self._calls, calls)]
-        self._calls += 1
+        batch = int(sample.shape[0])
+        without = self._without(batch)
+        if self._examples:
+            shown = self._looking.look(self._calls, calls, batch=batch, without=without)
+            more["added_cond_kwargs"] = {**(more.get("added_cond_kwargs") or {}), **shown}
+        self._calls += self._tile is None or self._tile.is_last
         more["return_dict"] = False
         given = {"sample": sample, "encoder_hidden_states": encoder_hidden_states, **more}
-        shares = self._see(seen, timestep, given)
+        shares = self._see(seen, timestep, given, without)
         try:
-            if not (self._halves.is_split and sample.shape[0] == 2):
+            if not (self._halves.is_split and batch == 2):
                 self._referring.look(shares)
                 return self._guided(active, timestep, **given)
             import torch
@@ -171,18 +199,22 @@ class Steering:
         finally:
             self._referring.forget()
 
+    def _without(self, batch: int) -> int:
+        """How many of a batch, its first, are what guidance leads away from."""
+        is_guided = batch % 2 == 0 and bool(self._pipeline.do_classifier_free_guidance)
+        return batch // 2 if is_guided else 0
+
     def _see(
         self,
         seen: Sequence[Reference],
         timestep: Any,  # noqa: ANN401 - as above
         given: dict[str, Any],
+        without: int,
     ) -> list[list[float]]:
         """Look at the references by the last prompt of the batch, the one that is drawn; how much
         of each goes into each picture of it. What guidance leads away from takes after none.
         """
         batch = int(given["sample"].shape[0])
-        is_guided = batch % 2 == 0 and bool(self._pipeline.do_classifier_free_guidance)
-        without = batch // 2 if is_guided else 0
         prompt = last_of(given, batch)
         like = prompt.pop("sample")
         for each in seen:
@@ -211,7 +243,7 @@ class Steering:
                 latents,
                 timestep,
                 encoder_hidden_states=encoder_hidden_states,
-                controlnet_cond=_sized(guide, latents),
+                controlnet_cond=_sized(guide, latents, self._tile),
                 conditioning_scale=guide.weight,
                 added_cond_kwargs=more.get("added_cond_kwargs"),
                 return_dict=False,
@@ -236,16 +268,24 @@ def draw_map(use: ControlUse, picture: Image.Image) -> Image.Image:
     return make_map(use.kind.value, picture, **thresholds)
 
 
-def _sized(guide: Guide, latents: torch.Tensor) -> torch.Tensor:
-    """The map for latents of any size (a draft has smaller ones), once for each of the batch."""
+def _sized(guide: Guide, latents: torch.Tensor, tile: Tile | None) -> torch.Tensor:
+    """The map for latents of any size (a draft has smaller ones), once for each of the batch; if
+    they are a tile, that part of it.
+    """
     from torch.nn import functional
 
     drawn, widths = guide.map, guide.by.net.config.conditioning_embedding_out_channels
     scale = 2 ** (len(widths) - 1)
-    height, width = latents.shape[-2] * scale, latents.shape[-1] * scale
-    if drawn.shape[-2:] != (height, width):
-        size = (height, width)
+    high, wide = latents.shape[-2:] if tile is None else tile.field
+    size = (high * scale, wide * scale)
+    if drawn.shape[-2:] != size:
+        drawn = guide.by.read(drawn)
         drawn = functional.interpolate(drawn, size=size, mode="bilinear", antialias=True)
+    if tile is not None:
+        rows, columns = (slice(s.start * scale, s.stop * scale) for s in (tile.rows, tile.columns))
+        drawn = drawn[..., rows, columns]
+    if not drawn.is_floating_point():
+        drawn = guide.by.read(drawn)
     return drawn.expand(latents.shape[0], -1, -1, -1)
 
 

@@ -21,6 +21,7 @@ from gpuagent.pipelines.engine import Engine
 from gpuagent.pipelines.guidance import GuidanceCutOff
 from gpuagent.pipelines.inpaint import StartingPicture as StartingPicture
 from gpuagent.pipelines.inpaint import mask_pixels
+from gpuagent.pipelines.ip_adapter import Example
 from gpuagent.pipelines.latents import LatentSpace
 from gpuagent.pipelines.loaded import VAE
 from gpuagent.pipelines.placing import Placed, SplitGuidance
@@ -72,7 +73,7 @@ class Family(LatentSpace):
         self._guidance = SplitGuidance(self._denoiser)
         self._steering = Steering(self._denoiser, self._guidance)
         self._cut_off = GuidanceCutOff(self._denoiser)
-        self.tiles = TiledDenoiser(self._denoiser, self._scale)
+        self.tiles = TiledDenoiser(self._denoiser, self._scale, self._steering.show)
         self._laying = Laying(
             engine.device, {name: each for name, each in modules.items() if name != VAE}
         )
@@ -141,8 +142,8 @@ class Family(LatentSpace):
             yield
 
     @contextmanager
-    def guided(self, guides: Sequence[Guide | Reference]) -> Iterator[None]:
-        """ControlNets guide what is drawn while this lasts, and it takes after the references.
+    def guided(self, guides: Sequence[Guide | Reference | Example]) -> Iterator[None]:
+        """ControlNets guide what is drawn while this lasts, and it takes after the others.
 
         Raises:
             AttemptFailedError: one does not fit the model.

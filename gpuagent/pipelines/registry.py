@@ -14,7 +14,9 @@ from gpuagent.pipelines.cutout import CUTTER_NAME, Cutter
 from gpuagent.pipelines.engine import Engine
 from gpuagent.pipelines.family import Family
 from gpuagent.pipelines.flux import Flux
+from gpuagent.pipelines.ip_adapter import ENCODER_FOLDER, IP_ADAPTER_NAME, IPAdapter
 from gpuagent.pipelines.loaded import LoadedModel as LoadedModel
+from gpuagent.pipelines.mapper import load_mapper
 from gpuagent.pipelines.sd3 import StableDiffusion3
 from gpuagent.pipelines.sd15 import StableDiffusion15
 from gpuagent.pipelines.sdxl import StableDiffusionXL
@@ -22,6 +24,7 @@ from gpuagent.pipelines.upscale import WEIGHTS_NAME, Upscaler
 from gpuagent.pipelines.vae import Autoencoder
 from gpuagent.planning.plan import Parts
 from gpuagent.protocol.failures import FailureCode
+from gpuagent.protocol.mapper_files import WEIGHTS_NAME as MAPPER_NAME
 from gpuagent.protocol.messages import ModelRef
 from gpuagent.protocol.taxonomy import Architecture, AssetKind
 
@@ -61,8 +64,12 @@ def load_model(
     """
     if ref.kind is AssetKind.CONTROLNET:
         return ControlNet(folder, engine, is_half=is_half)
+    if ref.kind is AssetKind.IP_ADAPTER:
+        return IPAdapter(folder, engine, is_half=is_half)
     if ref.kind is AssetKind.VAE:
         return Autoencoder(folder, engine, is_half=is_half)
+    if ref.kind is AssetKind.MAPPER:
+        return load_mapper(ref.architecture, folder, engine, is_half=is_half)
     if ref.architecture is Architecture.ESRGAN:
         return Upscaler(folder, engine)
     if ref.architecture is Architecture.U2NET:
@@ -77,9 +84,12 @@ def measure_parts(folder: Path, engine: Engine) -> Parts:
         AttemptFailedError: a header cannot be read.
     """
     size = engine.bytes_per_parameter
-    for name in (WEIGHTS_NAME, CUTTER_NAME):
+    for name in (WEIGHTS_NAME, CUTTER_NAME, MAPPER_NAME):
         if (folder / name).exists():
             return Parts(encoders=0, denoiser=_parameters(folder / name) * size, vae=0)
+    if (folder / IP_ADAPTER_NAME).exists():
+        encoder, laid = _parameters_in(folder / ENCODER_FOLDER), _parameters_in(folder)
+        return Parts(encoders=encoder * size, denoiser=laid * size, vae=0)
     if (folder / CONTROL_NAME).exists():
         each = 4 if _is_vae(folder) else size
         return Parts(encoders=0, denoiser=_parameters_in(folder) * each, vae=0)

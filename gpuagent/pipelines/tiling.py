@@ -24,11 +24,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A part of a larger field, and how much each of its numbers counts in the blend."""
+    """A part of a larger field, and how much each of its numbers counts in the blend.
+
+    `field` is height and width of the whole.
+    """
 
     rows: slice
     columns: slice
     weights: Floats
+    field: tuple[int, int]
+
+    @property
+    def is_last(self) -> bool:
+        """Of its field: the others come before it."""
+        return (self.rows.stop, self.columns.stop) == self.field
 
 
 def tiles(height: int, width: int, side: int) -> list[Tile]:
@@ -40,6 +49,7 @@ def tiles(height: int, width: int, side: int) -> list[Tile]:
             rows=slice(top, top + tall),
             columns=slice(left, left + wide),
             weights=np.outer(_ramp(top, tall, height), _ramp(left, wide, width)),
+            field=(height, width),
         )
         for top in tops
         for left in lefts
@@ -62,10 +72,20 @@ def _ramp(start: int, side: int, length: int) -> Floats:
 
 
 class TiledDenoiser:
-    """Lets a denoiser of pictures work on tiles, while that is asked for."""
+    """Lets a denoiser of pictures work on tiles, while that is asked for.
 
-    def __init__(self, denoiser: Any, scale: int) -> None:  # noqa: ANN401 - no types
+    `show` is told which tile is being drawn, and None after the last: for what lies within the
+    denoiser and looks at the whole.
+    """
+
+    def __init__(
+        self,
+        denoiser: Any,  # noqa: ANN401 - no types
+        scale: int,
+        show: Callable[[Tile | None], None] = lambda _tile: None,
+    ) -> None:
         self.scale = scale
+        self._show = show
         self._side = 0
         self._before: Callable[[], None] = lambda: None
         self._forward = denoiser.forward
@@ -96,7 +116,11 @@ class TiledDenoiser:
         for tile in tiles(height, width, self._side):
             self._before()
             seen = _cut(given, tile, (height, width))
-            drawn = self._forward(*seen, **_cut(named, tile, (height, width)))[0]
+            self._show(tile)
+            try:
+                drawn = self._forward(*seen, **_cut(named, tile, (height, width)))[0]
+            finally:
+                self._show(None)
             weights = torch.from_numpy(tile.weights).to(latents.device)
             # A denoiser for inpainting takes more channels than it gives.
             made[:, : drawn.shape[1], tile.rows, tile.columns] += drawn.float() * weights

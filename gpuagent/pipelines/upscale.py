@@ -1,4 +1,4 @@
-"""Enlarging a picture with Real-ESRGAN, tile by tile: any size fits, and no seam can be seen."""
+"""Enlarging a picture with a network, tile by tile: any size fits, and no seam can be seen."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from typing_extensions import override
 
 from gpuagent.pipelines.encode import PREVIEW_SIDE, Pixels
 from gpuagent.pipelines.engine import Engine
-from gpuagent.pipelines.esrgan import SCALE, make_network, run_network
+from gpuagent.pipelines.esrgan import make_network
 from gpuagent.pipelines.loaded import LoadedModel
 from gpuagent.pipelines.placing import Placed
 from gpuagent.pipelines.preview import Floats, LatentColors
-from gpuagent.pipelines.steps import Watch
-from gpuagent.planning.upscaling import OVERLAP, TILE_SIDE
+from gpuagent.pipelines.steps import Peek, Watch
+from gpuagent.planning.upscaling import TILE_SIDE
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "upscaler.safetensors"
@@ -46,12 +46,13 @@ class Upscaler(LoadedModel):
         from safetensors.torch import load_file
 
         network = make_network(json.loads((folder / CONFIG_NAME).read_bytes()))
-        network.load_state_dict(load_file(folder / WEIGHTS_NAME))
+        network.module.load_state_dict(load_file(folder / WEIGHTS_NAME))
         self._dtype = engine.dtype()
-        self._network = network.to(self._dtype).eval().requires_grad_(False)
+        network.module.to(self._dtype).eval().requires_grad_(False)
+        self._network = network
         self._engine = engine
         # No measure is needed for a tile.
-        super().__init__({"upscaler": Placed(self._network, engine.device)})
+        super().__init__({"upscaler": Placed(network.module, engine.device)})
 
     @override
     def warm_up(self, watch: Watch | None = None) -> None:
@@ -75,18 +76,37 @@ class Upscaler(LoadedModel):
         """
         watch = watch or Watch()
         colors = np.asarray(picture.convert("RGB"))
+        steps = _Steps(watch, peek_at(picture), self.steps_of(picture.size, scale, tile_side))
+        for by in self._passes(scale):
+            colors = self._enlarged(colors, by, steps, tile_side)
+        return colors
+
+    def steps_of(self, size: tuple[int, int], scale: int, tile_side: int = TILE_SIDE) -> int:
+        """How many tiles are worked on for a picture of this size."""
+        width, height, count = *size, 0
+        for by in self._passes(scale):
+            count += len(list(_boxes(width, height, tile_side)))
+            width, height = width * by, height * by
+        return count
+
+    def _passes(self, scale: int) -> list[int]:
+        """By how much each time: a network of × 2 does × 4 in two."""
+        own = self._network.scale
+        return [scale] if own >= scale else [own] * (scale // own)
+
+    def _enlarged(self, colors: Pixels, scale: int, steps: _Steps, tile_side: int) -> Pixels:
         height, width = colors.shape[:2]
-        around = np.pad(colors, ((OVERLAP, OVERLAP), (OVERLAP, OVERLAP), (0, 0)), mode="edge")
+        overlap = self._network.overlap
+        around = np.pad(colors, ((overlap, overlap), (overlap, overlap), (0, 0)), mode="edge")
         made = np.empty((height * scale, width * scale, 3), dtype=np.uint8)
-        boxes = list(_boxes(width, height, tile_side))
-        for done, box in enumerate(boxes, 1):
-            watch.check()
+        for box in _boxes(width, height, tile_side):
+            steps.watch.check()
             seen = around[
-                box.top : box.bottom + 2 * OVERLAP, box.left : box.right + 2 * OVERLAP
+                box.top : box.bottom + 2 * overlap, box.left : box.right + 2 * overlap
             ].copy()
             rows = slice(box.top * scale, box.bottom * scale)
             made[rows, box.left * scale : box.right * scale] = self._tile(seen, scale)
-            watch.step(done, len(boxes), peek_at(picture))
+            steps.next()
         return made
 
     def _tile(self, seen: Pixels, scale: int) -> Pixels:
@@ -94,15 +114,28 @@ class Upscaler(LoadedModel):
         import torch
         from torch.nn import functional
 
+        network = self._network
         with torch.inference_mode():
             values = torch.from_numpy(seen).to(self._engine.device).permute(2, 0, 1)[None]
-            made: torch.Tensor = run_network(self._network, values.to(self._dtype) / 255).float()
-            edge = OVERLAP * SCALE
-            made = made[:, :, edge:-edge, edge:-edge].clamp(0, 1)
-            if scale < SCALE:
-                made = functional.avg_pool2d(made, SCALE // scale)
+            made = network.enlarge(values.to(self._dtype) / 255).float().clamp(0, 1)
+            if scale < network.scale:
+                made = functional.avg_pool2d(made, network.scale // scale)
             array: Floats = made[0].permute(1, 2, 0).cpu().numpy()
         return (array * 255).round().astype(np.uint8)
+
+
+@dataclass(slots=True)
+class _Steps:
+    """Tells of each tile that is done, whichever pass it is of."""
+
+    watch: Watch
+    peek: Peek
+    of: int
+    done: int = 0
+
+    def next(self) -> None:
+        self.done += 1
+        self.watch.step(self.done, self.of, self.peek)
 
 
 class PictureColors(LatentColors):

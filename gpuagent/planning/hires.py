@@ -9,6 +9,8 @@ OVERLAP = 4
 # Of the result, in the host's memory: its pixels as floats while tiles are blended, as bytes, and
 # as a picture while it is encoded and a file made of it.
 RESULT_BYTES_PER_PIXEL = 24
+# And the map of each control, as bytes.
+MAP_BYTES_PER_PIXEL = 3
 
 
 def starts(length: int, side: int) -> list[int]:
@@ -53,7 +55,8 @@ def held_for_result(recipe: Recipe) -> int:
     if not recipe.is_hires:
         return 0
     width, height = recipe.result_size
-    return width * height * RESULT_BYTES_PER_PIXEL
+    maps = len(recipe.controls) * MAP_BYTES_PER_PIXEL
+    return width * height * (RESULT_BYTES_PER_PIXEL + maps)
 
 
 def _tile(recipe: Recipe) -> tuple[int, int]:

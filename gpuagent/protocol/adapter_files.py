@@ -2,17 +2,20 @@
 
 Three spellings of LoRAs are read: peft's (`unet.….lora_A.weight`), kohya's
 (`lora_unet_….lora_down.weight`, with `.alpha`) and that of older diffusers
-(`….processor.to_q_lora.down.weight`). Other kinds (LoHa, LoKr, DoRA) are refused by their keys.
+(`….processor.to_q_lora.down.weight`), and layers under diffusers' names or those of the models'
+makers. Other kinds (LoHa, LoKr, DoRA) are refused by their keys.
 """
 
 from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Protocol
 
+from gpuagent.protocol.flow_names import is_turned, layers_of_flow
 from gpuagent.protocol.sgm_names import as_diffusers
 from gpuagent.protocol.taxonomy import AssetKind
 
@@ -29,6 +32,7 @@ _PAIRS = (
 _PARTS = (
     ("unet.", "unet"),
     ("lora_unet_", "unet"),
+    ("diffusion_model.", ""),
     ("transformer.", "transformer"),
     ("lora_transformer_", "transformer"),
     ("text_encoder.", "text_encoder"),
@@ -61,7 +65,10 @@ class Header:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """A layer of the model that a LoRA changes; `down`, `up` and `alpha` name tensors."""
+    """A layer of the model that a LoRA changes; `down`, `up` and `alpha` name tensors.
+
+    With `rows` only these ranges of the rows of `up` are its own, in this order.
+    """
 
     part: str
     module: str
@@ -69,6 +76,7 @@ class Layer:
     up: str
     alpha: str | None
     rank: int
+    rows: tuple[tuple[int, int], ...] = ()
 
 
 def write_header(header: Header) -> bytes:
@@ -149,19 +157,21 @@ def lora_layers(header: Header, bases: Bases) -> list[Layer]:
         if pair is None:
             continue
         stem = name.removesuffix(pair[0])
-        part, module = _module(stem, flat)
         up, alpha = stem + pair[1], stem + ".alpha"
-        layer = Layer(
-            part=part,
-            module=module,
+        whole = Layer(
+            part="",
+            module="",
             down=name,
             up=up,
             alpha=alpha if alpha in header.shapes else None,
             rank=header.shapes[name][0] if header.shapes[name] else 0,
         )
-        _check_shapes(header, layer, bases[part][module])
+        part, modules, turned = _modules(stem, flat, bases)
+        shapes = [bases[part][module] for module in modules]
+        _check_shapes(header, whole, shapes)
         used |= {name, up, alpha}
-        found.append(layer)
+        for module, rows in zip(modules, _rows(shapes, turned=turned), strict=True):
+            found.append(replace(whole, part=part, module=module, rows=rows))
     strange = sorted(set(header.shapes) - used)
     if strange:
         raise AdapterUnfitError(f"it holds {strange[0][:80]!r}, which is no part of a plain LoRA")
@@ -170,8 +180,15 @@ def lora_layers(header: Header, bases: Bases) -> list[Layer]:
     return found
 
 
-def _module(stem: str, flat: Mapping[str, Mapping[str, str]]) -> tuple[str, str]:
+def _modules(
+    stem: str, flat: Mapping[str, Mapping[str, str]], bases: Bases
+) -> tuple[str, list[str], bool]:
+    """The part, and the layer that is meant, or those that it is in diffusers; whether the halves
+    of its rows are the other way round there.
+    """
     prefix, part = next((pair for pair in _PARTS if stem.startswith(pair[0])), ("", ""))
+    if part == "unet" and "unet" not in flat:
+        part = ""  # kohya's tools say so of every model's
     # Those that name no part are of the one that draws.
     part = part or ("transformer" if "transformer" in flat else "unet")
     name = stem.removeprefix(prefix).replace(".processor.", ".").replace(".", "_")
@@ -179,18 +196,34 @@ def _module(stem: str, flat: Mapping[str, Mapping[str, str]]) -> tuple[str, str]
         name = name.removeprefix("text_model_")
     known = flat.get(part, {})
     module = known.get(name) or known.get(f"{name}_0") or known.get(as_diffusers(name))
-    if module is None:
+    if module is not None:
+        return part, [module], False
+    modules = [known.get(layer) for layer in layers_of_flow(name)]
+    if not modules or None in modules:
         raise AdapterUnfitError(f"the model has no layer {stem[:120]!r}")
-    return part, module
+    there = [module for module in modules if module is not None]
+    return part, there, is_turned(name, bases[part][there[0]])
 
 
-def _check_shapes(header: Header, layer: Layer, base: Shape) -> None:
+def _rows(shapes: Sequence[Shape], *, turned: bool) -> list[tuple[tuple[int, int], ...]]:
+    """Which rows of what is one layer in the file belong to each of the model's."""
+    if turned:
+        rows = shapes[0][0]
+        return [((rows // 2, rows), (0, rows // 2))]
+    if len(shapes) == 1:
+        return [()]
+    ends = list(accumulate(shape[0] for shape in shapes))
+    return [((end - shape[0], end),) for end, shape in zip(ends, shapes, strict=True)]
+
+
+def _check_shapes(header: Header, layer: Layer, bases: Sequence[Shape]) -> None:
     """A pair is `[rank, in, …]` and `[out, rank, 1…]`; windows of one pixel may be left out."""
     down, up = header.shapes[layer.down], header.shapes.get(layer.up, ())
     alpha = header.shapes[layer.alpha] if layer.alpha is not None else ()
+    base = (sum(shape[0] for shape in bases), *bases[0][1:])
     does_fit = (
         1 <= layer.rank <= RANK_MAX
-        and _trimmed(down[1:]) == _trimmed(base[1:])
+        and all(_trimmed(down[1:]) == _trimmed(shape[1:]) for shape in bases)
         and up[:2] == (base[0], layer.rank)
         and not _trimmed(up[2:])
         and not _trimmed(alpha)

@@ -1,7 +1,7 @@
 """The part of a recipe that guides a picture: ControlNets, each with the picture it follows. Pure.
 
 A ControlNet reads a *map*: lines, depths or poses drawn as a picture. It is given ready, as `map`,
-or made from `image` by the kind's preprocessor, `gpuagent.maps`.
+or made from `image`: by `gpuagent.maps`, or by a map maker's network.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from gpuagent.protocol.recipe_reader import (
     short,
 )
 from gpuagent.protocol.taxonomy import ControlKind
+from gpuagent.protocol.tuning import asks_for_hires
 
 CONTROLS_MAX = 3
 WEIGHT_MIN, WEIGHT_MAX = 0.0, 2.0
@@ -25,10 +26,12 @@ THRESHOLD_MIN, THRESHOLD_MAX = 1, 100
 CANNY_LOW, CANNY_HIGH = 6, 16
 _WRITTEN = '{"kind": …, "model": …, "image": …}'
 MAP_SIDE_MIN = 64
-_SETTINGS = frozenset({"kind", "model", "image", "map", "weight", "start", "end", "low", "high"})
+_SETTINGS = frozenset(
+    {"kind", "model", "image", "map", "mapper", "weight", "start", "end", "low", "high"}
+)
 
 
-# Their maps are made from pixels alone; the others' are to be brought along.
+# Their maps are made from pixels alone; the others' by a network of the library, a map maker.
 DRAWN_HERE = frozenset(
     {ControlKind.CANNY, ControlKind.LINEART, ControlKind.SCRIBBLE, ControlKind.TILE}
 )
@@ -46,14 +49,16 @@ LABELS: Mapping[ControlKind, str] = {
 class ControlUse:
     """A ControlNet by the digest of its version, and one of `image` and `map` by its SHA-256.
 
-    `start` and `end` are shares of the steps. `low` and `high` are Canny's thresholds, for maps
-    that are made here.
+    A tile has neither if it follows the picture itself, where that is drawn again larger.
+    `mapper` is the digest of what makes the map of `image`, where pixels alone do not. `start` and
+    `end` are shares of the steps. `low` and `high` are Canny's thresholds, for maps made here.
     """
 
     kind: ControlKind
     model: str
     image: str | None = None
     map: str | None = None
+    mapper: str | None = None
     weight: float = 1.0
     start: float = 0.0
     end: float = 1.0
@@ -65,6 +70,11 @@ class ControlUse:
         """SHA-256 of what was given, be it a map or not."""
         return self.map or self.image or ""
 
+    @property
+    def needs_mapper(self) -> bool:
+        """Whether a network has to make its map."""
+        return self.map is None and self.kind not in DRAWN_HERE
+
     def to_wire(self) -> dict[str, object]:
         """Without what is not said."""
         return {name: value for name, value in asdict(self).items() if value is not None}
@@ -72,7 +82,13 @@ class ControlUse:
 
 def pictures_of(controls: Sequence[ControlUse]) -> dict[str, str]:
     """What a job with them is made from, by the role that each has in it."""
-    return {role_of(number): use.picture for number, use in enumerate(controls, 1)}
+    numbered = enumerate(controls, 1)
+    return {role_of(number): use.picture for number, use in numbered if use.picture}
+
+
+def mappers_of(controls: Sequence[ControlUse]) -> tuple[str, ...]:
+    """Digests of what makes their maps, each once."""
+    return tuple(dict.fromkeys(use.mapper for use in controls if use.mapper is not None))
 
 
 def role_of(number: int) -> str:
@@ -83,15 +99,17 @@ def role_of(number: int) -> str:
 def read_controls(reader: Reader) -> tuple[ControlUse, ...]:
     """`controls` of a recipe, in the order given; those that weigh nothing are left out."""
     given = reader.records("controls", CONTROLS_MAX, _WRITTEN)
-    read = [_Reading(item).control() for item in given]
+    follows = asks_for_hires(reader.raw)
+    read = [_Reading(item, can_follow=follows).control() for item in given]
     return tuple(use for use in read if use is not None and use.weight > 0)
 
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """Reads one of them."""
+    """Reads one of them; `can_follow` if there is a second drawing, which has a first one."""
 
     item: Item
+    can_follow: bool
 
     def control(self) -> ControlUse | None:
         item = self.item
@@ -103,6 +121,7 @@ class _Reading:
             item.problem("unknown_control", message, model)
         image, ready = item.picture("image", "picture"), item.picture("map", "map")
         self._check_pictures(kind, image, ready)
+        mapper = self._mapper() if ready is None and kind not in DRAWN_HERE else None
         weight = item.number("weight", 1.0, WEIGHT_MIN, WEIGHT_MAX)
         start, end = item.share()
         low, high = self._thresholds(kind, is_made=ready is None)
@@ -113,6 +132,7 @@ class _Reading:
             model=str(model),
             image=image,
             map=ready,
+            mapper=mapper,
             weight=weight,
             start=start,
             end=end,
@@ -129,15 +149,24 @@ class _Reading:
         self.item.problem("unknown_kind", message, given, list(ControlKind))
         return ControlKind.CANNY
 
+    def _mapper(self) -> str | None:
+        """Left out, the studio fills in the library's first."""
+        given = self.item.raw.get("mapper")
+        if given in (None, ""):
+            return None
+        if not is_digest(given):
+            message = "name what makes its map by the digest, as `GET models` has it."
+            self.item.problem("unknown_mapper", message, given)
+        return str(given)
+
     def _check_pictures(self, kind: ControlKind, image: str | None, ready: str | None) -> None:
         if image is not None and ready is not None:
             message = "it has a picture and a map. Send the picture, or the map as `map`."
             self.item.problem("picture_and_map", message)
         elif image is None and ready is None:
+            if kind is ControlKind.TILE and self.can_follow:
+                return
             self.item.problem("needs_image", "it has no picture to follow. Add one.")
-        elif ready is None and kind not in DRAWN_HERE:
-            message = f"{LABELS[kind]} maps are not made here. Add a ready map, as `map`."
-            self.item.problem("needs_map", message, kind.value)
 
     def _thresholds(self, kind: ControlKind, *, is_made: bool) -> tuple[int | None, int | None]:
         """Only Canny's own maps have them; elsewhere they are dropped."""

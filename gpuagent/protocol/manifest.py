@@ -109,7 +109,7 @@ def infotext(
     for number, use in enumerate(recipe.controls):
         settings[f"ControlNet {number}"] = _control_text(use, names.get(use.model, ""))
     for number, seen in enumerate(recipe.references, len(recipe.controls)):
-        settings[f"ControlNet {number}"] = _unit_text("reference_only", "None", seen)
+        settings[f"ControlNet {number}"] = _reference_text(seen, names)
     for kind, label in ((AssetKind.LORA, "Lora hashes"), (AssetKind.EMBEDDING, "TI hashes")):
         hashes = [f"{ref.name}: {ref.digest[:10]}" for ref in laid if ref.kind is kind]
         if hashes:
@@ -122,6 +122,12 @@ def _control_text(use: ControlUse, name: str) -> str:
     """As the extension writes it that brought ControlNets to those tools."""
     module = use.kind.value if use.map is None else "none"
     return _unit_text(module, f"{name} [{use.model[:8]}]", use)
+
+
+def _reference_text(use: ReferenceUse, names: Mapping[str, str]) -> str:
+    if use.model is None:
+        return _unit_text("reference_only", "None", use)
+    return _unit_text("ip-adapter", f"{names.get(use.model, '')} [{use.model[:8]}]", use)
 
 
 def _unit_text(module: str, model: str, use: ControlUse | ReferenceUse) -> str:
@@ -141,6 +147,8 @@ def _undrawn_infotext(recipe: Recipe, *, model_name: str, model_digest: str) -> 
     if recipe.is_upscale:
         settings["Postprocess upscale by"] = recipe.scale
         settings["Postprocess upscaler"] = model_name
+    elif recipe.map_kind is not None:
+        settings["Postprocess map"] = f"{recipe.map_kind.value} by {model_name}"
     else:
         settings["Postprocess remove background"] = model_name
         if recipe.cutout_edge:

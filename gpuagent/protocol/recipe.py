@@ -13,17 +13,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from gpuagent.protocol.asked import kind_asked
-from gpuagent.protocol.controls import ControlUse, pictures_of, read_controls
-from gpuagent.protocol.cutouts import (
-    CUTOUT_FIELDS,
-    NOT_ASKED,
-    CutoutResult,
-    read_cutout,
-)
+from gpuagent.protocol.controls import ControlUse, mappers_of, pictures_of, read_controls
+from gpuagent.protocol.cutouts import CUTOUT_FIELDS, NOT_ASKED, CutoutResult, read_cutout
 from gpuagent.protocol.enlarging import SCALES as SCALES
 from gpuagent.protocol.enlarging import UPSCALED_SIDE_MAX as UPSCALED_SIDE_MAX
 from gpuagent.protocol.enlarging import can_become as can_become
 from gpuagent.protocol.loras import LoraUse, read_embeddings, read_loras
+from gpuagent.protocol.mapping import MAP_FIELDS, read_map
 from gpuagent.protocol.parts import REFINER_START, read_parts
 from gpuagent.protocol.recipe_checks import KEPT_MIN as KEPT_MIN
 from gpuagent.protocol.recipe_checks import SIDES as SIDES
@@ -31,14 +27,20 @@ from gpuagent.protocol.recipe_checks import check_together
 from gpuagent.protocol.recipe_reader import FieldProblem as FieldProblem
 from gpuagent.protocol.recipe_reader import Reader, as_float, is_digest, short
 from gpuagent.protocol.recipe_reader import RecipeInvalidError as RecipeInvalidError
-from gpuagent.protocol.references import ReferenceUse, read_references, references_by_role
-from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER, SAMPLERS, AssetKind, InpaintArea
-from gpuagent.protocol.tuning import (
-    Tuning,
-    asks_for_hires,
-    hires_size,
-    read_tuning,
+from gpuagent.protocol.references import (
+    ReferenceUse,
+    ip_adapters_of,
+    read_references,
+    references_by_role,
 )
+from gpuagent.protocol.taxonomy import (
+    DEFAULT_SAMPLER,
+    SAMPLERS,
+    AssetKind,
+    ControlKind,
+    InpaintArea,
+)
+from gpuagent.protocol.tuning import Tuning, asks_for_hires, hires_size, read_tuning
 
 RECIPE_VERSION = 1
 PROMPT_MAX_CHARACTERS = 4_000
@@ -52,6 +54,7 @@ STRENGTH_MIN, STRENGTH_MAX = 0.05, 1.0
 STRENGTH_OF_PICTURE, STRENGTH_OF_MASK = 0.7, 1.0
 MASK_BLUR_MAX = 64
 MASK_PADDING_MAX = 512
+_CHANGES = ("mask", *(f"outpaint_{side}" for side in SIDES))
 _SAID_UNDRAWN = {"model", "prompt", "image", "width", "height"}
 
 
@@ -76,7 +79,8 @@ class Recipe(Tuning):
 
     With `scale` (2 or 4) the picture is only enlarged, by an upscaler: the prompt is then a note
     that finds it again, and `width` and `height` are the result's, 0 while they are not known yet.
-    The same goes for `cutout`: the background is taken away, with a soft edge of so many pixels.
+    The same goes for `cutout`: the background is taken away, with a soft edge of so many pixels;
+    and for `map_kind`: a network makes a map of this kind, of `width` × `height`.
     """
 
     model: str
@@ -111,6 +115,7 @@ class Recipe(Tuning):
     cutout: bool = False
     cutout_edge: int = 0
     cutout_result: CutoutResult = CutoutResult.PICTURE
+    map_kind: ControlKind | None = None
 
     def seed_of(self, index: int) -> int:
         """The seed of picture `index`: all variations have the same."""
@@ -144,7 +149,7 @@ class Recipe(Tuning):
 
     @property
     def is_drawn(self) -> bool:
-        """Whether a model draws it; otherwise a picture is only enlarged, or cut out."""
+        """Whether a model draws it; else a picture is only enlarged, cut out or mapped."""
         return self.model_kind is AssetKind.CHECKPOINT
 
     @property
@@ -152,6 +157,8 @@ class Recipe(Tuning):
         """What kind of model makes it."""
         if self.is_upscale:
             return AssetKind.UPSCALER
+        if self.map_kind is not None:
+            return AssetKind.MAPPER
         return AssetKind.CUTTER if self.cutout else AssetKind.CHECKPOINT
 
     @property
@@ -189,16 +196,18 @@ class Recipe(Tuning):
         """Digests of all that is laid over the model or works beside it, each once."""
         loras, nets = (use.digest for use in self.loras), (use.model for use in self.controls)
         parts = (digest for digest in (self.vae, self.refiner) if digest is not None)
-        return tuple(dict.fromkeys((*loras, *self.embeddings, *nets, *parts, *self.enlargers)))
+        beside = (*nets, *mappers_of(self.controls), *parts, *self.enlargers)
+        beside = (*beside, *ip_adapters_of(self.references))
+        return tuple(dict.fromkeys((*loras, *self.embeddings, *beside)))
 
     def _unsaid(self) -> set[str]:
         """Settings that mean nothing here; recipes without a mask are written as ever."""
         if not self.is_drawn:
-            fields, own = self.__dataclass_fields__, ("scale", *CUTOUT_FIELDS)
+            fields, own = self.__dataclass_fields__, ("scale", *CUTOUT_FIELDS, *MAP_FIELDS)
             said = {name for name in own if getattr(self, name) != fields[name].default}
             return set(fields) - _SAID_UNDRAWN - said
         named = ("loras", "embeddings", "controls", "references", "vae", "refiner")
-        unsaid = self.untuned() | {"scale", *CUTOUT_FIELDS}
+        unsaid = self.untuned() | {"scale", *CUTOUT_FIELDS, *MAP_FIELDS}
         unsaid |= {name for name in named if not getattr(self, name)}
         if self.guidance_scale <= 1:
             unsaid.add("guidance_end")
@@ -249,7 +258,7 @@ def parse_recipe(raw: Mapping[str, object]) -> Recipe:
         reader.problem("version", "unknown_version", f"This side reads version {RECIPE_VERSION}.")
     for key in sorted(set(raw) - set(Recipe.__dataclass_fields__) - {"version"}, key=str):
         reader.problem(short(key), "unknown_field", f"There is no setting called {short(key)!r}.")
-    makers = {AssetKind.UPSCALER: _upscale, AssetKind.CUTTER: _cutout}
+    makers = {AssetKind.UPSCALER: _upscale, AssetKind.CUTTER: _cutout, AssetKind.MAPPER: _map}
     make = makers.get(kind_asked(raw))
     recipe = make(reader) if make is not None else _with_more(reader, _plain(reader))
     if reader.problems:
@@ -260,7 +269,7 @@ def parse_recipe(raw: Mapping[str, object]) -> Recipe:
 def _upscale(reader: Reader) -> Recipe:
     """What an upscale needs; settings of drawing are dropped, a mask or an extension is told."""
     scale = reader.integer("scale", 0, SCALES[0], SCALES[-1], "The scale", multiple=SCALES[0])
-    for field in ("mask", *(f"outpaint_{side}" for side in SIDES), "cutout"):
+    for field in (*_CHANGES, "cutout", *MAP_FIELDS):
         if reader.raw.get(field) not in NOT_ASKED:
             message = "A picture is enlarged as it is. Repaint or extend it before or after that."
             reader.problem(field, "not_with_scale", message)
@@ -273,29 +282,31 @@ def _upscale(reader: Reader) -> Recipe:
 
 def _cutout(reader: Reader) -> Recipe:
     """What taking the background away needs; settings of drawing are dropped."""
-    others = ("mask", *(f"outpaint_{side}" for side in SIDES))
     missing = "Choose a background remover; if there is none, an admin can register one."
-    return _undrawn(reader, missing, read_cutout(reader, others))
+    return _undrawn(reader, missing, read_cutout(reader, (*_CHANGES, *MAP_FIELDS)))
+
+
+def _map(reader: Reader) -> Recipe:
+    """What a map needs; settings of drawing are dropped."""
+    missing = "Choose a map maker; if there is none, an admin can register one."
+    return _undrawn(reader, missing, read_map(reader, _CHANGES, side_max=SIDE_MAX))
 
 
 def _undrawn(reader: Reader, missing: str, more: dict[str, Any]) -> Recipe:
     """What is made of a picture without drawing; `missing` says so if no model is named."""
-    return Recipe(
+    plain = Recipe(
         model=_model(reader, missing),
         prompt=reader.text("prompt", default="", maximum=PROMPT_MAX_CHARACTERS, label="The prompt"),
         image=reader.picture("image", "starting picture"),
         width=reader.integer("width", 0, 0, UPSCALED_SIDE_MAX, "Width"),
         height=reader.integer("height", 0, 0, UPSCALED_SIDE_MAX, "Height"),
-        **more,
     )
+    return replace(plain, **more)
 
 
 def _plain(reader: Reader) -> Recipe:
     """Everything but mask, extension and adapters."""
-    has_mask = any(
-        reader.raw.get(name) not in (None, "", 0, "0")
-        for name in ("mask", *(f"outpaint_{side}" for side in SIDES))
-    )
+    has_mask = any(reader.raw.get(name) not in (None, "", 0, "0") for name in _CHANGES)
     return Recipe(
         model=_model(reader),
         prompt=reader.text(

@@ -63,10 +63,9 @@ def _check_hires(reader: Reader, recipe: Recipe) -> None:
         reader.problem("refiner", "not_with_hires", message)
     if recipe.denoising_steps:
         return
-    for field in ("controls", "references"):
-        if getattr(recipe, field):
-            message = (
-                "It leads the first drawing, and at strength 0 there is none. Leave it out, or "
-                "choose a strength."
-            )
-            reader.problem(field, "not_with_hires", message)
+    if recipe.references:
+        message = (
+            "A reference leads the first drawing, and at strength 0 there is none. Leave it out, "
+            "or choose a strength."
+        )
+        reader.problem("references", "not_with_hires", message)

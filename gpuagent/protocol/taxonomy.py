@@ -17,6 +17,10 @@ class Architecture(StrEnum):
     FLUX = "flux"
     ESRGAN = "esrgan"
     U2NET = "u2net"
+    DEPTH_ANYTHING = "depth_anything"
+    DPT = "dpt"
+    VITPOSE = "vitpose"
+    CLIP_VISION = "clip_vision"
 
 
 class AssetKind(StrEnum):
@@ -27,18 +31,23 @@ class AssetKind(StrEnum):
     EMBEDDING = "embedding"
     UPSCALER = "upscaler"
     CUTTER = "cutter"
+    MAPPER = "mapper"
     CONTROLNET = "controlnet"
     VAE = "vae"
+    IP_ADAPTER = "ip_adapter"
+    IMAGE_ENCODER = "image_encoder"  # a part of IP-Adapters, kept to register them with
 
 
-MODELS = frozenset({AssetKind.CHECKPOINT, AssetKind.UPSCALER, AssetKind.CUTTER})
+MODELS = frozenset({AssetKind.CHECKPOINT, AssetKind.UPSCALER, AssetKind.CUTTER, AssetKind.MAPPER})
 ADAPTERS = frozenset({AssetKind.LORA, AssetKind.EMBEDDING})
 # What a recipe names beside its model; a checkpoint finishes, as its refiner.
 BESIDE_MODELS = ADAPTERS | {
     AssetKind.CONTROLNET,
     AssetKind.VAE,
+    AssetKind.IP_ADAPTER,
     AssetKind.CHECKPOINT,
     AssetKind.UPSCALER,  # between two drawings
+    AssetKind.MAPPER,  # before the first
 }
 
 
@@ -53,10 +62,21 @@ class ControlKind(StrEnum):
     OPENPOSE = "openpose"
 
 
+# The map that a network of the family makes.
+MAPPED: Mapping[Architecture, ControlKind] = MappingProxyType(
+    {
+        Architecture.DEPTH_ANYTHING: ControlKind.DEPTH,
+        Architecture.DPT: ControlKind.DEPTH,
+        Architecture.VITPOSE: ControlKind.OPENPOSE,
+    }
+)
+
+
 class ReferenceKind(StrEnum):
     """How a picture takes after another one."""
 
     REFERENCE = "reference"
+    IP_ADAPTER = "ip_adapter"
 
 
 class FileKind(StrEnum):

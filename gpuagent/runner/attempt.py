@@ -17,6 +17,7 @@ from gpuagent.pipelines.canvas import Canvas, CanvasColors, make_canvas
 from gpuagent.pipelines.control import Guide
 from gpuagent.pipelines.encode import Pixels, count_pixels, open_input
 from gpuagent.pipelines.family import Family, StartingPicture
+from gpuagent.pipelines.ip_adapter import Example
 from gpuagent.pipelines.prompts import EmbeddingCache, Embeddings
 from gpuagent.pipelines.reference import Reference
 from gpuagent.pipelines.registry import LoadedModel
@@ -27,7 +28,7 @@ from gpuagent.protocol.messages import Assignment, AttemptError
 from gpuagent.protocol.recipe import parse_recipe
 from gpuagent.runner.client import StudioClient
 from gpuagent.runner.compute import Compute
-from gpuagent.runner.controls import find_beside, make_guides
+from gpuagent.runner.controls import find_beside, make_guides, make_guides_again
 from gpuagent.runner.ending import log_end, status_of
 from gpuagent.runner.failures import attempt_error, is_device_failure, is_out_of_memory
 from gpuagent.runner.finishers import Refine, find_enlarger, find_refine, using_vae
@@ -304,7 +305,11 @@ class AttemptRunner:
         if work.recipe.is_hires:
             return HiresMaker(
                 *(work, self._compute, model, embeddings, start, guides),
-                *(find_enlarger(work, self._models), reporter, self._health),
+                *(
+                    make_guides_again(work, self._models, self._compute),
+                    find_enlarger(work, self._models),
+                ),
+                *(reporter, self._health),
             )
         return _Maker(
             *(work, self._compute, model, embeddings, start, canvas, guides, refine),
@@ -354,7 +359,7 @@ class _Maker:
     embeddings: Embeddings
     start: StartingPicture | None
     canvas: Canvas | None
-    guides: tuple[Guide | Reference, ...]
+    guides: tuple[Guide | Reference | Example, ...]
     refine: Refine | None
     reporter: ProgressReporter
     health: Health

@@ -24,7 +24,8 @@ from gpuagent.pipelines.registry import LoadedModel, load_model, measure_parts, 
 from gpuagent.planning.cutting import plan_cutout
 from gpuagent.planning.footprints import footprint_of
 from gpuagent.planning.hires import drawn_size
-from gpuagent.planning.memory import OVERHEAD_BYTES, held_bytes, opened_bytes
+from gpuagent.planning.mapping import plan_map
+from gpuagent.planning.memory import OVERHEAD_BYTES, held_bytes, mapping_bytes, opened_bytes
 from gpuagent.planning.plan import (
     LADDER,
     Measure,
@@ -40,6 +41,7 @@ from gpuagent.planning.upscaling import TILE_BYTES, plan_upscale
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.messages import ModelRef
 from gpuagent.protocol.recipe import Recipe
+from gpuagent.protocol.taxonomy import AssetKind
 from gpuagent.runner.adapters import Adapters
 from gpuagent.runner.compute import Compute
 from gpuagent.runner.failures import is_out_of_memory
@@ -149,8 +151,8 @@ class Models:
 
     def _plan_undrawn(self, ref: ModelRef, recipe: Recipe, *, after: Plan | None) -> Plan:
         """There is but one plan, so none after it."""
-        make = plan_upscale if recipe.is_upscale else plan_cutout
-        plan = make(
+        make = {AssetKind.UPSCALER: plan_upscale, AssetKind.MAPPER: plan_map}
+        plan = make.get(recipe.model_kind, plan_cutout)(
             recipe,
             weights_bytes=self._parts(ref).total,
             memory_bytes=self._engine.memory_bytes,
@@ -173,9 +175,15 @@ class Models:
             adapters_bytes=adapters * self._engine.bytes_per_parameter + enlarging,
             beside_bytes=sum(self._parts(each).total for each in beside),
             beside_count=len(recipe.controls) + len(recipe.references),
-            opened_bytes=opened_bytes(recipe, picture_pixels) if is_one else 0,
+            opened_bytes=self._mapping(beside)
+            + (opened_bytes(recipe, picture_pixels) if is_one else 0),
             held_bytes=held_bytes(recipe, picture_pixels) if is_one else 0,
         )
+
+    def _mapping(self, beside: Sequence[ModelRef]) -> int:
+        """What a network needs that makes a control's map, one after the other."""
+        mappers = (each for each in beside if each.kind is AssetKind.MAPPER)
+        return max((mapping_bytes(self._parts(each).total) for each in mappers), default=0)
 
     def plan_after_last(
         self,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from gpuagent.pipelines.control import Guide
 from gpuagent.pipelines.encode import Pixels, open_input
 from gpuagent.pipelines.family import Family
 from gpuagent.pipelines.inpaint import Known, StartingPicture
+from gpuagent.pipelines.ip_adapter import Example
 from gpuagent.pipelines.prompts import Embeddings
 from gpuagent.pipelines.reference import Reference
 from gpuagent.pipelines.steps import Peek, Watch
@@ -23,6 +25,7 @@ from gpuagent.planning.hires import refining_steps, tiles_of
 from gpuagent.protocol.recipe import SCALES, Recipe
 from gpuagent.protocol.tuning import LATENT
 from gpuagent.runner.compute import Compute
+from gpuagent.runner.controls import Following
 from gpuagent.runner.health import Health
 from gpuagent.runner.progress import ProgressReporter
 from gpuagent.runner.work import Work
@@ -101,7 +104,8 @@ class HiresMaker:
     model: Family
     embeddings: Embeddings
     start: StartingPicture | None
-    guides: Sequence[Guide | Reference]
+    guides: Sequence[Guide | Reference | Example]
+    guides_again: Sequence[Following]
     upscaler: Upscaler | None
     reporter: ProgressReporter
     health: Health
@@ -113,8 +117,8 @@ class HiresMaker:
         progress = _Progress(self.work, self.reporter, self.health, self.model, index)
         try:
             latents = self._draft(index, progress)
-            start = self._enlarged(latents)
-            return self._refine(index, start, progress)
+            start, guides = self._enlarged(latents)
+            return self._refine(index, start, guides, progress)
         finally:
             self.health.end()
 
@@ -125,7 +129,6 @@ class HiresMaker:
             return None
         self.health.begin(self.work.kind, recipe.denoising_steps)
         watch = Watch(check=self.work.held.check, step=progress.drafted)
-        # They lead the first drawing; the second begins with what they led to.
         with self.model.guided(self.guides):
             latents = self.model.denoise(
                 recipe, index, self.embeddings, start=self.start, watch=watch
@@ -133,7 +136,8 @@ class HiresMaker:
         self.work.timings.measure("denoise", began)
         return latents
 
-    def _enlarged(self, latents: torch.Tensor | None) -> StartingPicture:
+    def _enlarged(self, latents: torch.Tensor | None) -> tuple[StartingPicture, list[Guide]]:
+        """What the second drawing begins with, and what guides it."""
         recipe, began = self.work.recipe, time.monotonic()
         width, height = recipe.result_size
         self.health.end()
@@ -144,7 +148,8 @@ class HiresMaker:
 
             size = (height // scale, width // scale)
             larger = interpolate(latents, size, mode="bilinear", align_corners=False)
-            return self.model.known(larger)
+            guides = self._guided_by(partial(self._picture, latents))
+            return self.model.known(larger), guides
         picture = self._picture(latents)
         if self.upscaler is not None:
             by = next((s for s in SCALES if s >= recipe.hires_scale), SCALES[-1])
@@ -154,8 +159,16 @@ class HiresMaker:
         encoded = encode_tiles(
             picture, recipe.hires_tile or max(width, height), scale, self._encode
         )
+        guides = self._guided_by(lambda: picture)
         self.work.timings.measure("enlarge", began)
-        return StartingPicture(posterior=Known(encoded))
+        return StartingPicture(posterior=Known(encoded)), guides
+
+    def _guided_by(self, drawn: Callable[[], Image.Image]) -> list[Guide]:
+        """The second drawing's guides; some follow the picture itself, at the size it gets."""
+        if all(isinstance(each, Guide) for each in self.guides_again):
+            return [each for each in self.guides_again if isinstance(each, Guide)]
+        large = drawn().resize(self.work.recipe.result_size, Image.Resampling.LANCZOS)
+        return [each if isinstance(each, Guide) else each(large) for each in self.guides_again]
 
     def _picture(self, latents: torch.Tensor | None) -> Image.Image:
         recipe = self.work.recipe
@@ -169,7 +182,9 @@ class HiresMaker:
         encoded: torch.Tensor = self.model.take_in(picture).posterior.mode()
         return encoded
 
-    def _refine(self, index: int, start: StartingPicture, progress: _Progress) -> Pixels:
+    def _refine(
+        self, index: int, start: StartingPicture, guides: Sequence[Guide], progress: _Progress
+    ) -> Pixels:
         recipe, began = self.work.recipe, time.monotonic()
         steps, side = refining_steps(recipe), recipe.hires_tile
         kind = (*self.work.kind, "tile", side)
@@ -177,7 +192,7 @@ class HiresMaker:
         watch = Watch(check=self.work.held.check, step=progress.refined)
         again = refining_recipe(recipe)
         side = side or max(recipe.result_size)
-        with self.model.tiles.of(side, progress.next_tile):
+        with self.model.guided(guides), self.model.tiles.of(side, progress.next_tile):
             latents = self.model.denoise(again, index, self.embeddings, start=start, watch=watch)
         self.health.end()
         denoised = self.work.timings.measure("denoise", began)

@@ -1,4 +1,4 @@
-"""The picture of an attempt that draws nothing: it enlarges one, or takes its background away."""
+"""The picture of an attempt that draws nothing: larger, without its background, or a map."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from PIL import Image
 
 from gpuagent.cache.errors import AttemptFailedError
 from gpuagent.pipelines.cutout import Cutter
-from gpuagent.pipelines.encode import Pixels, open_picture
+from gpuagent.pipelines.encode import Pixels, fit, open_picture
 from gpuagent.pipelines.loaded import LoadedModel
+from gpuagent.pipelines.mapper import Mapper
 from gpuagent.pipelines.steps import Peek, Watch
 from gpuagent.pipelines.upscale import Upscaler, picture_colors
 from gpuagent.planning.cutting import steps_of
-from gpuagent.planning.upscaling import tiles_of
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.recipe import Recipe
 from gpuagent.runner.compute import Compute
@@ -24,10 +24,12 @@ from gpuagent.runner.progress import ProgressReporter
 from gpuagent.runner.work import Work
 
 
-def can_make(model: LoadedModel, recipe: Recipe) -> TypeGuard[Upscaler | Cutter]:
+def can_make(model: LoadedModel, recipe: Recipe) -> TypeGuard[Upscaler | Cutter | Mapper]:
     """Whether the recipe draws nothing and the model is of the kind that it needs."""
     if recipe.is_upscale:
         return isinstance(model, Upscaler)
+    if recipe.map_kind is not None:
+        return isinstance(model, Mapper) and model.kind is recipe.map_kind
     return recipe.cutout and isinstance(model, Cutter)
 
 
@@ -37,7 +39,7 @@ class UndrawnMaker:
 
     work: Work
     compute: Compute
-    model: Upscaler | Cutter
+    model: Upscaler | Cutter | Mapper
     reporter: ProgressReporter
     health: Health
 
@@ -59,19 +61,26 @@ class UndrawnMaker:
         return made
 
     def _steps(self, picture: Image.Image) -> int:
-        is_cut = isinstance(self.model, Cutter)
-        return steps_of(picture.height) if is_cut else tiles_of(*picture.size)
+        if isinstance(self.model, Mapper):
+            return 1
+        if isinstance(self.model, Cutter):
+            return steps_of(picture.height)
+        return self.model.steps_of(picture.size, self.work.recipe.scale)
 
     def _work_on(self, picture: Image.Image, watch: Watch) -> Pixels:
         recipe, model = self.work.recipe, self.model
         if isinstance(model, Upscaler):
             return model.enlarge(picture, recipe.scale, watch=watch)
+        if isinstance(model, Mapper):
+            return model.make(picture, watch=watch)
         return model.cut(picture, edge=recipe.cutout_edge, result=recipe.cutout_result, watch=watch)
 
     def _open(self) -> Image.Image:
-        """The starting picture, of the size that was counted on."""
+        """The starting picture, of the size that was counted on; a map has one of its own."""
         recipe = self.work.recipe
         picture = open_picture(self.work.sources["image"])
+        if recipe.map_kind is not None:
+            return fit(picture, recipe.width, recipe.height)
         width, height = picture.size
         scale = max(1, recipe.scale)
         if (width * scale, height * scale) != (recipe.width, recipe.height):

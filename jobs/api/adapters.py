@@ -1,4 +1,4 @@
-"""The API's list of LoRAs, embeddings and VAEs."""
+"""The API's list of LoRAs, embeddings, VAEs and IP-Adapters."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from workspaces.api import OrganizationView
 
 
 class AdapterSerializer(serializers.Serializer[Any]):
-    """A LoRA, an embedding or a VAE that a recipe can name by its digest."""
+    """A LoRA, an embedding, a VAE or an IP-Adapter that a recipe can name by its digest."""
 
     digest = serializers.CharField()
-    kind = serializers.CharField(help_text="`lora`, `embedding` or `vae`.")
+    kind = serializers.CharField(help_text="`lora`, `embedding`, `vae` or `ip_adapter`.")
     name = serializers.CharField()
     architecture = serializers.CharField()
     licence = serializers.CharField()
@@ -39,7 +39,7 @@ class AdapterSerializer(serializers.Serializer[Any]):
 
 
 class AdaptersView(OrganizationView):
-    """LoRAs, embeddings and VAEs."""
+    """LoRAs, embeddings, VAEs and IP-Adapters."""
 
     permissions = {"GET": Permission.MODEL_VIEW}
 
@@ -47,5 +47,5 @@ class AdaptersView(OrganizationView):
         operation_id="list_adapters", responses={200: AdapterSerializer(many=True), **ERRORS}
     )
     def get(self, request: Request) -> Response:
-        """The newest version of every LoRA, embedding and VAE the organization sees."""
+        """The newest version of every LoRA, embedding, VAE and IP-Adapter the organization sees."""
         return Response(adapter_choices(usable_versions()))

@@ -10,12 +10,13 @@ from gpuagent.protocol.controls import THRESHOLD_MAX, THRESHOLD_MIN
 from gpuagent.protocol.cutouts import EDGE_MAX, CutoutResult
 from gpuagent.protocol.parts import REFINER_START_MAX, REFINER_START_MIN
 from gpuagent.protocol.recipe import SCALES
-from gpuagent.protocol.taxonomy import SAMPLERS, ControlKind, InpaintArea, ReferenceKind
+from gpuagent.protocol.taxonomy import MAPPED, SAMPLERS, ControlKind, InpaintArea, ReferenceKind
 from gpuagent.protocol.tuning import SIGMAS
 from jobs.scheduling import Tier
 from jobs.services.batches import Choosing
 
 CONTROL_KINDS = [kind.value for kind in ControlKind]
+NETWORK_MAP_KINDS = sorted({kind.value for kind in MAPPED.values()})
 REFERENCE_KINDS = [kind.value for kind in ReferenceKind]
 _EXTENDS = "Pixels to add at this side, a multiple of 8; width and height are the result's."
 
@@ -38,6 +39,10 @@ class ControlUseSerializer(serializers.Serializer[Any]):
     map = serializers.CharField(
         required=False, help_text="`sha256` from `POST uploads` or `POST maps`: a ready map."
     )
+    mapper = serializers.CharField(
+        required=False,
+        help_text="Of `depth` and `openpose`: what makes the map, by its digest; the first.",
+    )
     weight = serializers.FloatField(required=False, min_value=0, max_value=2)
     start = serializers.FloatField(
         required=False, min_value=0, max_value=1, help_text="Share of the steps it begins at."
@@ -58,6 +63,9 @@ class ReferenceUseSerializer(serializers.Serializer[Any]):
     """A picture that what is drawn takes after."""
 
     kind = serializers.ChoiceField(required=False, choices=REFERENCE_KINDS)
+    model = serializers.CharField(
+        required=False, help_text="Of kind `ip_adapter`: its digest from `GET adapters`."
+    )
     image = serializers.CharField(help_text="`sha256` from `POST uploads`.")
     weight = serializers.FloatField(required=False, min_value=0, max_value=2)
     start = serializers.FloatField(required=False, min_value=0, max_value=1)
@@ -168,6 +176,13 @@ class JobRequestSerializer(serializers.Serializer[Any]):
         required=False,
         choices=[result.value for result in CutoutResult],
         help_text="`mask`: where the objects are, white, instead of the objects themselves.",
+    )
+    map_kind = serializers.ChoiceField(
+        required=False,
+        allow_null=True,
+        choices=NETWORK_MAP_KINDS,
+        help_text="Make a map of `image` by a network and draw nothing: only `model` (a map maker, "
+        "the first if left out), `width`, `height` and `prompt` (a note) count.",
     )
     sigmas = serializers.ChoiceField(
         required=False,

@@ -123,6 +123,10 @@ class UpscaleSerializer(serializers.Serializer[Any]):
         max_value=1,
         help_text="Draw it again at this strength, in tiles, with the model that made it.",
     )
+    control = serializers.CharField(
+        required=False,
+        help_text="With refine: digest of a ControlNet for tiles, which keeps to the picture.",
+    )
     tier = serializers.ChoiceField(required=False, choices=[tier.value for tier in Tier])
 
 

@@ -270,6 +270,7 @@ class OutputUpscaleView(OrganizationView):
             scale=said.get("scale"),
             model=said.get("model"),
             refine=said.get("refine"),
+            control=said.get("control"),
             tier=said.get("tier"),
             idempotency_key=request.headers.get("Idempotency-Key"),
         )

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from gpuagent.protocol.controls import mappers_of
 from gpuagent.protocol.loras import EMBEDDINGS_MAX
 from gpuagent.protocol.recipe import FieldProblem, Recipe
+from gpuagent.protocol.references import ip_adapters_of
 from gpuagent.protocol.taxonomy import AssetKind
 from gpuagent.protocol.triggers import has_trigger
 from jobs.room import Laid
@@ -19,18 +21,23 @@ _FIELDS = {
     AssetKind.LORA: "loras",
     AssetKind.EMBEDDING: "embeddings",
     AssetKind.CONTROLNET: "controls",
+    AssetKind.IP_ADAPTER: "references",
     AssetKind.VAE: "vae",
     AssetKind.CHECKPOINT: "refiner",
     AssetKind.UPSCALER: "hires_upscaler",
+    AssetKind.MAPPER: "controls",
 }
 _NOUNS = {
     AssetKind.LORA: "LoRA",
     AssetKind.EMBEDDING: "embedding",
     AssetKind.CONTROLNET: "ControlNet",
+    AssetKind.IP_ADAPTER: "IP-Adapter",
     AssetKind.VAE: "VAE",
     AssetKind.CHECKPOINT: "refiner",
     AssetKind.UPSCALER: "upscaler",
+    AssetKind.MAPPER: "map maker",
 }
+_FIT_ALL = frozenset({AssetKind.UPSCALER, AssetKind.MAPPER})
 Found = dict[str, ModelVersion]
 
 
@@ -47,7 +54,7 @@ def find_fitting(recipe: Recipe, model: ModelVersion, names: Mapping[str, str] =
         version = found.get(digest)
         if version is None or version.asset.kind != kind.value:
             problems.append(_unknown(kind, names.get(digest, "")))
-        elif kind is not AssetKind.UPSCALER and (why := why_unfit(version, model)):
+        elif kind not in _FIT_ALL and (why := why_unfit(version, model)):
             message = f"{version.asset.name} does not fit {model.asset.name}: {why}. Remove it."
             problems.append(FieldProblem(field=_FIELDS[kind], code="unfit", message=message))
     problems += _same_word(found, recipe)
@@ -81,7 +88,7 @@ def bytes_of(found: Found) -> int:
 
 def laid_of(found: Found) -> tuple[Laid, ...]:
     """What takes memory beside the model, by kind; those that take most first."""
-    kinds = (AssetKind.CONTROLNET, AssetKind.LORA)
+    kinds = (AssetKind.CONTROLNET, AssetKind.IP_ADAPTER, AssetKind.LORA)
     return tuple(
         Laid(
             noun=_NOUNS[kind],
@@ -95,9 +102,11 @@ def laid_of(found: Found) -> tuple[Laid, ...]:
 def _named(recipe: Recipe) -> dict[str, AssetKind]:
     loras = dict.fromkeys((use.digest for use in recipe.loras), AssetKind.LORA)
     nets = dict.fromkeys((use.model for use in recipe.controls), AssetKind.CONTROLNET)
+    nets |= dict.fromkeys(ip_adapters_of(recipe.references), AssetKind.IP_ADAPTER)
     parts = {recipe.vae: AssetKind.VAE, recipe.refiner: AssetKind.CHECKPOINT}
     named = {digest: kind for digest, kind in parts.items() if digest is not None}
     named |= dict.fromkeys(recipe.enlargers, AssetKind.UPSCALER)
+    named |= dict.fromkeys(mappers_of(recipe.controls), AssetKind.MAPPER)
     return {**loras, **dict.fromkeys(recipe.embeddings, AssetKind.EMBEDDING), **nets, **named}
 
 

@@ -9,6 +9,7 @@ from gpuagent.protocol.recipe import Recipe
 from gpuagent.protocol.taxonomy import AssetKind
 from jobs.models import InputRole
 from jobs.services.inputs import Inputs
+from jobs.services.mapping import check_mapper
 from library.models import ModelVersion
 from studio.core.errors import invalid
 
@@ -16,14 +17,24 @@ _DOES = {
     AssetKind.CHECKPOINT: "draws pictures",
     AssetKind.UPSCALER: "only upscales",
     AssetKind.CUTTER: "only takes backgrounds away",
+    AssetKind.MAPPER: "only makes maps",
 }
 _NEEDED = {
     AssetKind.CHECKPOINT: "Choose a model that draws.",
     AssetKind.UPSCALER: "Choose an upscaler.",
     AssetKind.CUTTER: "Choose a background remover.",
+    AssetKind.MAPPER: "Choose a map maker.",
 }
-_ONLY = {AssetKind.UPSCALER: "only_upscales", AssetKind.CUTTER: "only_cuts_out"}
-_NOT = {AssetKind.UPSCALER: "not_an_upscaler", AssetKind.CUTTER: "not_a_cutter"}
+_ONLY = {
+    AssetKind.UPSCALER: "only_upscales",
+    AssetKind.CUTTER: "only_cuts_out",
+    AssetKind.MAPPER: "only_maps",
+}
+_NOT = {
+    AssetKind.UPSCALER: "not_an_upscaler",
+    AssetKind.CUTTER: "not_a_cutter",
+    AssetKind.MAPPER: "not_a_mapper",
+}
 
 
 def check_kind(recipe: Recipe, version: ModelVersion) -> None:
@@ -37,6 +48,8 @@ def check_kind(recipe: Recipe, version: ModelVersion) -> None:
         code = _NOT.get(needed) or _ONLY.get(kind, "no_model")
         message = f"{version.asset.name} {_DOES[kind]}. {_NEEDED[needed]}"
         raise invalid("model", code, message)
+    if recipe.map_kind is not None:
+        check_mapper(version, recipe.map_kind, "model")
 
 
 def with_size(recipe: Recipe, inputs: Inputs) -> Recipe:
@@ -45,7 +58,7 @@ def with_size(recipe: Recipe, inputs: Inputs) -> Recipe:
     Raises:
         InvalidInputError: the result would be too large.
     """
-    if recipe.is_drawn:
+    if recipe.is_drawn or recipe.map_kind is not None:
         return recipe
     image = inputs[InputRole.IMAGE]
     if recipe.cutout:

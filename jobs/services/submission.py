@@ -34,10 +34,11 @@ from jobs.services.adapters import Found, bytes_of, find_fitting, laid_of, with_
 from jobs.services.enlarging import check_kind, with_size
 from jobs.services.families import for_family
 from jobs.services.inputs import Inputs, attach_inputs, find_inputs, hold_inputs, pixels_of
+from jobs.services.mapping import check_mappers, first_model, with_mappers
 from jobs.services.ordering import place_at
 from jobs.services.tuning import no_room_for_hires, varies, with_tile
 from library.models import ModelVersion
-from library.selectors import find_version, usable_versions
+from library.selectors import find_version
 from studio.core.errors import ConflictError, InvalidInputError, invalid
 from studio.core.ids import new_id
 from workspaces.access import require_in
@@ -136,9 +137,9 @@ def with_defaults(raw: Mapping[str, object]) -> dict[str, object]:
     """
     values = {key: value for key, value in raw.items() if value is not None}
     if values.get("model") in (None, ""):
-        versions = usable_versions(kind_asked(values))
-        if versions:
-            values["model"] = versions[0].digest
+        first = first_model(kind_asked(values), values)
+        if first is not None:
+            values["model"] = first.digest
     if values.get("seed") in (None, ""):
         values["seed"] = secrets.randbelow(SEED_MAX + 1)
     if varies(values) and values.get("variation_seed") in (None, ""):
@@ -200,8 +201,9 @@ def _check(
     version = find_model(recipe.model)
     check_kind(recipe, version)
     recipe = for_family(with_tile(recipe, raw, version), raw, version)
-    recipe = with_called(recipe, raw, version)
+    recipe = with_mappers(with_called(recipe, raw, version))
     adapters = find_fitting(recipe, version)
+    check_mappers(recipe, adapters)
     inputs = find_inputs(workspace, recipe)
     recipe = with_size(recipe, inputs)
     cost = cost_of(

@@ -23,12 +23,14 @@ def upscale_output(
     scale: object,
     model: object = None,
     refine: object = None,
+    control: object = None,
     idempotency_key: str | None = None,
     tier: object = None,
 ) -> Submitted:
     """Enlarge a picture that was made here: a new job, in the picture's project.
 
-    With `refine`, a strength, it is drawn again by the model that made it, in tiles.
+    With `refine`, a strength, it is drawn again by the model that made it, in tiles; with
+    `control`, a ControlNet for tiles, it is kept to what it shows.
 
     Raises:
         InvalidInputError: another scale than 2 or 4, too large a result, or no upscaler.
@@ -43,9 +45,13 @@ def upscale_output(
             scale=scale,
             strength=refine,
             upscaler=model,
+            control=control,
             idempotency_key=idempotency_key,
             tier=tier,
         )
+    if control not in (None, ""):
+        message = "A ControlNet leads what is drawn again. Give a strength as refine, or leave it."
+        raise invalid("control", "needs_refine", message)
     upload = add_upload_of(actor=actor, picture=output.picture)
     recipe, project = open_recipe(output.job), output.project
     raw = {"image": upload.picture.sha256, "scale": scale, "prompt": recipe.prompt, "model": model}

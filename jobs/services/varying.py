@@ -7,6 +7,7 @@ import secrets
 from accounts.actors import Actor
 from accounts.roles import Permission
 from gpuagent.protocol.recipe import SEED_MAX, SIDE_MAX, SIDE_MULTIPLE, SIDES, Recipe
+from gpuagent.protocol.taxonomy import ControlKind
 from gpuagent.protocol.tuning import LANCZOS, Tuning
 from jobs.models import Output
 from jobs.recipes import exactly, open_recipe
@@ -56,10 +57,14 @@ def refine_output(
     scale: object,
     strength: object,
     upscaler: object = None,
+    control: object = None,
     idempotency_key: str | None = None,
     tier: object = None,
 ) -> Submitted:
     """The picture larger, and drawn again in tiles by the model that made it.
+
+    What guided it guides it again; or `control` does, a ControlNet for tiles that keeps it to the
+    picture itself.
 
     Raises:
         InvalidInputError: it was not drawn, is too large, or a number is out of its limits.
@@ -76,7 +81,12 @@ def refine_output(
     upload = add_upload_of(actor=actor, picture=picture)
     parts = {f"outpaint_{side}" for side in SIDES} | {"mask", "mask_blur", "mask_padding"}
     gone = {*parts, "inpaint_area", *Tuning.__dataclass_fields__} - {"sigmas", "guidance_end"}
+    gone |= {"references", "refiner", "refiner_start"}
     said = {name: value for name, value in exactly(recipe).items() if name not in gone}
+    if control not in (None, ""):
+        said["controls"] = [{"kind": ControlKind.TILE.value, "model": control}]
+    elif recipe.mask is not None or recipe.is_outpaint:
+        said.pop("controls", None)  # they lay over the part that was changed
     raw = {
         **said,
         "image": upload.picture.sha256,

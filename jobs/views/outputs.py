@@ -96,7 +96,9 @@ def output_upscale(request: WorkspaceRequest, output_id: str) -> HttpResponse:
         output=_output(request, output_id, Permission.OUTPUT_VIEW),
         actor=request.actor,
         scale=request.POST.get("scale"),
+        model=request.POST.get("model"),
         refine=request.POST.get("refine"),
+        control=request.POST.get("control"),
         idempotency_key=request.POST.get("idempotency_key") or None,
     )
     return _made(request, submitted)

@@ -15,11 +15,9 @@ from django.views.decorators.http import (
 from accounts.http import has_session, sign_in_again, signed_in, takes_large_body
 from accounts.policy import reachable_organizations
 from accounts.roles import Permission
-from gpuagent.protocol.controls import MapRequest
 from gpuagent.protocol.recipe import Recipe
 from jobs import access
 from jobs.drawer import queue_row
-from jobs.mapping import map_asked
 from jobs.presenters import (
     gallery_context,
     job_tiles,
@@ -34,7 +32,6 @@ from studio.core.errors import SignOnEndedError
 from workspaces.access import get_project
 from workspaces.http import WorkspaceRequest, workspace_page
 from workspaces.selectors import rooms_of, workspaces_of
-from workspaces.services.maps import add_map
 from workspaces.services.uploads import (
     Upload,
     add_upload,
@@ -42,7 +39,6 @@ from workspaces.services.uploads import (
     content_of,
 )
 
-MAP_FIELDS = frozenset(MapRequest.__dataclass_fields__)
 FIELDS = frozenset(Recipe.__dataclass_fields__)
 
 
@@ -188,15 +184,6 @@ def upload_from_address(request: WorkspaceRequest) -> JsonResponse:
     return _uploaded(
         add_upload_from_address(actor=request.actor, workspace=request.workspace, address=address)
     )
-
-
-@require_POST
-@workspace_page(Permission.UPLOAD_CREATE)
-def draw_map(request: WorkspaceRequest) -> JsonResponse:
-    """Draw the map of a picture of the workspace, to be seen or used."""
-    asked = map_asked({name: value for name, value in request.POST.items() if name in MAP_FIELDS})
-    drawn = add_map(actor=request.actor, workspace=request.workspace, asked=asked)
-    return _uploaded(Upload(picture=drawn, mask=None))
 
 
 def _uploaded(upload: Upload) -> JsonResponse:

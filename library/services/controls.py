@@ -1,7 +1,8 @@
 """Registering a ControlNet: a diffusers folder or its one weights file, checked against the models.
 
-It is kept as a folder of two files, so that an agent loads it like any network of diffusers. Where
-the config was not given it is that of the U-Net which it fits.
+It is kept as a folder of two files, so that an agent loads it like any network of diffusers; a file
+under the names of the first code is written anew under those of diffusers. Where the config
+was not given it is that of the U-Net which it fits.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from django.db import transaction
@@ -24,13 +26,15 @@ from library.selectors import usable_versions
 from library.services.registration import (
     Description,
     FileFacts,
-    check_safetensors,
     create_version,
     hash_file,
     put_asset,
     put_file,
     version_digest,
 )
+from library.single_files.control import prefix_of, write_control
+from library.single_files.pieces import UnfitFileError
+from library.tensor_files import BrokenFileError, read_tensor_file
 from studio.core import storage
 from studio.core.errors import InvalidInputError
 
@@ -60,6 +64,17 @@ def register_controlnet(
         InvalidInputError: it is refused; the message says why.
     """
     weights = _weights_of(path)
+    with _renamed(weights) as named:
+        return _register(path, named, description, organization_id, kinds)
+
+
+def _register(
+    path: Path,
+    weights: Path,
+    description: Description,
+    organization_id: str | None,
+    kinds: Collection[ControlKind],
+) -> ModelVersion:
     header = _header_of(weights)
     model = _model_for(header, organization_id)
     config = _config_of(path, header, model)
@@ -83,6 +98,25 @@ def register_controlnet(
         return create_version(asset, digest, architecture, facts, trigger_words=words)
 
 
+@contextmanager
+def _renamed(weights: Path) -> Iterator[Path]:
+    """The weights under diffusers' names, while this lasts."""
+    try:
+        with weights.open("rb") as source:
+            file = read_tensor_file(source, weights.stat().st_size)
+        if prefix_of(file) is None:
+            yield weights
+            return
+        with storage.work_folder() as folder:
+            write_control(weights, file, folder / WEIGHTS)
+            yield folder / WEIGHTS
+    except BrokenFileError as error:
+        raise _refuse("broken_weights", f"{weights.name} {error}.") from error
+    except UnfitFileError as error:
+        message = f"{weights.name} is a ControlNet that cannot be used: {error}."
+        raise _refuse("not_a_controlnet", message) from error
+
+
 def kinds_told(path: Path, description: Description) -> list[ControlKind]:
     """The kinds of maps that its names speak of; none if they say nothing."""
     text = f"{path.name} {description.name} {description.text}".lower()
@@ -101,14 +135,13 @@ def _weights_of(path: Path) -> Path:
 
 
 def _header_of(weights: Path) -> Header:
-    check_safetensors(weights)
     try:
         with weights.open("rb") as file:
             header = read_header(file)
     except AdapterUnfitError as error:
         raise _refuse("not_a_controlnet", f"{weights.name} cannot be used: {error}.") from error
     if not is_control(header):
-        message = f"{weights.name} is no ControlNet as diffusers names its tensors."
+        message = f"{weights.name} is no ControlNet by the names of its tensors."
         raise _refuse("not_a_controlnet", message)
     return header
 

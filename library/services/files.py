@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,19 +13,17 @@ from library.models import ModelVersion
 from library.recognition import Recognised, recognise_file
 from library.services.adapters import register_adapter
 from library.services.controls import register_controlnet
-from library.services.registration import (
-    UPSCALER_CONFIG,
-    UPSCALER_WEIGHTS,
-    Description,
-    hash_file,
-    register_model,
-)
+from library.services.ip_adapters import register_image_encoder, register_ip_adapter
+from library.services.mappers import register_mapper
+from library.services.registration import Description, hash_file, register_model
 from library.services.vaes import register_vae
 from library.single_files.folder import plan_checkpoint, write_folder
 from library.single_files.pieces import UnfitFileError
-from library.single_files.upscaler import compact_config
+from library.single_files.upscaler import plan_upscaler
+from library.single_files.writing import Part, check_part, write_json, write_part
 from library.tensor_files import BrokenFileError, TensorFile, read_tensor_file
 from library.uploads import check_file_name
+from library.upscalers import UPSCALER_CONFIG, UPSCALER_WEIGHTS
 from studio.core import storage
 from studio.core.errors import InvalidInputError, invalid
 
@@ -41,6 +38,8 @@ class Incoming:
     description: Description
     organization_id: str | None
     trigger_words: Sequence[str] = ()
+    config: str = ""
+    preprocessor: str = ""
 
 
 def register_file(
@@ -49,8 +48,11 @@ def register_file(
     *,
     organization_id: str | None,
     trigger_words: Sequence[str] = (),
+    config: str = "",
+    preprocessor: str = "",
 ) -> ModelVersion:
-    """Register a safetensors file as the newest version of the named entry.
+    """Register a safetensors file as the newest version of the named entry. `config` and
+    `preprocessor` are the texts of the JSON files that came with it, where its kind needs them.
 
     Raises:
         InvalidInputError: the file is refused; the message says why and what to do.
@@ -61,7 +63,9 @@ def register_file(
     if recognised is None:
         message = f"{path.name} is nothing that is known here. Known are checkpoints, LoRAs, "
         raise invalid(
-            "file", "unknown", message + "textual inversions, upscalers, ControlNets, VAEs."
+            "file",
+            "unknown",
+            message + "textual inversions, upscalers, ControlNets, VAEs, IP-Adapters.",
         )
     kind = recognised.asset_kind
     registrar = _REGISTRARS.get(kind) if kind is not None else None
@@ -75,6 +79,8 @@ def register_file(
         description=description,
         organization_id=organization_id,
         trigger_words=trigger_words,
+        config=config,
+        preprocessor=preprocessor,
     )
     return registrar(incoming)
 
@@ -138,19 +144,52 @@ def _register_vae(incoming: Incoming) -> ModelVersion:
     )
 
 
+def _register_ip_adapter(incoming: Incoming) -> ModelVersion:
+    """With the image encoder that it reads, which must be in the library."""
+    return register_ip_adapter(
+        incoming.path, incoming.description, organization_id=incoming.organization_id
+    )
+
+
+def _register_image_encoder(incoming: Incoming) -> ModelVersion:
+    """Without a config: it is one of those that are known by their sizes."""
+    return register_image_encoder(
+        incoming.path, incoming.description, organization_id=incoming.organization_id
+    )
+
+
 def _register_upscaler(incoming: Incoming) -> ModelVersion:
+    """As a folder; under the names of Real-ESRGAN, if it has others."""
     try:
-        config = compact_config(incoming.file.shapes)
+        config, pieces = plan_upscaler(incoming.file.shapes)
+        part = Part(folder="", file=UPSCALER_WEIGHTS, config=config, prefix="", pieces=pieces)
+        check_part(incoming.file, part)
     except UnfitFileError as error:
         message = f"{incoming.path.name} is an upscaler that cannot be used: {error}."
         raise invalid("file", "unusable", message) from error
     with storage.work_folder() as folder:
-        text = json.dumps(config, indent=2, sort_keys=True) + "\n"
-        (folder / UPSCALER_CONFIG).write_text(text, encoding="ascii")
-        shutil.copyfile(incoming.path, folder / UPSCALER_WEIGHTS)
+        write_json(folder / UPSCALER_CONFIG, config)
+        if all(piece.old == piece.new for piece in pieces):
+            shutil.copyfile(incoming.path, folder / UPSCALER_WEIGHTS)
+        else:
+            with incoming.path.open("rb") as source:
+                write_part(source, incoming.file, part, folder / UPSCALER_WEIGHTS)
         return register_model(
-            folder, incoming.description, organization_id=incoming.organization_id
+            folder,
+            incoming.description,
+            organization_id=incoming.organization_id,
+            source_sha256=hash_file(incoming.path),
         )
+
+
+def _register_mapper(incoming: Incoming) -> ModelVersion:
+    return register_mapper(
+        incoming.path,
+        incoming.description,
+        organization_id=incoming.organization_id,
+        config=incoming.config,
+        preprocessor=incoming.preprocessor,
+    )
 
 
 # A kind that can be added as a file has its line here.
@@ -162,5 +201,8 @@ _REGISTRARS: Mapping[AssetKind, Callable[[Incoming], ModelVersion]] = MappingPro
         AssetKind.UPSCALER: _register_upscaler,
         AssetKind.CONTROLNET: _register_control,
         AssetKind.VAE: _register_vae,
+        AssetKind.IP_ADAPTER: _register_ip_adapter,
+        AssetKind.IMAGE_ENCODER: _register_image_encoder,
+        AssetKind.MAPPER: _register_mapper,
     }
 )

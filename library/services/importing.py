@@ -1,7 +1,7 @@
 """What a worker does with a file that people add: fetch it, recognise it, register it.
 
 Each of these may run twice, and may be cut off anywhere: registering the same file again is the
-same version, and what was fetched half is fetched anew.
+same version. A line that breaks is taken up where it broke; a worker that dies fetches anew.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gpuagent.protocol.sealing import SealBrokenError
 from library.models import ModelUpload, ModelVersion, UploadState
 from library.services.files import register_file
 from library.services.registration import Description
-from library.services.upload_store import assemble, erase, in_pieces, put_piece
+from library.services.upload_store import assemble, erase, in_pieces, piece_size, put_piece
 from library.services.uploads import (
     ADDRESS_KIND,
     CHECK,
@@ -34,7 +34,7 @@ from library.services.uploads import (
 from library.uploads import Details, read_details
 from studio.core import storage
 from studio.core.errors import InvalidInputError, StoreFullError, StudioError
-from studio.core.fetching import Answer, FetchError, Guard, default_guard, fetch_into
+from studio.core.fetching import Answer, FetchError, Guard, Rest, default_guard, fetch_into
 from studio.core.queue import send_on_commit
 from studio.core.scoping import organization_scope
 
@@ -42,6 +42,9 @@ from studio.core.scoping import organization_scope
 CLAIM = timedelta(minutes=10)
 CLAIM_AGAIN_SECONDS = 60
 FETCH_SECONDS = 6 * 3_600.0
+TRIES = 5  # one after the other without a further piece
+PAUSE_SECONDS = 1.0
+_PASSING = frozenset({"unreachable", "cut_short"})
 _TELL_SECONDS = 1.0
 logger = logging.getLogger(__name__)
 
@@ -126,6 +129,8 @@ def _register(upload: ModelUpload) -> ModelVersion:
             Description(name=details.name, licence=details.licence, text=details.description),
             organization_id=upload.organization_id,
             trigger_words=details.trigger_words,
+            config=details.config,
+            preprocessor=details.preprocessor,
         )
 
 
@@ -156,8 +161,7 @@ def _fetch(upload: ModelUpload, guard: Guard) -> None:
         ).decode()
     except SealBrokenError:
         raise _lost() from None
-    limit: int = settings.MODEL_MAX_BYTES
-    size = fetch_into(address, lambda a: _keep(upload, a), max_bytes=limit, guard=guard)
+    size = _fetch_whole(upload, address, guard)
     arrived = ModelUpload.objects.filter(pk=upload.pk, state=UploadState.FETCHING.value)
     if arrived.update(
         state=UploadState.CHECKING.value,
@@ -169,24 +173,67 @@ def _fetch(upload: ModelUpload, guard: Guard) -> None:
         send_on_commit(CHECK, upload.pk, queue_name=QUEUE)
 
 
-def _keep(upload: ModelUpload, answer: Answer) -> int:
-    """Put what comes into the store; how much it was."""
-    if answer.media_type in ("text/html", "application/xhtml+xml"):
-        message = "There is a page at this address, not a file. Use the file's own address."
-        raise FetchError("not_a_file", message)
-    upload.size_bytes = answer.announced_bytes
-    _count(upload, answer.announced_bytes)
-    offset = 0
-    for piece in in_pieces(answer.pieces):
-        put_piece(upload, offset, piece)
-        if not count_received(upload.pk, len(piece)):
-            raise _GivenUpError
-        offset += len(piece)
-    if answer.announced_bytes and offset != answer.announced_bytes:
-        raise FetchError("cut_short", "The line broke before the file was whole. Try again.")
-    if not answer.announced_bytes:
-        _count(upload, offset)
-    return offset
+def _fetch_whole(upload: ModelUpload, address: str, guard: Guard) -> int:
+    """Put the file into the store, going on where the line broke; how much it was.
+
+    A line that breaks again and again without a further piece is given up.
+    """
+    limit: int = settings.MODEL_MAX_BYTES
+    coming = _Coming(upload)
+    end, fruitless = time.monotonic() + FETCH_SECONDS, 0
+    while True:
+        before = coming.received
+        try:
+            return fetch_into(
+                address, coming.take, max_bytes=limit, guard=guard, rest=coming.rest()
+            )
+        except FetchError as error:
+            fruitless = 0 if coming.received > before else fruitless + 1
+            is_over = fruitless == TRIES or time.monotonic() > end
+            if error.problems[0].code not in _PASSING or not coming.rest() or is_over:
+                raise
+        time.sleep(PAUSE_SECONDS * 2**fruitless)
+
+
+class _Coming:
+    """A file on its way into the store, piece by piece."""
+
+    def __init__(self, upload: ModelUpload) -> None:
+        self._upload = upload
+        self.received = 0
+        self._validator = ""
+
+    def rest(self) -> Rest | None:
+        """What can be asked for without what is there; None if all must come again."""
+        return Rest(self.received, self._validator) if self._validator and self.received else None
+
+    def take(self, answer: Answer) -> int:
+        """Put what comes into the store; how much the whole is."""
+        upload = self._upload
+        if answer.media_type in ("text/html", "application/xhtml+xml"):
+            message = "There is a page at this address, not a file. Use the file's own address."
+            raise FetchError("not_a_file", message)
+        upload.size_bytes = answer.announced_bytes
+        _count(upload, answer.announced_bytes)
+        if answer.offset != self.received:  # it is another file by now, and comes from its start
+            ModelUpload.objects.filter(pk=upload.pk).update(received_bytes=answer.offset)
+        self.received, self._validator = answer.offset, answer.validator
+        for piece in in_pieces(answer.pieces):
+            if answer.announced_bytes and len(piece) != piece_size(upload, self.received):
+                raise _cut_short()
+            put_piece(upload, self.received, piece)
+            if not count_received(upload.pk, len(piece)):
+                raise _GivenUpError
+            self.received += len(piece)
+        if answer.announced_bytes and self.received != answer.announced_bytes:
+            raise _cut_short()
+        if not answer.announced_bytes:
+            _count(upload, self.received)
+        return self.received
+
+
+def _cut_short() -> FetchError:
+    return FetchError("cut_short", "The line broke before the file was whole. Try again.")
 
 
 def _count(upload: ModelUpload, size: int) -> None:

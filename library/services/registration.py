@@ -17,12 +17,14 @@ from accounts.services.audit import record_system
 from gpuagent.protocol.adapter_files import AdapterUnfitError, read_header, write_header
 from gpuagent.protocol.families import FAMILIES
 from gpuagent.protocol.recipe import FieldProblem
-from gpuagent.protocol.taxonomy import Architecture, AssetKind
+from gpuagent.protocol.taxonomy import MAPPED, Architecture, AssetKind
 from library.cutters import check_cutter, is_cutter
 from library.few_steps import presets_of_model
+from library.mappers import check_mapper, is_mapper
 from library.models import ModelAsset, ModelFile, ModelVersion
 from library.presets import Preset, check_presets
 from library.tensor_files import BrokenFileError, read_tensor_file
+from library.upscalers import check_upscaler, is_upscaler
 from studio.core import storage
 from studio.core.errors import InvalidInputError
 
@@ -35,14 +37,11 @@ PIPELINES = {
     "StableDiffusion3Pipeline": Architecture.SD3,
     "FluxPipeline": Architecture.FLUX,
 }
-# A folder with these two is an upscaler. Agents know the names, too: gpuagent.pipelines.upscale.
-UPSCALER_CONFIG, UPSCALER_WEIGHTS = "config.json", "upscaler.safetensors"
-UPSCALER_NETWORKS = ("compact",)
-UPSCALER_SIZES = {"features": 256, "blocks": 64}
 KINDS = {
     **dict.fromkeys(FAMILIES, AssetKind.CHECKPOINT),
     Architecture.ESRGAN: AssetKind.UPSCALER,
     Architecture.U2NET: AssetKind.CUTTER,
+    **dict.fromkeys(MAPPED, AssetKind.MAPPER),
 }
 SUFFIXES = frozenset({".json", ".txt", ".safetensors"})
 LATENT_SIDE = 128
@@ -84,37 +83,25 @@ def _read_json(path: Path) -> dict[str, object]:
 
 
 def recognise(folder: Path) -> Architecture:
-    """The architecture that a diffusers folder, or one of an upscaler or a cutter, says it is.
+    """The architecture that a diffusers folder says it is, or one of what draws nothing.
 
     Raises:
         InvalidInputError: neither, or of an unknown pipeline.
     """
-    if (folder / UPSCALER_WEIGHTS).is_file():
-        _check_upscaler(_read_json(folder / UPSCALER_CONFIG))
+    if is_upscaler(folder):
+        check_upscaler(folder)
         return Architecture.ESRGAN
     if is_cutter(folder):
         check_cutter(folder)
         return Architecture.U2NET
+    if is_mapper(folder):
+        return check_mapper(folder)
     name = _read_json(folder / "model_index.json").get("_class_name")
     architecture = PIPELINES.get(str(name))
     if architecture is None:
         known = ", ".join(PIPELINES)
         raise _refuse("unknown_pipeline", f"{name} is not a known pipeline; known are: {known}.")
     return architecture
-
-
-def _check_upscaler(config: dict[str, object]) -> None:
-    """A known network, of a size that an agent can build before it sees the weights."""
-    network = str(config.get("network"))
-    if network not in UPSCALER_NETWORKS:
-        known = ", ".join(UPSCALER_NETWORKS)
-        message = f"{network[:40]} is no known upscaler; known are: {known}."
-        raise _refuse("unknown_network", message)
-    for name, limit in UPSCALER_SIZES.items():
-        size = config.get(name)
-        if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= limit:
-            message = f"{UPSCALER_CONFIG} must say {name}: a whole number from 1 to {limit}."
-            raise _refuse("bad_size", message)
 
 
 def check_safetensors(path: Path) -> None:
@@ -177,7 +164,7 @@ def version_digest(facts: Sequence[FileFacts]) -> str:
 
 def _native_side(folder: Path) -> int:
     """Pixels a side the model was made for: latent size times the VAE's factor. Others: 0."""
-    if (folder / UPSCALER_WEIGHTS).is_file() or is_cutter(folder):
+    if is_upscaler(folder) or is_cutter(folder) or is_mapper(folder):
         return 0
     denoiser = "transformer" if (folder / "transformer").is_dir() else "unet"
     # A transformer that names none was made for what its pipelines make by default.

@@ -40,10 +40,10 @@ def shape_of(shapes: Mapping[str, Shape], name: str, dimensions: int) -> Shape:
     return shape
 
 
-def count(shapes: Mapping[str, Shape], pattern: str, most: int = 64) -> int:
-    """How many there are of a name with `{}` for its number, from 0."""
+def count(shapes: Mapping[str, Shape], pattern: str, most: int = 64, *, step: int = 1) -> int:
+    """How many there are of a name with `{}` for its number, from 0, in steps."""
     found = 0
-    while found < most and pattern.format(found) in shapes:
+    while found < most and pattern.format(found * step) in shapes:
         found += 1
     return found
 

@@ -38,8 +38,10 @@ class UNetPlan:
         return self.levels[0].channels * 4
 
 
-def read_plan(shapes: Mapping[str, Shape]) -> UNetPlan:
+def read_plan(shapes: Mapping[str, Shape], *, is_half: bool = False) -> UNetPlan:
     """The plan of a U-Net, from the shapes under `PREFIX`, which is taken off them.
+
+    A ControlNet has but the half of one that leads down.
 
     Raises:
         UnfitFileError: it is not one of this kind, or tensors are missing.
@@ -52,7 +54,7 @@ def read_plan(shapes: Mapping[str, Shape]) -> UNetPlan:
     added = "label_emb.0.0.weight"
     return UNetPlan(
         in_channels=first[1],
-        out_channels=shape_of(shapes, "out.2.weight", 4)[0],
+        out_channels=0 if is_half else shape_of(shapes, "out.2.weight", 4)[0],
         context=context,
         levels=levels,
         middle_depth=_depth(shapes, "middle_block.1"),
@@ -88,6 +90,15 @@ def _depth(shapes: Mapping[str, Shape], block: str) -> int:
 
 def unet_pieces(plan: UNetPlan) -> Iterator[Piece]:
     """Every tensor that a U-Net of this plan has."""
+    yield from way_down(plan)
+    yield from _up(plan)
+    first = plan.levels[0].channels
+    yield from weighted("out.0", "conv_norm_out", (first,))
+    yield from weighted("out.2", "conv_out", (plan.out_channels, first, 3, 3))
+
+
+def way_down(plan: UNetPlan) -> Iterator[Piece]:
+    """The half that leads to the smallest resolution, and the middle."""
     first = plan.levels[0].channels
     yield from weighted("time_embed.0", "time_embedding.linear_1", (plan.time, first))
     yield from weighted("time_embed.2", "time_embedding.linear_2", (plan.time, plan.time))
@@ -97,9 +108,6 @@ def unet_pieces(plan: UNetPlan) -> Iterator[Piece]:
     yield from weighted("input_blocks.0.0", "conv_in", (first, plan.in_channels, 3, 3))
     yield from _down(plan)
     yield from _middle(plan)
-    yield from _up(plan)
-    yield from weighted("out.0", "conv_norm_out", (first,))
-    yield from weighted("out.2", "conv_out", (plan.out_channels, first, 3, 3))
 
 
 def _down(plan: UNetPlan) -> Iterator[Piece]:
@@ -133,12 +141,12 @@ def _middle(plan: UNetPlan) -> Iterator[Piece]:
 
 
 def _up(plan: UNetPlan) -> Iterator[Piece]:
-    passed, number, before = _passed(plan), 0, plan.levels[-1].channels
+    over, number, before = passed(plan), 0, plan.levels[-1].channels
     for index, level in enumerate(reversed(plan.levels)):
         new = f"up_blocks.{index}"
         for layer in range(level.layers + 1):
             old = f"output_blocks.{number}"
-            width = before + passed.pop()
+            width = before + over.pop()
             yield from _resnet(
                 f"{old}.0", f"{new}.resnets.{layer}", width, level.channels, plan.time
             )
@@ -153,13 +161,13 @@ def _up(plan: UNetPlan) -> Iterator[Piece]:
             yield from weighted(old, f"{new}.upsamplers.0.conv", shape)
 
 
-def _passed(plan: UNetPlan) -> list[int]:
+def passed(plan: UNetPlan) -> list[int]:
     """Channels that go over from the way down to the way up, the last first."""
-    passed = [plan.levels[0].channels]
+    over = [plan.levels[0].channels]
     for index, level in enumerate(plan.levels):
         is_last = index == len(plan.levels) - 1
-        passed += [level.channels] * (level.layers + (0 if is_last else 1))
-    return passed
+        over += [level.channels] * (level.layers + (0 if is_last else 1))
+    return over
 
 
 def _resnet(old: str, new: str, before: int, after: int, time: int) -> Iterator[Piece]:

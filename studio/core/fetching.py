@@ -7,6 +7,7 @@ from the beginning. Neither a log line nor an error ever holds the address.
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 import time
@@ -32,6 +33,7 @@ TRIES_MAX = 3  # addresses of one name
 SCHEMES = {"http": 80, "https": 443}
 HEADERS = (("Accept-Encoding", "identity"), ("Connection", "close"))
 T = TypeVar("T")
+_PART = re.compile(r"bytes (?P<first>\d{1,18})-\d{1,18}/(?P<whole>\d{1,18})")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # A look-up cannot be broken off; those that hang keep a thread here, not one that answers people.
 _lookups = ThreadPoolExecutor(max_workers=8, thread_name_prefix="lookup")
@@ -55,11 +57,25 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A file that begins to come. `announced_bytes` is what the other side says, 0 if nothing."""
+    """A file that begins to come, or goes on at `offset`.
+
+    `announced_bytes` is what the other side says of the whole, 0 if nothing; `validator` what it
+    calls this very content, to go on with later, "" if it does not say or does not do parts.
+    """
 
     pieces: Iterator[bytes]
     media_type: str
     announced_bytes: int
+    offset: int = 0
+    validator: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """The part of a file that has not come yet, as long as it is still that file."""
+
+    offset: int
+    validator: str
 
 
 def look_up(host: str, port: int) -> list[str]:
@@ -124,10 +140,13 @@ def fetch_into(
     max_bytes: int,
     guard: Guard | None = None,
     noun: str = "file",
+    rest: Rest | None = None,
 ) -> T:
     """Let `take` have what lies at a public address, piece by piece; what it returns.
 
-    An error of ours that `take` raises goes through; one of the system counts as the network's.
+    With `rest` only that is asked for; where the other side has another file by now, or sends no
+    parts, all of it comes, with the offset 0. An error of ours that `take` raises goes through;
+    one of the system counts as the network's.
 
     Raises:
         FetchError: as `fetch`.
@@ -137,7 +156,7 @@ def fetch_into(
     deadline = Deadline(guard.total_seconds, guard.idle_seconds)
     try:
         for _hop in range(REDIRECTS_MAX + 1):
-            found, leads_to = _get(url, guard, deadline, take, max_bytes, noun)
+            found, leads_to = _get(url, guard, deadline, take, max_bytes, noun, rest)
             if leads_to is None:
                 return cast("T", found)
             url = _next(url, leads_to, guard, noun)
@@ -193,6 +212,7 @@ def _get(
     take: Callable[[Answer], T],
     max_bytes: int,
     noun: str,
+    rest: Rest | None,
 ) -> tuple[T | None, str | None]:
     """What was taken, or where the answer leads on to."""
     target = httpcore.URL(
@@ -200,6 +220,8 @@ def _get(
     )
     accepted = ("Accept", "image/*" if noun == "picture" else "*/*")
     headers = [accepted, *HEADERS, ("Host", url.netloc.decode("ascii"))]
+    if rest:
+        headers += [("Range", f"bytes={rest.offset}-"), ("If-Range", rest.validator)]
     backend = GuardedBackend(guard, deadline)
     tls = guard.tls or _tls()
     with (  # no proxy: the pool does not read the environment
@@ -209,25 +231,44 @@ def _get(
         named = {key.lower(): value.decode("latin-1") for key, value in response.headers}
         if response.status in _REDIRECTS and b"location" in named:
             return None, named[b"location"]
-        if response.status != 200:
+        if response.status != 200 and not (rest and response.status == 206):
             message = f"The site answered {response.status}, not with a {noun}. Check the address."
             raise FetchError(f"no_{noun}_there", message)
         if named.get(b"content-encoding", "identity").strip().lower() not in ("", "identity"):
             message = f"The site sends the {noun} compressed a second time. Save it and choose it."
             raise FetchError("encoded", message)
-        length = named.get(b"content-length", "")
-        answer = Answer(
-            pieces=_read(response.iter_stream(), max_bytes),
-            media_type=named.get(b"content-type", "").partition(";")[0].strip().lower(),
-            announced_bytes=int(length[:20]) if length.isdecimal() else 0,
-        )
-        if answer.announced_bytes > max_bytes:
-            raise _too_large(max_bytes)
+        answer = _answer(named, response.iter_stream(), rest, response.status, max_bytes)
         return take(answer), None
 
 
-def _read(pieces: Iterable[bytes], max_bytes: int) -> Iterator[bytes]:
-    received = 0
+def _answer(
+    named: dict[bytes, str],
+    stream: Iterable[bytes],
+    rest: Rest | None,
+    status: int,
+    max_bytes: int,
+) -> Answer:
+    length = named.get(b"content-length", "")
+    offset, whole = 0, int(length[:20]) if length.isdecimal() else 0
+    if rest and status == 206:
+        part = _PART.fullmatch(named.get(b"content-range", "").strip())
+        if not part or int(part["first"]) != rest.offset:
+            raise _unreachable("file")
+        offset, whole = rest.offset, int(part["whole"])
+    if whole > max_bytes:
+        raise _too_large(max_bytes)
+    tag = named.get(b"etag", "").strip()
+    does_parts = named.get(b"accept-ranges", "").strip().lower() == "bytes" or status == 206
+    return Answer(
+        pieces=_read(stream, max_bytes, offset),
+        media_type=named.get(b"content-type", "").partition(";")[0].strip().lower(),
+        announced_bytes=whole,
+        offset=offset,
+        validator=tag if does_parts and tag.startswith('"') else "",
+    )
+
+
+def _read(pieces: Iterable[bytes], max_bytes: int, received: int) -> Iterator[bytes]:
     for piece in pieces:
         received += len(piece)
         if received > max_bytes:

@@ -34,6 +34,32 @@ def reply(body: bytes, *headers: str, status: str = "200 OK") -> Answer:
     return answer
 
 
+@dataclass
+class Parts:
+    """Serves a file in parts to who asks for them by its tag; each line breaks after some bytes."""
+
+    body: bytes
+    breaks_after: int
+    tag: str = '"one"'
+    after: Callable[[Parts], None] = lambda _parts: None  # what changes with every answer
+    heard: list[bytes] = field(default_factory=list)
+
+    def __call__(self, connection: socket.socket) -> None:
+        lines = self.heard[-1].decode().split("\r\n")
+        asked = dict(line.split(": ", 1) for line in lines if ": " in line)
+        first = 0
+        if asked.get("If-Range") == self.tag:
+            first = int(asked["Range"].removeprefix("bytes=").removesuffix("-"))
+        part = self.body[first:]
+        headers = [f"Content-Length: {len(part)}", f"ETag: {self.tag}", "Accept-Ranges: bytes"]
+        if first:
+            last = len(self.body) - 1
+            headers.append(f"Content-Range: bytes {first}-{last}/{len(self.body)}")
+        status = "206 Partial Content" if first else "200 OK"
+        reply(part[: self.breaks_after], *headers, status=status)(connection)
+        self.after(self)
+
+
 def redirect(location: str, status: str = "302 Found") -> Answer:
     return reply(b"", f"Location: {location}", "Content-Length: 0", status=status)
 

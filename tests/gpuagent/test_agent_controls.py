@@ -98,7 +98,7 @@ def test_controls_guide_one_job_alone_and_are_told(
     assert once.finish is not None
 
 
-def test_a_control_leads_the_first_of_two_drawings(
+def test_a_control_leads_both_of_two_drawings(
     agent: AgentProcess, studio: FakeStudio, store: Path, house_ref: ModelRef
 ) -> None:
     larger = {"hires_scale": 2, "hires_strength": 0.2, "hires_tile": 128}
@@ -114,6 +114,26 @@ def test_a_control_leads_the_first_of_two_drawings(
     assert files[2] == files[3]
     draft, plain, led = (small(file) for file in files[:3])
     assert np.abs(led - draft).mean() < 0.5 * np.abs(plain - draft).mean()
+
+
+def test_a_finished_picture_is_led_while_it_is_drawn_again(
+    agent: AgentProcess, studio: FakeStudio, store: Path, house_ref: ModelRef
+) -> None:
+    larger = {"hires_scale": 1.5, "hires_strength": 0.5, "hires_tile": 128, "strength": 0}
+    follows = {"kind": "tile", "model": EDGES.digest}
+    of_itself = hashlib.sha256(DRAWING).hexdigest()
+    files = []
+    for controls in ((), (CANNY,), (follows,), ({**follows, "map": of_itself},)):
+        recipe = {**MUG, **larger, "controls": list(controls)}
+        given = {"source": DRAWING, "adapters": (EDGES,), "pictures": (DRAWING,)}
+        attempt = studio.add_attempt(house_ref, recipe, **given)
+        assert agent.run(attempt)["status"] == "succeeded"
+        files.append(attempt.open_file(store, 0, FileKind.PICTURE))
+    plain, led, following, same = (small(file) for file in files)
+    assert np.abs(led - plain).mean() > 1
+    assert np.abs(following - plain).mean() > 1
+    # It is enlarged in the same way, so what follows the picture itself follows this map.
+    assert np.array_equal(following, same)
 
 
 def small(file: bytes) -> Any:  # noqa: ANN401 - an array

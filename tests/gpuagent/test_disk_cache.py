@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -26,6 +26,7 @@ from gpuagent.protocol.taxonomy import Architecture, AssetKind
 from .support import TOKEN
 
 SIZE = 100_000
+GIB = 1024**3
 
 
 def ref_of(name: str, *urls_and_data: tuple[str, bytes]) -> ModelRef:
@@ -68,7 +69,7 @@ class Disk:
             made.append((path.as_uri(), data))
         return ref_of(name, *made)
 
-    def start(self, budget: int) -> FileCache:
+    def start(self, budget: int | None) -> FileCache:
         return FileCache(self.root, self.sources, budget_bytes=budget)
 
     def holds(self, ref: ModelRef) -> bool:
@@ -79,6 +80,11 @@ class Disk:
 @pytest.fixture
 def disk(tmp_path: Path) -> Disk:
     return Disk(tmp_path)
+
+
+def disk_with(free: int, *, total: int) -> Callable[[object], object]:
+    """A `shutil.disk_usage` that says these bytes of every disk."""
+    return lambda _path: SimpleNamespace(total=total, used=total - free, free=free)
 
 
 def failure_of(call: Callable[[], object]) -> AttemptFailedError:
@@ -204,10 +210,8 @@ def test_full_disk_lets_old_models_go_before_it_gives_up(
     first, second, third = (disk.model(name) for name in ("first", "second", "third"))
     cache = disk.start(100 * SIZE)
     cache.folder(first)
-    monkeypatch.setattr(
-        "gpuagent.cache.files.shutil.disk_usage",
-        lambda _path: type("Usage", (), {"total": 10 * SIZE, "used": 0, "free": SIZE // 2})(),
-    )
+    usage = disk_with(SIZE // 2, total=10 * SIZE)
+    monkeypatch.setattr("gpuagent.cache.files.shutil.disk_usage", usage)
     cache.folder(second)
     assert (disk.holds(first), disk.holds(second)) == (False, True)
     with cache.hold(second):
@@ -216,10 +220,35 @@ def test_full_disk_lets_old_models_go_before_it_gives_up(
     assert error.data["needed_bytes"] == SIZE
 
 
-def test_default_budget_leaves_something_of_the_disk(disk: Disk) -> None:
-    stat = os.statvfs(disk.origin)
-    budget = FileCache(disk.root, disk.sources).budget_bytes
-    assert 0 <= budget < stat.f_bavail * stat.f_frsize
+def test_old_models_go_before_the_share_of_others_on_the_disk_does(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a disk whose free bytes are just the twentieth that is left to others
+    first, second = disk.model("first"), disk.model("second")
+    cache = disk.start(None)
+    cache.folder(first)
+    usage = disk_with(10 * GIB, total=200 * GIB)
+    monkeypatch.setattr("gpuagent.cache.files.shutil.disk_usage", usage)
+    cache.folder(second)
+    assert (disk.holds(first), disk.holds(second)) == (False, True)
+
+
+def test_nearly_full_disk_still_takes_what_work_needs(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given less than the share of others, but more than the gibibyte that always stays
+    first, second = disk.model("first"), disk.model("second")
+    cache = disk.start(None)
+    usage = disk_with(GIB + SIZE, total=200 * GIB)
+    monkeypatch.setattr("gpuagent.cache.files.shutil.disk_usage", usage)
+    cache.folder(first)
+    assert disk.holds(first)
+    usage = disk_with(GIB - 1, total=200 * GIB)
+    monkeypatch.setattr("gpuagent.cache.files.shutil.disk_usage", usage)
+    with cache.hold(first):
+        error = failure_of(lambda: cache.folder(second))
+    assert error.data["reason"] == "disk full"
+    assert disk.holds(first)
 
 
 class RangeServer:

@@ -57,6 +57,19 @@ def test_pictures_and_networks_are_inputs_of_the_job_in_their_order() -> None:
     assert recipe.adapters == (NET, OTHER)
 
 
+def test_a_tile_follows_the_picture_itself_where_it_is_drawn_again() -> None:
+    follows = {"kind": "tile", "model": NET}
+    recipe = parsed(follows, hires_scale=2, image=PICTURE, strength=0)
+    assert recipe.inputs == {"image": PICTURE}
+    assert recipe.adapters == (NET,)
+    assert recipe.to_wire()["controls"] == [{**follows, "weight": 1.0, "start": 0.0, "end": 1.0}]
+    assert parse_recipe(recipe.to_wire()) == recipe
+    # Nowhere else is there anything to follow
+    assert [code for code, _ in problems(follows)] == ["needs_image"]
+    with pytest.raises(RecipeInvalidError):
+        parsed({"kind": "canny", "model": NET}, hires_scale=2)
+
+
 def test_thresholds_belong_to_a_canny_map_that_is_made() -> None:
     given = {"low": 3, "high": 20}
     assert parsed({**CANNY, **given}).to_wire()["controls"] != parsed(CANNY).to_wire()["controls"]
@@ -80,8 +93,7 @@ def test_an_upscale_has_none() -> None:
         ({**CANNY, "image": "x"}, "unknown_image", "picture is not known"),
         ({**CANNY, "image": None}, "needs_image", "no picture to follow"),
         ({**CANNY, "map": PICTURE}, "picture_and_map", "a picture and a map"),
-        ({**CANNY, "kind": "depth"}, "needs_map", "Depth maps are not made here"),
-        ({**CANNY, "kind": "openpose"}, "needs_map", "Add a ready map"),
+        ({**CANNY, "kind": "depth", "mapper": "x"}, "unknown_mapper", "what makes its map"),
         ({**CANNY, "weight": 2.5}, "out_of_range", "2.5; choose from 0 to 2"),
         ({**CANNY, "weight": "much"}, "not_a_number", "weight must be a number"),
         ({**CANNY, "start": -0.1}, "out_of_range", "start is -0.1"),

@@ -171,7 +171,7 @@ def test_it_is_read_and_written_and_an_input_of_the_job() -> None:
         ({}, "needs_image"),
         ({"image": PICTURE, "weight": 3}, "out_of_range"),
         ({"image": PICTURE, "start": 1}, "ends_before_start"),
-        ({"image": PICTURE, "model": PICTURE}, "unknown_field"),
+        ({"image": PICTURE, "model": PICTURE}, "not_with_kind"),
     ],
 )
 def test_every_mistake_is_told(reference: object, code: str) -> None:

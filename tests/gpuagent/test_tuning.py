@@ -243,11 +243,6 @@ def test_what_wraps_the_denoiser_works_together(house: StableDiffusion15) -> Non
     "beside",
     [
         {"refiner": "c" * 64},
-        {
-            "image": "d" * 64,
-            "strength": 0,
-            "controls": [{"kind": "canny", "model": "c" * 64, "image": "b" * 64}],
-        },
         {"image": "d" * 64, "strength": 0, "references": [{"image": "b" * 64}]},
     ],
 )

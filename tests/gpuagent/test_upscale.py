@@ -19,7 +19,7 @@ from gpuagent.pipelines.steps import Watch
 from gpuagent.pipelines.upscale import Upscaler
 from gpuagent.planning.memory import OVERHEAD_BYTES
 from gpuagent.planning.plan import Verdict
-from gpuagent.planning.upscaling import estimate_upscale, plan_upscale, tiles_of
+from gpuagent.planning.upscaling import estimate_upscale, plan_upscale
 from gpuagent.protocol.manifest import INFOTEXT_KEY
 from gpuagent.protocol.messages import ModelRef
 from gpuagent.protocol.recipe import Recipe
@@ -109,7 +109,7 @@ def test_tiles_are_what_the_whole_would_be(
 
     assert difference() <= 1
     # It is the overlap that does it.
-    monkeypatch.setattr(upscale, "OVERLAP", 4)
+    monkeypatch.setattr(upscaler._network, "overlap", 4)
     assert difference() > 1
 
 
@@ -139,8 +139,8 @@ def test_steps_are_tiles_and_it_stops_between_two(upscaler: Upscaler) -> None:
 
     upscaler.enlarge(picture, 2, tile_side=32, watch=Watch(step=step))
     assert told == [(number, 6) for number in range(1, 7)]
-    assert tiles_of(90, 60) == 1
-    assert tiles_of(129, 256) == 4
+    assert upscaler.steps_of((90, 60), 4) == 1
+    assert upscaler.steps_of((129, 256), 4) == 4
 
     def check() -> None:
         checks[0] += 1
@@ -169,7 +169,7 @@ def test_memory_grows_with_the_result_alone() -> None:
     need = estimate_upscale(large, weights_bytes=3 * MIB).total_bytes
     assert need < 1_024 * MIB
     assert need > estimate_upscale(small, weights_bytes=3 * MIB).total_bytes + 300 * MIB
-    memory = OVERHEAD_BYTES + 300 * MIB
+    memory = OVERHEAD_BYTES + 400 * MIB
     room = {"weights_bytes": 3 * MIB, "memory_bytes": memory}
     assert plan_upscale(small, has_own_memory=False, **room).verdict is Verdict.HERE
     assert plan_upscale(large, has_own_memory=False, **room).verdict is Verdict.NOWHERE

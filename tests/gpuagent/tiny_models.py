@@ -177,6 +177,58 @@ def save_t5(folder: Path, suffix: str, *, width: int) -> None:
     T5EncoderModel(config).save_pretrained(folder / f"text_encoder{suffix}")
 
 
+def save_ip_adapter(folder: Path, unet: Any, *, is_plus: bool = False, seed: int = 0) -> None:  # noqa: ANN401 - torch's
+    """An IP-Adapter for a U-Net, named as published ones are, with its image encoder."""
+    import torch
+    from safetensors.torch import save_file
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    torch.manual_seed(seed)
+    config = CLIPVisionConfig(
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        image_size=32,
+        patch_size=8,
+        projection_dim=24,
+    )
+    CLIPVisionModelWithProjection(config).save_pretrained(folder / "image_encoder")
+    width = int(unet.config.cross_attention_dim)
+    shapes = _resampler(32, width) if is_plus else _projection(24, width)
+    tensors = {f"image_proj.{name}": torch.randn(shape) * 0.2 for name, shape in shapes.items()}
+    looking = [name for name in unet.attn_processors if not name.endswith("attn1.processor")]
+    for number, name in enumerate(looking):
+        layer = unet.get_submodule(name.removesuffix(".processor"))
+        for matrix in ("to_k_ip", "to_v_ip"):
+            shape = tuple(layer.to_k.weight.shape)
+            tensors[f"ip_adapter.{2 * number + 1}.{matrix}.weight"] = torch.randn(shape) * 0.2
+    save_file(tensors, folder / "ip_adapter.safetensors")
+
+
+def _projection(seen: int, width: int) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of that of a plain one."""
+    norm = {"norm.weight": (width,), "norm.bias": (width,)}
+    return {"proj.weight": (4 * width, seen), "proj.bias": (4 * width,), **norm}
+
+
+def _resampler(seen: int, width: int) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the projection of a *plus* one."""
+    inner, shapes = 64, dict[str, tuple[int, ...]]()
+    shapes |= {"latents": (1, 6, inner), "proj_in.weight": (inner, seen), "proj_in.bias": (inner,)}
+    shapes |= {"proj_out.weight": (width, inner), "proj_out.bias": (width,)}
+    shapes |= {"norm_out.weight": (width,), "norm_out.bias": (width,)}
+    for number in range(4):
+        layer = f"layers.{number}"
+        for norm in (f"{layer}.0.norm1", f"{layer}.0.norm2", f"{layer}.1.0"):
+            shapes |= {f"{norm}.weight": (inner,), f"{norm}.bias": (inner,)}
+        shapes |= {f"{layer}.0.to_q.weight": (64, inner), f"{layer}.0.to_kv.weight": (128, inner)}
+        shapes |= {f"{layer}.0.to_out.weight": (inner, 64)}
+        shapes |= {f"{layer}.1.1.weight": (4 * inner, inner)}
+        shapes |= {f"{layer}.1.3.weight": (inner, 4 * inner)}
+    return shapes
+
+
 def save_index(folder: Path, said: Mapping[str, object]) -> None:
     """What kind of folder it is."""
     (folder / "model_index.json").write_text(json.dumps(said))

@@ -17,6 +17,7 @@ from diffusers import (
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
+from PIL import Image
 
 from house.drawing.captions import caption
 from house.drawing.render import Pixels
@@ -31,6 +32,7 @@ from house.training.denoiser import Latents
 from house.training.fewstep import FourSteps, train_fewstep
 from house.training.frozen import drawn, examples, load_base
 from house.training.inversion import save_word, train_word
+from house.training.likeness import look_at, save_ip_adapter, train_adapter, train_encoder
 from house.training.lora import neon_specs, save_lora, train_lora
 
 SPECS = [Spec((Item(kind, "red"),), "white") for kind in ("mug", "car", "star", "hat")]
@@ -125,6 +127,34 @@ def test_a_controlnet_loads_in_its_pipeline_and_moves_the_picture(
     )
     assert with_lines.shape == (1, 3, 128, 128)
     assert not torch.equal(with_lines, without)
+
+
+def test_an_ip_adapter_loads_in_its_pipeline_and_moves_the_picture(
+    base: StableDiffusionPipeline, folder: Path, pictures: Pixels, tmp_path: Path
+) -> None:
+    plan = {**plan_of("likeness", tmp_path), "width": 32, "layers": 1, "encoder_steps": 3}
+    plan["encoder_batch"] = 2
+    encoder = train_encoder(pictures, SPECS, plan, tmp_path / "encoder")
+    seen = look_at(encoder, pictures)
+    state = train_adapter(base, latents_of(base, pictures), seen, plan, tmp_path / "run")
+    save_ip_adapter(state, encoder, tmp_path)
+    # Taken up again when it was done, it is the same.
+    again = load_base(folder)
+    same = train_adapter(again, latents_of(again, pictures), seen, plan, tmp_path / "run")
+    assert all(torch.equal(tensor, same[name]) for name, tensor in state.items())
+    pipeline = load_base(folder)
+    pipeline.load_ip_adapter(str(tmp_path), subfolder="", weight_name="ip_adapter.safetensors")
+    made = [
+        pipeline(
+            PROMPT,
+            ip_adapter_image=Image.fromarray(picture),
+            num_inference_steps=2,
+            generator=torch.Generator().manual_seed(1),
+            output_type="pt",
+        ).images
+        for picture in (pictures[0], np.zeros_like(pictures[0]))
+    ]
+    assert not torch.equal(*made)
 
 
 def test_a_new_controlnet_changes_nothing(base: StableDiffusionPipeline) -> None:

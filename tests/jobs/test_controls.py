@@ -15,6 +15,7 @@ from accounts.actors import Actor
 from accounts.models import AuditEvent, User
 from gpuagent.maps import make_map
 from jobs.models import InputRole, Job, JobInput
+from jobs.recipes import open_recipe
 from jobs.services.claiming import claim_attempt
 from jobs.services.outputs import rerun_output
 from jobs.services.submission import submit_job
@@ -25,6 +26,7 @@ from library.services.registration import Description
 from studio.core.errors import InvalidInputError
 from studio.core.scoping import organization_scope, system_scope
 from tests import factories
+from tests.answers import text_of
 from tests.factories import AgentHandle
 from tests.jobs.calls import post, problem
 from workspaces.models import Artifact, Workspace
@@ -233,6 +235,69 @@ def test_what_is_wrong_with_a_map_is_told(
     refused = post(bob_api, "/api/v1/maps", given)
     assert refused.status_code == 422
     assert [(e["field"], e["code"]) for e in problem(refused)["errors"]] == [(field, code)]
+
+
+def newest() -> Job:
+    with system_scope():
+        return Job.objects.select_related("workspace").order_by("-pk")[0]
+
+
+def test_what_guided_a_picture_guides_it_again_or_a_tile_control_does(
+    bobs: Client,
+    bob_api: Client,
+    bob_in_a: Actor,
+    room: str,
+    workspace: Workspace,
+    agent: AgentHandle,
+    edges: ModelVersion,
+    picture: Artifact,
+) -> None:
+    led = {"kind": "canny", "model": edges.digest, "image": picture.sha256}
+    job = factories.make_job(bob_in_a, workspace, controls=[led])
+    [output] = factories.run_attempt(factories.make_attempt(job, agent.row), agent.row)
+    asked = f"/api/v1/outputs/{output.pk}/upscale"
+    assert "close to it" not in text_of(bobs.get(f"{room}/outputs/{output.pk}"))
+    assert post(bob_api, asked, {"scale": 2, "refine": 0.3}).status_code == 201
+    again = open_recipe(newest()).to_wire()["controls"]
+    assert isinstance(again, list)
+    assert [{name: use[name] for name in led} for use in again] == [led]
+    # A network that reads tiles keeps it to the picture itself
+    with system_scope():
+        edges.trigger_words = ["tile"]
+        edges.save()
+    page = text_of(bobs.get(f"{room}/outputs/{output.pk}"))
+    assert f'data-control="{edges.digest}"' in page
+    body = {"scale": "2", "refine": "0.5", "control": edges.digest}
+    assert bobs.post(f"{room}/outputs/{output.pk}/upscale", body).status_code in (200, 201)
+    recipe = open_recipe(newest()).to_wire()
+    follows = {"kind": "tile", "model": edges.digest, "weight": 1.0, "start": 0.0, "end": 1.0}
+    assert recipe["controls"] == [follows]
+    with system_scope():
+        inputs = JobInput.objects.filter(job=newest()).values_list("role", flat=True)
+        assert list(inputs) == ["image"]
+    [newly] = factories.run_attempt(factories.make_attempt(newest(), agent.row), agent.row)
+    assert "what is drawn again" in text_of(bobs.get(f"{room}/outputs/{newly.pk}"))
+    [told] = problem(post(bob_api, asked, {"scale": 2, "control": edges.digest}))["errors"]
+    assert (told["field"], told["code"]) == ("control", "needs_refine")
+    refused = post(bob_api, asked, {"scale": 2, "refine": 0.3, "control": "f" * 64})
+    [told] = problem(refused)["errors"]
+    assert (told["field"], told["code"]) == ("controls", "unknown_controlnet")
+
+
+def test_a_control_of_a_changed_part_is_left_out(
+    bob_api: Client,
+    bob_in_a: Actor,
+    workspace: Workspace,
+    agent: AgentHandle,
+    edges: ModelVersion,
+    picture: Artifact,
+) -> None:
+    more = {"image": picture.sha256, "outpaint_left": 64}
+    job = factories.make_job(bob_in_a, workspace, controls=[canny(edges, picture)], **more)
+    [output] = factories.run_attempt(factories.make_attempt(job, agent.row), agent.row)
+    body = {"scale": 2, "refine": 0.3}
+    assert post(bob_api, f"/api/v1/outputs/{output.pk}/upscale", body).status_code == 201
+    assert "controls" not in open_recipe(newest()).to_wire()
 
 
 def test_nobody_draws_a_map_of_a_foreign_picture(bob_api: Client, workspace_b: Workspace) -> None:

@@ -24,7 +24,7 @@ from tests import factories
 from tests.answers import text_of
 from tests.factories import PROMPT, AgentHandle
 from tests.jobs.calls import post, problem
-from tests.upscalers import make_upscaler_folder
+from tests.upscalers import LARGE, make_upscaler_folder
 from workspaces.models import Artifact, Workspace
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("model_version")]
@@ -311,6 +311,30 @@ def test_the_viewer_offers_it_and_shows_what_was_upscaled(
     assert "<dt>Upscaled</dt>" in shown
     assert "<dt>Sampler</dt>" not in shown
     assert "Use parameters" not in shown
+
+
+def test_of_several_upscalers_one_is_chosen_the_quickest_stands_first(
+    bob: User,
+    client_of: Callable[[User], Client],
+    workspace: Workspace,
+    output: Output,
+    upscaler: ModelVersion,
+    tmp_path: Path,
+) -> None:
+    client, address = client_of(bob), f"/w/{workspace.pk}/outputs/{output.pk}"
+    assert 'data-part="upscaler"' not in text_of(client.get(address, headers=SCRIPT))
+    with system_scope():
+        folder = make_upscaler_folder(tmp_path / "large", LARGE)
+        large = register_model(folder, Description(name="A large one"), organization_id=None)
+    for page in (address, f"/w/{workspace.pk}/"):
+        shown = text_of(client.get(page, headers=SCRIPT if page == address else {}))
+        choice = shown.split('data-part="upscaler"')[1]
+        assert choice.index(upscaler.digest) < choice.index(large.digest)
+    for model in ("", large.digest):
+        client.post(f"{address}/upscale", {"scale": "2", "model": model}, headers=SCRIPT)
+    with system_scope():
+        made = Job.objects.exclude(pk=output.job_id)
+        assert {job.model_version for job in made} == {upscaler, large}
 
 
 def test_the_room_offers_it_for_a_starting_picture(

@@ -8,6 +8,7 @@ import pytest
 from django.test import Client
 
 from accounts.actors import Actor
+from gpuagent.protocol.recipe import parse_recipe
 from jobs.estimates import passes_of
 from jobs.forecast import make_forecast
 from jobs.models import Job, Output
@@ -118,6 +119,13 @@ def test_a_picture_is_drawn_again_larger_by_its_own_model(
     with system_scope():
         job = Job.objects.order_by("-pk")[0]
         assert (job.width, job.height) == (256, 256)
+
+
+def test_a_control_costs_in_both_drawings() -> None:
+    use = {"kind": "tile", "model": "b" * 64}
+    one = {"model": "a" * 64, "prompt": "x", "image": "c" * 64, "strength": 0, "hires_scale": 2}
+    plain, led = (parse_recipe({**one, "controls": uses}) for uses in ([], [use]))
+    assert passes_of(led) > 1.2 * passes_of(plain)
 
 
 def test_the_agent_is_handed_the_upscaler_and_never_a_foreign_one(

@@ -50,6 +50,7 @@ from tests import factories
 from tests.core.test_fetching import open_guard
 from tests.core.web import Answer, reply, site
 from tests.library.single_file import make_tiny_model
+from tests.upscalers import TINY, first_name, tiny_weights
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("store_folder")]
 NEON = factories.HOUSE.parent / "adapters" / "neon" / "pytorch_lora_weights.safetensors"
@@ -159,13 +160,29 @@ def test_other_kinds_come_the_same_way(ada: Actor, name: str, kind: AssetKind) -
 
 
 def test_an_upscaler_is_one_file(ada: Actor) -> None:
-    with converted(packaged_weights() or Path()) as folder:
+    with converted(packaged_weights() or Path(), "realesr-animevideov3-x4") as folder:
         content = (folder / "upscaler.safetensors").read_bytes()
     upload_id = begin(ada, len(content), name="realesr.safetensors")
     send(ada, upload_id, content)
     done = check(upload_id)
     assert done.version is not None, done.problem
     assert (done.version.asset.kind, done.version.architecture) == ("upscaler", "esrgan")
+
+
+def test_a_large_upscaler_gets_the_names_that_agents_know(ada: Actor) -> None:
+    from safetensors.torch import load, save
+
+    content = save({first_name(name): tensor for name, tensor in tiny_weights(TINY).items()})
+    upload_id = begin(ada, len(content), name="4x.safetensors")
+    send(ada, upload_id, content)
+    done = check(upload_id)
+    assert done.version is not None, done.problem
+    assert (done.version.asset.kind, done.version.architecture) == ("upscaler", "esrgan")
+    assert done.version.source_sha256 == hashlib.sha256(content).hexdigest()
+    files = {file.path: storage.open_object(file.storage_key) for file in done.version.files.all()}
+    assert json.loads(files["config.json"].read()) == TINY
+    loaded = load(files["upscaler.safetensors"].read())
+    assert all(loaded[name].equal(tensor) for name, tensor in tiny_weights(TINY).items())
 
 
 def test_a_checkpoint_is_one_file(ada: Actor, tmp_path: Path) -> None:

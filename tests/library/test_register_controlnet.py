@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from io import StringIO
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
 from diffusers import ControlNetModel
 from django.core.management import CommandError, call_command
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save_file
 
 from accounts.models import Organization
 from gpuagent.pipelines.control import ControlNet
@@ -19,13 +21,19 @@ from gpuagent.pipelines.engine import detect_engine
 from gpuagent.protocol.taxonomy import ControlKind
 from library.fitting import why_unfit
 from library.models import ModelAsset, ModelVersion
+from library.recognition import recognise_file
 from library.selectors import usable_adapters, usable_controls, usable_versions
 from library.services.controls import CONFIG, WEIGHTS, register_controlnet
+from library.services.files import register_file
 from library.services.registration import Description
+from library.single_files.control import PREFIX, control_pieces, write_control
+from library.single_files.unet import Level, UNetPlan
+from library.tensor_files import read_tensor_file
 from studio.core import storage
 from studio.core.errors import InvalidInputError
 from studio.core.scoping import organization_scope, system_scope
 from tests import factories
+from tests.library.single_file import make_tiny_model, renamed
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("store_folder", "system")]
 CANNY = factories.HOUSE.parent / "adapters" / "canny"
@@ -112,6 +120,128 @@ def test_weights_alone_get_the_config_of_the_unet_they_fit(tmp_path: Path) -> No
         assert torch.equal(
             made(**given).mid_block_res_sample, original(**given).mid_block_res_sample
         )
+
+
+def first_names(net: ControlNetModel, prefix: str = PREFIX) -> dict[str, torch.Tensor]:
+    """Its tensors as the first code of ControlNet calls them."""
+    config = net.config
+    depths = config.transformer_layers_per_block
+    depths = [depths] * len(config.block_out_channels) if isinstance(depths, int) else depths
+    levels = [
+        Level(
+            channels=width,
+            layers=config.layers_per_block,
+            depth=depth if kind.startswith("CrossAttn") else 0,
+        )
+        for width, kind, depth in zip(
+            config.block_out_channels, config.down_block_types, depths, strict=True
+        )
+    ]
+    plan = UNetPlan(
+        in_channels=config.in_channels,
+        out_channels=0,
+        context=config.cross_attention_dim,
+        levels=tuple(levels),
+        middle_depth=depths[-1],
+        added=config.projection_class_embeddings_input_dim or 0,
+    )
+    widths = config.conditioning_embedding_out_channels
+    inner = [width for pair in pairwise(widths) for width in pair]
+    reader = [config.conditioning_channels, widths[0], *inner, config.block_out_channels[0]]
+    return renamed(net, prefix, control_pieces(plan, reader))
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> ControlNetModel:
+    """One for a Stable Diffusion 1.x in miniature, which is in the library."""
+    made = make_tiny_model()
+    path = made.save(tmp_path / "tiny.safetensors")
+    register_file(path, Description(name="Tiny"), organization_id=None)
+    torch.manual_seed(3)
+    net = ControlNetModel.from_unet(made.unet)
+    for parameter in net.parameters():  # those between begin as nothing
+        torch.nn.init.normal_(parameter, std=0.1)
+    return net
+
+
+@pytest.mark.parametrize("prefix", [PREFIX, ""])
+def test_under_its_first_names_it_is_the_same(
+    tiny: ControlNetModel, tmp_path: Path, prefix: str
+) -> None:
+    file = tmp_path / "control_canny.safetensors"
+    save_file(first_names(tiny, prefix), file)
+    version = register(file)
+    assert (version.asset.kind, version.trigger_words) == ("controlnet", ["canny"])
+    kept = {kept.path: kept for kept in version.files.all()}
+    with storage.open_object(kept[WEIGHTS].storage_key) as stored:
+        loaded = load(stored.read())
+    wanted = tiny.state_dict()
+    assert set(loaded) == set(wanted)
+    assert all(loaded[name].equal(wanted[name]) for name in wanted)
+    with storage.open_object(kept[CONFIG].storage_key) as stored:
+        ControlNetModel.from_config(json.load(stored)).load_state_dict(loaded)
+    assert register_file(file, Description(name="Edges"), organization_id=None) == version
+
+
+def sdxl_control() -> ControlNetModel:
+    torch.manual_seed(2)
+    return ControlNetModel(
+        block_out_channels=(32, 64, 64),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        layers_per_block=2,
+        transformer_layers_per_block=(1, 2, 3),
+        cross_attention_dim=48,
+        attention_head_dim=(1, 1, 2),
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=72,
+    )
+
+
+def sd15_control() -> ControlNetModel:
+    return ControlNetModel.from_unet(make_tiny_model().unet)
+
+
+@pytest.mark.parametrize("make", [sd15_control, sdxl_control])
+def test_diffusers_own_reading_of_such_files_agrees(
+    tmp_path: Path, make: Callable[[], ControlNetModel]
+) -> None:
+    # An oracle that shares nothing with our tables.
+    from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
+
+    net = make()
+    tensors, path = first_names(net), tmp_path / "control.safetensors"
+    save_file(tensors, path)
+    with path.open("rb") as source:
+        file = read_tensor_file(source, path.stat().st_size)
+    found = recognise_file(file)
+    assert found is not None
+    assert (found.kind, found.advice) == ("controlnet", "")
+    write_control(path, file, tmp_path / "ours.safetensors")
+    ours = load_file(tmp_path / "ours.safetensors")
+    theirs = convert_controlnet_checkpoint(dict(tensors), net.config)
+    added = {name for name in ours if name.startswith("add_embedding")}
+    assert set(ours) == set(net.state_dict())
+    assert set(ours) - added == set(theirs), "diffusers leaves those out of SDXL's"
+    assert all(
+        ours[name].equal(tensor.reshape(ours[name].shape)) for name, tensor in theirs.items()
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["input_hint_block.4.bias", "zero_convs.1.0.weight", "middle_block_out.0.bias"]
+)
+def test_one_that_is_not_whole_is_refused_by_name(
+    tiny: ControlNetModel, tmp_path: Path, name: str
+) -> None:
+    tensors = first_names(tiny)
+    del tensors[PREFIX + name]
+    file = tmp_path / "control.safetensors"
+    save_file(tensors, file)
+    code, message = refusal(file)
+    assert code == "not_a_controlnet"
+    assert f"it lacks '{PREFIX}{name}'" in message
 
 
 @pytest.mark.usefixtures("house")

@@ -17,6 +17,7 @@ from library.recognition import recognise_file
 from library.single_files import folder as folders
 from library.single_files import text, unet
 from library.single_files.pieces import UnfitFileError
+from library.single_files.writing import Part, write_part
 from library.tensor_files import TensorFile, read_tensor_file
 from tests.library.single_file import CLIP, TinyModel, make_tiny_model, renamed, save_folder
 
@@ -217,7 +218,7 @@ def test_open_clip_becomes_what_transformers_loads(tmp_path: Path) -> None:
     save_file(old, path)
     file = read(path)
     assert text.read_open_clip({k.removeprefix(prefix): e.shape for k, e in file.entries.items()})
-    part = folders.Part(
+    part = Part(
         folder="text_encoder_2",
         file="model.safetensors",
         config={},
@@ -225,7 +226,7 @@ def test_open_clip_becomes_what_transformers_loads(tmp_path: Path) -> None:
         pieces=tuple(text.open_clip_pieces(plan)),
     )
     with path.open("rb") as source:
-        folders._write_part(source, file, part, tmp_path / "out.safetensors")
+        write_part(source, file, part, tmp_path / "out.safetensors")
 
     ours = load_file(tmp_path / "out.safetensors")
     model = CLIPTextModelWithProjection(config)

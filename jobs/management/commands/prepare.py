@@ -25,6 +25,7 @@ from jobs.services.indexing import index_prompts
 from library.models import ModelAsset
 from library.services.adapters import register_adapter, restore_public_adapter
 from library.services.controls import register_controlnet
+from library.services.ip_adapters import register_ip_adapter
 from library.services.registration import Description, register_model, restore_public
 from library.services.upscalers import register_upscalers
 from studio.core.row_security import is_passed_by
@@ -114,6 +115,8 @@ HOUSE_ADAPTER_PRESETS = {
 }
 
 CONTROLNET_NAME = "Edges"
+LIKENESS_NAME = "Likeness"
+LIKENESS_TEXT = "An IP-Adapter for the house model: pictures show what an example shows."
 CONTROLNET_TEXT = "A ControlNet for the house model: pictures follow given edges."
 HOUSE_CUTTER = "House cutout"
 HOUSE_CUTTER_DESCRIPTION = (
@@ -139,9 +142,10 @@ class Command(BaseCommand):
             register_house_model()
             register_house_adapters()
             register_house_controlnet()
+            register_house_likeness()
             register_house_cutter()
             self.stdout.write("the house model is in the library")
-            if register_upscalers() is None:
+            if not register_upscalers():
                 self.stdout.write("there are no weights for upscaling: their package is missing")
             forget_last_run()
             if (indexed := index_prompts()[0]) > 0:
@@ -234,6 +238,21 @@ def register_house_controlnet() -> None:
         text=CONTROLNET_TEXT,
     )
     register_controlnet(folder, description, organization_id=None, kinds=[ControlKind.CANNY])
+
+
+def register_house_likeness() -> None:
+    """Register `house/adapters/likeness` and its image encoder, unless they are here already."""
+    folder = settings.BASE_DIR / "house" / "adapters" / "likeness"
+    if restore_public(folder) is not None:
+        return
+    others = ModelAsset.objects.filter(organization=None, name=LIKENESS_NAME)
+    is_taken = others.exclude(description=LIKENESS_TEXT).exists()
+    description = Description(
+        name=f"{LIKENESS_NAME} (studio)" if is_taken else LIKENESS_NAME,
+        licence="CC0 1.0",
+        text=LIKENESS_TEXT,
+    )
+    register_ip_adapter(folder / "ip_adapter.safetensors", description, organization_id=None)
 
 
 def register_house_cutter() -> None:

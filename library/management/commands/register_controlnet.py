@@ -18,7 +18,7 @@ from studio.core.errors import StudioError
 class Command(BaseCommand):
     """Register a folder or a safetensors file as the newest version of a ControlNet."""
 
-    help = "Register a ControlNet (a diffusers folder, or one safetensors file in its naming)."
+    help = "Register a ControlNet (a diffusers folder, or one safetensors file)."
 
     @override
     def add_arguments(self, parser: CommandParser) -> None:
