@@ -20,7 +20,7 @@ import torch
 from benchmarks._report import Figure, say
 from gpuagent.pipelines.engine import Engine
 from gpuagent.protocol.messages import ModelRef
-from gpuagent.protocol.recipe import parse_recipe
+from gpuagent.protocol.recipe_parsing import parse_recipe
 from gpuagent.protocol.taxonomy import Architecture, AssetKind
 from gpuagent.runner.held import Stop
 from tests.gpuagent.in_process import AgentInside

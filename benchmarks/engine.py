@@ -25,7 +25,7 @@ from benchmarks._report import Figure, clean_up_on_signals, finish, load, say
 from gpuagent.pipelines.engine import Engine, detect_engine
 from gpuagent.protocol.batching import batch_key
 from gpuagent.protocol.messages import ModelRef
-from gpuagent.protocol.recipe import parse_recipe
+from gpuagent.protocol.recipe_parsing import parse_recipe
 from gpuagent.protocol.taxonomy import AssetKind
 from house.recipe import MODEL
 from jobs.scheduling import AgentView, Queue, Tier, WaitingJob, plan

@@ -32,6 +32,7 @@ import "./elements/range-field";
 import "./elements/recipe-form";
 import "./elements/repaint-options";
 import "./elements/room-switcher";
+import "./elements/sampler-field";
 import "./elements/seed-field";
 import "./elements/size-picker";
 import "./elements/start-picture";

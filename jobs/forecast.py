@@ -18,7 +18,8 @@ from django.utils import timezone
 
 from accounts.actors import Actor
 from accounts.roles import Permission
-from gpuagent.protocol.recipe import Recipe, RecipeInvalidError, parse_recipe
+from gpuagent.protocol.recipe import Recipe, RecipeInvalidError
+from gpuagent.protocol.recipe_parsing import parse_recipe
 from jobs.costs import cost_of, load_seconds
 from jobs.explanations import Ahead, ahead_of, member_name, watch
 from jobs.models import RunRecord

@@ -15,6 +15,7 @@ from accounts.actors import Actor
 from accounts.roles import Permission
 from gpuagent.protocol import recipe as limits
 from gpuagent.protocol.controls import CONTROLS_MAX
+from gpuagent.protocol.families import default_sampler
 from gpuagent.protocol.loras import LORAS_MAX
 from gpuagent.protocol.recipe import Recipe
 from gpuagent.protocol.references import REFERENCES_MAX
@@ -38,6 +39,7 @@ from jobs.messages import failure_sentence
 from jobs.models import Job, Output
 from jobs.preset_choices import preset_choice, with_settings
 from jobs.recipes import open_manifest, open_recipe
+from jobs.sampler_choices import sampler_choices
 from jobs.selectors import (
     EVERYTHING,
     Filters,
@@ -218,7 +220,7 @@ def _form(versions: list[ModelVersion]) -> dict[str, Any]:
         "width": side,
         "height": first.default_height if first else defaults.height,
         "seed": "",
-        "sampler": DEFAULT_SAMPLER,
+        "sampler": default_sampler(Architecture(first.architecture)) if first else DEFAULT_SAMPLER,
         **(presets[0]["recipe"] if presets else {}),
     }
 
@@ -278,7 +280,7 @@ def room_context(workspace: Workspace, actor: Actor, email: str) -> dict[str, An
         "controls": control_choices(versions),
         "control_kinds": kind_choices(),
         "reference_models": reference_models(versions),
-        "samplers": [{"id": s.id, "label": s.label} for s in SAMPLERS.values()],
+        "samplers": sampler_choices(),
         "sigmas": list(SIGMAS),
         "grid_axes": NAMES,
         "grid_parameters": list(PARAMETERS.items()),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from gpuagent.protocol.recipe import Recipe, parse_recipe
+from gpuagent.protocol.recipe import Recipe
+from gpuagent.protocol.recipe_parsing import parse_recipe
 from jobs.alternatives import escaped
 from jobs.models import Job, Output
 from workspaces.models import Workspace

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
-from gpuagent.protocol.recipe import FieldProblem, RecipeInvalidError, parse_recipe
+from gpuagent.protocol.recipe import FieldProblem, RecipeInvalidError
+from gpuagent.protocol.recipe_parsing import parse_recipe
 from gpuagent.protocol.taxonomy import SAMPLERS
 from studio.core.errors import InvalidInputError
 

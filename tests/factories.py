@@ -31,7 +31,7 @@ from accounts.services.tokens import create_token
 from accounts.token_limits import NO_LIMITS, Limits
 from gpuagent.protocol.manifest import build_manifest
 from gpuagent.protocol.messages import AttemptFinish, Heartbeat, OutputCommit, StoredFile
-from gpuagent.protocol.recipe import parse_recipe
+from gpuagent.protocol.recipe_parsing import parse_recipe
 from gpuagent.protocol.sealing import Context, seal
 from gpuagent.protocol.taxonomy import FileKind
 from jobs.models import Agent, Grid, Job, JobAttempt, Output, Wildcard

@@ -19,7 +19,8 @@ from gpuagent.protocol.controls import CONTROLS_MAX
 from gpuagent.protocol.cutouts import EDGE_MAX, CutoutResult
 from gpuagent.protocol.failures import RETRYABLE, FailureCode
 from gpuagent.protocol.loras import EMBEDDINGS_MAX, LORAS_MAX
-from gpuagent.protocol.recipe import FieldProblem, Recipe, RecipeInvalidError, parse_recipe
+from gpuagent.protocol.recipe import FieldProblem, Recipe, RecipeInvalidError
+from gpuagent.protocol.recipe_parsing import parse_recipe
 from gpuagent.protocol.references import REFERENCES_MAX
 from gpuagent.protocol.taxonomy import MAPPED, SAMPLERS, InpaintArea
 from gpuagent.protocol.tuning import SIGMAS

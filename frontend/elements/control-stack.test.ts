@@ -115,6 +115,9 @@ test("a map that a network makes is a job, and shown when it is there", async ()
   const fetched = answers({ state_url: "/jobs/1/map" }, { is_over: true, start_url: "/outputs/2/start", message: "" }, MAP);
   row('[data-do="draw"]').click();
   row('[data-do="draw"]').click(); // pressed twice
+  choose(CANNY); // draws all rows anew
+  expect(one("[data-row]").hasAttribute("data-busy")).toBe(true);
+  row('[data-do="draw"]').click();
   await vi.waitFor(() => expect(row('[data-part="drawn"]').hidden).toBe(false));
   expect(fetched.mock.calls.map(([url]) => url as string)).toEqual(["/maps", "/jobs/1/map", "/outputs/2/start"]);
   expect(Object.fromEntries((fetched.mock.calls[0] as [string, { body: URLSearchParams }])[1].body)).toEqual({
@@ -128,6 +131,7 @@ test("a map that a network makes is a job, and shown when it is there", async ()
   expect(sent()[0]).toMatchObject(DEPTH);
   // unless it takes the picture's place
   row('[data-do="keep"]').click();
+  expect(one("[data-row]").hasAttribute("data-busy")).toBe(false);
   expect(sent()[0]).toEqual({ kind: "depth", model: ANY, map: MAP.sha256, weight: 1, start: 0, end: 1 });
   expect(row<HTMLImageElement>('[data-part="picture"]').getAttribute("src")).toBe("/map");
   expect(row('[data-part="drawn"]').hidden).toBe(true);

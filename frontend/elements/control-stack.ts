@@ -20,6 +20,8 @@ export class ControlStack extends HTMLElement {
   private readonly seen = new Map<string, Uploaded>();
   /** A use's map, as long as it is that of its picture. */
   private readonly drawn = new WeakMap<Use, Uploaded>();
+  /** Those for which something is sent or made. */
+  private readonly busy = new WeakSet<Use>();
   private stop: () => void = () => {};
 
   connectedCallback(): void {
@@ -219,7 +221,7 @@ export class ControlStack extends HTMLElement {
 
   /** Have the map drawn that the agent would draw, and show it. */
   private async drawMap(row: HTMLElement, use: Use): Promise<void> {
-    if (row.hasAttribute("data-busy")) return; // pressed twice
+    if (this.busy.has(use)) return; // pressed twice
     const values = this.form ? new FormData(this.form) : new FormData();
     const body = new URLSearchParams({ image: use.picture, kind: use.kind });
     for (const side of ["width", "height"]) body.set(side, String(values.get(side) ?? ""));
@@ -245,12 +247,14 @@ export class ControlStack extends HTMLElement {
     text: string,
   ): Promise<Uploaded | null> {
     say(row, "");
+    this.busy.add(use);
     row.toggleAttribute("data-busy", true);
     announce(text);
     const wanted = () => this.isConnected && this.uses.includes(use);
     let answer = await ask(url, { method: "POST", body, accept: "application/json" });
     if (answer.kind === "ok" && isBegun(answer.json)) answer = await whenMade(answer.json.state_url, wanted);
-    row.toggleAttribute("data-busy", false);
+    this.busy.delete(use);
+    this.rows[this.uses.indexOf(use)]?.toggleAttribute("data-busy", false);
     if (!this.uses.includes(use)) return null; // removed meanwhile
     if (answer.kind === "ok" && isUploaded(answer.json)) return answer.json;
     say(this.rows[this.uses.indexOf(use)] ?? row, sentenceOf(answer));
@@ -286,6 +290,7 @@ export class ControlStack extends HTMLElement {
     const row = document.createElement("li");
     row.className = "controls__row";
     row.dataset["row"] = String(index);
+    row.toggleAttribute("data-busy", this.busy.has(use)); // also when it is drawn anew meanwhile
     const pattern = part<HTMLTemplateElement>(this, "row");
     if (pattern) row.append(pattern.content.cloneNode(true));
     const name = row.querySelector(".controls__name");

@@ -25,7 +25,7 @@ export async function whenMade(stateUrl: string, isWanted: () => boolean, pause 
     const answer = await ask(stateUrl, { accept: JSON_TYPE });
     const state = answer.kind === "ok" ? (answer.json as State | null) : null;
     // A moment offline ends nothing: the job goes on without us.
-    if (answer.kind === "failed" && answer.status !== 0) return answer;
+    if (answer.kind !== "ok" && !(answer.kind === "failed" && answer.status === 0)) return answer;
     if (state?.start_url) return ask(state.start_url, { method: "POST", accept: JSON_TYPE });
     if (state?.is_over) return failed(state.message || "The map was not made. Press the button again.");
     await new Promise((resolve) => setTimeout(resolve, pause));

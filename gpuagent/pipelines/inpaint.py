@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +58,41 @@ class StartingPicture:
 
     posterior: Any
     mask: LatentMask | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keeping:
+    """What diffusers' pipelines for inpainting do after each step, for those that are for other
+    things: what the mask does not cover yet is the starting picture again, noised as far.
+
+    `calls_of(pipeline)` is how many calls the whole picture takes; this pipeline makes the last.
+    """
+
+    kept: Any
+    noise: Any
+    mask: LatentMask
+    calls_of: Callable[[Any], int]
+    then: Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]
+
+    def __call__(
+        self,
+        pipeline: Any,  # noqa: ANN401 - no types
+        number: int,
+        timestep: Any,  # noqa: ANN401 - as above
+        tensors: dict[str, Any],
+    ) -> dict[str, Any]:
+        left = pipeline.num_timesteps - number - 1
+        latents = self.over(tensors["latents"], pipeline, left)
+        return {**self.then(pipeline, number, timestep, {"latents": latents}), "latents": latents}
+
+    def over(self, latents: Any, pipeline: Any, left: int) -> Any:  # noqa: ANN401 - as above
+        """Latents with what is kept over them, when so many calls are left."""
+        calls, kept = self.calls_of(pipeline), self.kept
+        if left:
+            following = pipeline.scheduler.timesteps[-left:][:1]
+            kept = pipeline.scheduler.add_noise(kept, self.noise, following)
+        mask = self.mask.at((calls - left) / calls)
+        return (1 - mask) * kept + mask * latents
 
 
 def latent_values(mask: Floats, scale: int) -> Floats:

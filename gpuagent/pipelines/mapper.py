@@ -18,7 +18,13 @@ from gpuagent.pipelines.placing import Placed
 from gpuagent.pipelines.skeleton import draw_skeleton, to_openpose
 from gpuagent.pipelines.steps import Watch
 from gpuagent.pipelines.upscale import peek_at
-from gpuagent.protocol.mapper_files import CONFIG_NAME, NETWORKS, architecture_of
+from gpuagent.protocol.mapper_files import (
+    CONFIG_NAME,
+    NETWORKS,
+    PROCESSOR_NAME,
+    architecture_of,
+    read_side,
+)
 from gpuagent.protocol.taxonomy import MAPPED, Architecture, ControlKind
 
 if TYPE_CHECKING:
@@ -41,6 +47,7 @@ class Mapper(LoadedModel):
 
         config = json.loads((folder / CONFIG_NAME).read_bytes())
         architecture = architecture_of(config)
+        read_side(json.loads((folder / PROCESSOR_NAME).read_bytes()), architecture)
         # The class is one of three that are named there, and never what the files say.
         network, told = getattr(transformers, NETWORKS[architecture].class_name).from_pretrained(
             folder,

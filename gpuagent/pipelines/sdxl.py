@@ -7,6 +7,7 @@ A refiner is a model of this family without the first text encoder; it starts fr
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,10 +16,12 @@ from typing_extensions import override
 
 from gpuagent.cache.errors import AttemptFailedError
 from gpuagent.pipelines.encoders import read_clips
-from gpuagent.pipelines.family import Family
+from gpuagent.pipelines.family import Family, StartingPicture
+from gpuagent.pipelines.inpaint import Keeping
 from gpuagent.pipelines.prompts import Embeddings
 from gpuagent.pipelines.samplers import Foreseer
 from gpuagent.pipelines.steps import Share, StepCallback, Watch
+from gpuagent.pipelines.variations import mixed_noise
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.recipe import Recipe
 
@@ -96,19 +99,25 @@ class StableDiffusionXL(Family):
         embeddings: Embeddings,
         latents: torch.Tensor,
         *,
+        start: StartingPicture | None = None,
         watch: Watch | None = None,
     ) -> torch.Tensor:
         """Make the rest of the steps of a picture that another model of this family began.
 
+        Under a mask, what it does not cover stays the starting picture to the end.
+
         Raises:
+            AttemptFailedError: it is a model for inpainting, which wants to be told more.
             Exception: whatever `watch.check` raises, within one step.
         """
         import torch
 
+        if self._is_for_inpainting:
+            raise AttemptFailedError(FailureCode.ADAPTER_UNFIT, reason="for inpainting")
         # What was drawn for the first steps must not be drawn again: a seed has 32 bits.
         generator = torch.Generator("cpu").manual_seed(recipe.seed_of(index) + (1 << 32))
         scheduler = self._make_scheduler(recipe.sampler, generator)
-        callback = StepCallback(
+        made_step = StepCallback(
             recipe,
             Foreseer(scheduler),
             watch or Watch(),
@@ -120,10 +129,26 @@ class StableDiffusionXL(Family):
         with self._here(self.DENOISER), torch.inference_mode():
             pipeline = self._pipeline("img2img", scheduler)
             self._steering.begin(pipeline)
+            callback: StepCallback | Keeping = made_step
+            if start is not None and start.mask is not None:
+                kept, noise = self._begun_with(pipeline, recipe, index, start)
+                callback = Keeping(
+                    kept=kept,
+                    noise=noise,
+                    mask=start.mask,
+                    calls_of=made_step.calls_of,
+                    then=made_step,
+                )
+                # A pipeline that ends early leaves what it keeps without noise.
+                scheduler.set_timesteps(recipe.num_inference_steps, device=latents.device)
+                timesteps, _ = pipeline.get_timesteps(
+                    recipe.num_inference_steps, 1.0, latents.device, recipe.handover
+                )
+                latents = callback.over(latents, pipeline, len(timesteps))
             refined: torch.Tensor = pipeline(
                 **self._prompt_arguments(embeddings),
                 image=latents.to(self._denoiser.dtype),
-                denoising_start=recipe.refiner_start,
+                denoising_start=recipe.handover,
                 num_inference_steps=recipe.num_inference_steps,
                 guidance_scale=recipe.guidance_scale,
                 generator=generator,
@@ -131,6 +156,25 @@ class StableDiffusionXL(Family):
                 callback_on_step_end=callback,
             ).images
         return refined
+
+    def _begun_with(
+        self,
+        pipeline: Any,  # noqa: ANN401 - diffusers has no types
+        recipe: Recipe,
+        index: int,
+        start: StartingPicture,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Latents and noise that a picture began with under a mask, drawn once more."""
+        import torch
+
+        generator = torch.Generator("cpu").manual_seed(recipe.seed_of(index))
+        kept = self._scaled(start.posterior.sample(generator)).to(self._denoiser.dtype)
+        module = sys.modules[type(pipeline).__module__]
+        with mixed_noise(pipeline, recipe, index):
+            noise = module.randn_tensor(  # what the pipelines draw with, mixed like theirs
+                kept.shape, generator=generator, device=kept.device, dtype=kept.dtype
+            )
+        return kept, noise
 
     @override
     def _pipeline_class(self, mode: str) -> Any:

@@ -58,7 +58,7 @@ class StepCallback:
         self._mask = mask
         self._unpack = unpack
         self._pack_mask = pack_mask
-        self._steps = recipe.denoising_steps
+        self._steps, self._of = recipe.denoising_steps, recipe.num_inference_steps
         self._order = 2 if SAMPLERS[recipe.sampler].is_second_order else 1
         self._foreseer = foreseer
         self._watch = watch
@@ -80,8 +80,14 @@ class StepCallback:
         if self._mask is None:
             return {}
         # This call ends step `number`; the mask is for the end of the next.
-        mask = self._mask.at(min(1.0, (number + 2) / pipeline.num_timesteps))
+        calls = pipeline.num_timesteps if self._share is Share.ALL else self.calls_of(pipeline)
+        mask = self._mask.at(min(1.0, (number + 2) / calls))
         return {"mask": self._pack_mask(mask, pipeline)}
+
+    def calls_of(self, pipeline: Any) -> int:  # noqa: ANN401 - as above
+        """Calls for the whole picture, of which this pipeline may make only some."""
+        unmade = (self._of - self._steps) * pipeline.scheduler.order
+        return len(pipeline.scheduler.timesteps) - int(unmade)
 
     def _done_after(self, calls: int, of: int) -> int:
         """Whole steps of the picture after so many calls of the pipeline's."""

@@ -20,6 +20,26 @@ JOINTS = 17  # as COCO counts them
 # What would have transformers fetch something, or run what came with the files.
 _FORBIDDEN = ("auto_map", "use_timm_backbone", "use_pretrained_backbone", "custom_pipelines")
 _SIDES = 2
+# What a network of its weights' size could still ask for without end: layers to build, tokens to
+# look at, how far features are spread. Published ones keep far below.
+NUMBER_MAX, LIST_MAX = 16_384, 1_000
+_MOST: Mapping[str, float] = MappingProxyType(
+    {
+        "num_hidden_layers": 64,
+        "depths": 64,
+        "num_experts": 16,
+        "out_indices": 64,
+        "image_size": 1_024,
+        "reassemble_factors": 8,
+        "scale_factor": 8,
+    }
+)
+_LEAST: Mapping[str, float] = MappingProxyType({"patch_size": 8})
+_MULTIPLE_MAX = 64
+# Only the resizing to a size is bounded above; what else changes a size is not used by any.
+_RESIZING: Mapping[str, bool] = MappingProxyType(
+    {"do_resize": True, "do_affine_transform": True, "do_pad": False, "do_center_crop": False}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +62,7 @@ NETWORKS: Mapping[Architecture, Network] = MappingProxyType(
         ),
         Architecture.DPT: Network(
             class_name="DPTForDepthEstimation",
-            backbones=frozenset({None, "bit", "dinov2", "beit", "swinv2"}),
+            backbones=frozenset({None, "bit", "dinov2"}),
             sign="head.head.0.weight",
             reads=384,
         ),
@@ -78,6 +98,9 @@ def architecture_of(config: Mapping[str, object]) -> Architecture:
             raise ValueError(f"{CONFIG_NAME} says {name}; nothing is fetched or run here")
     if config.get("backbone") is not None:
         raise ValueError(f"{CONFIG_NAME} names a backbone by its address; nothing is fetched here")
+    for part in (config, inner):
+        for name, value in part.items():
+            _check_bounds(name, value)
     return Architecture(named)
 
 
@@ -98,7 +121,29 @@ def read_side(processor: Mapping[str, object], architecture: Architecture) -> tu
             f"{PROCESSOR_NAME} must say size: width and height from {READ_SIDE_MIN} to "
             f"{READ_SIDE_MAX}"
         )
+    for name, usual_way in _RESIZING.items():
+        if processor.get(name) not in (None, usual_way):
+            raise ValueError(f"{PROCESSOR_NAME} says {name}; pictures are read at one size here")
+    multiple = processor.get("ensure_multiple_of", 1)
+    if not isinstance(multiple, int) or not 1 <= multiple <= _MULTIPLE_MAX:
+        raise ValueError(f"{PROCESSOR_NAME} must say ensure_multiple_of: 1 to {_MULTIPLE_MAX}")
     return whole[0], whole[1]
+
+
+def _check_bounds(name: str, value: object) -> None:
+    """Of one setting: a number, or all in a list."""
+    values = value if isinstance(value, list) else [value]
+    if len(values) > LIST_MAX:
+        raise ValueError(f"{CONFIG_NAME} lists {len(values)} {name}; at most {LIST_MAX} are read")
+    for each in values:
+        if isinstance(each, list):
+            _check_bounds(name, each)
+        if not isinstance(each, int | float):
+            continue
+        most, least = _MOST.get(name, NUMBER_MAX), _LEAST.get(name, -NUMBER_MAX)
+        if not least <= each <= most:
+            message = f"{CONFIG_NAME} says {name} {each:g}; from {least:g} to {most:g} can be used"
+            raise ValueError(message)
 
 
 def check_shapes(shapes: Mapping[str, tuple[int, ...]], architecture: Architecture) -> None:

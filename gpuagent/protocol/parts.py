@@ -9,7 +9,6 @@ from gpuagent.protocol.recipe_reader import Reader, as_float, is_digest, short
 REFINER_START = 0.8
 REFINER_START_MIN, REFINER_START_MAX = 0.05, 0.95
 _KINDS = {"vae": "VAE", "refiner": "refiner"}
-_ELSEWHERE = ("image", "mask", *(f"outpaint_{side}" for side in ("left", "top", "right", "bottom")))
 
 
 def read_parts(reader: Reader) -> dict[str, Any]:
@@ -25,13 +24,7 @@ def read_parts(reader: Reader) -> dict[str, Any]:
     )
     if read["refiner"] is None:
         return {**read, "refiner_start": REFINER_START}
-    if any(reader.raw.get(field) not in (None, "", 0, "0") for field in _ELSEWHERE):
-        message = (
-            "A refiner finishes what is drawn from a prompt alone. Remove it, or the starting "
-            "picture."
-        )
-        reader.problem("refiner", "not_with_image", message)
-    elif read["refiner"] == reader.raw.get("model"):
+    if read["refiner"] == reader.raw.get("model"):
         message = "The refiner is the model itself, which finishes alone. Choose another, or none."
         reader.problem("refiner", "same_model", message)
     return read

@@ -1,46 +1,34 @@
-"""The recipe: everything that decides how a picture looks, checked once by one piece of code.
-
-The web side parses what a person or a program asks for; the agent parses what the web side sends.
-Both call `parse_recipe`, so neither can accept what the other refuses.
-"""
+"""The recipe: everything that decides how a picture looks. `recipe_parsing` makes it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from gpuagent.protocol.asked import kind_asked
-from gpuagent.protocol.controls import ControlUse, mappers_of, pictures_of, read_controls
-from gpuagent.protocol.cutouts import CUTOUT_FIELDS, NOT_ASKED, CutoutResult, read_cutout
+from gpuagent.protocol.controls import ControlUse, mappers_of, pictures_of
+from gpuagent.protocol.cutouts import CUTOUT_FIELDS, CutoutResult
 from gpuagent.protocol.enlarging import SCALES as SCALES
 from gpuagent.protocol.enlarging import UPSCALED_SIDE_MAX as UPSCALED_SIDE_MAX
 from gpuagent.protocol.enlarging import can_become as can_become
-from gpuagent.protocol.loras import LoraUse, read_embeddings, read_loras
-from gpuagent.protocol.mapping import MAP_FIELDS, read_map
-from gpuagent.protocol.parts import REFINER_START, read_parts
-from gpuagent.protocol.recipe_checks import KEPT_MIN as KEPT_MIN
-from gpuagent.protocol.recipe_checks import SIDES as SIDES
-from gpuagent.protocol.recipe_checks import check_together
+from gpuagent.protocol.loras import LoraUse
+from gpuagent.protocol.mapping import MAP_FIELDS
+from gpuagent.protocol.parts import REFINER_START
 from gpuagent.protocol.recipe_reader import FieldProblem as FieldProblem
-from gpuagent.protocol.recipe_reader import Reader, as_float, is_digest, short
 from gpuagent.protocol.recipe_reader import RecipeInvalidError as RecipeInvalidError
 from gpuagent.protocol.references import (
     ReferenceUse,
     ip_adapters_of,
-    read_references,
     references_by_role,
 )
 from gpuagent.protocol.taxonomy import (
     DEFAULT_SAMPLER,
-    SAMPLERS,
     AssetKind,
     ControlKind,
     InpaintArea,
 )
-from gpuagent.protocol.tuning import Tuning, asks_for_hires, hires_size, read_tuning
+from gpuagent.protocol.tuning import Tuning, hires_size
 
 RECIPE_VERSION = 1
 PROMPT_MAX_CHARACTERS = 4_000
@@ -54,7 +42,8 @@ STRENGTH_MIN, STRENGTH_MAX = 0.05, 1.0
 STRENGTH_OF_PICTURE, STRENGTH_OF_MASK = 0.7, 1.0
 MASK_BLUR_MAX = 64
 MASK_PADDING_MAX = 512
-_CHANGES = ("mask", *(f"outpaint_{side}" for side in SIDES))
+SIDES = ("left", "top", "right", "bottom")
+CHANGES = ("mask", *(f"outpaint_{side}" for side in SIDES))
 _SAID_UNDRAWN = {"model", "prompt", "image", "width", "height"}
 
 
@@ -75,7 +64,7 @@ class Recipe(Tuning):
     what guides the picture, `references` what it takes after.
 
     `vae` is the digest of one that is used in place of the model's; `refiner` of a model that makes
-    the steps from the share `refiner_start` of them on.
+    the steps from the share `refiner_start` of them on: of the second drawing, if there are two.
 
     With `scale` (2 or 4) the picture is only enlarged, by an upscaler: the prompt is then a note
     that finds it again, and `width` and `height` are the result's, 0 while they are not known yet.
@@ -141,6 +130,16 @@ class Recipe(Tuning):
         if not self.strength:
             return 0
         return max(1, min(int(self.num_inference_steps * self.strength), self.num_inference_steps))
+
+    @property
+    def handover(self) -> float:
+        """Where the refiner begins: how much of all noise is gone. A picture that starts from
+        another one has less of it to lose, of which the model itself takes its share.
+        """
+        if self.denoising_steps == self.num_inference_steps:
+            return self.refiner_start
+        share = self.denoising_steps / self.num_inference_steps
+        return 1 - share * (1 - self.refiner_start)
 
     @property
     def is_upscale(self) -> bool:
@@ -243,150 +242,3 @@ class Recipe(Tuning):
         """SHA-256 of the canonical JSON: equal recipes have equal digests."""
         canonical = json.dumps(self.to_wire(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def parse_recipe(raw: Mapping[str, object]) -> Recipe:
-    """Check everything that can be checked without knowing the library or the fleet.
-
-    Unknown keys are refused, so that a misspelt setting is never silently ignored.
-
-    Raises:
-        RecipeInvalidError: with one `FieldProblem` per thing that is wrong.
-    """
-    reader = Reader(raw)
-    if raw.get("version", RECIPE_VERSION) != RECIPE_VERSION:
-        reader.problem("version", "unknown_version", f"This side reads version {RECIPE_VERSION}.")
-    for key in sorted(set(raw) - set(Recipe.__dataclass_fields__) - {"version"}, key=str):
-        reader.problem(short(key), "unknown_field", f"There is no setting called {short(key)!r}.")
-    makers = {AssetKind.UPSCALER: _upscale, AssetKind.CUTTER: _cutout, AssetKind.MAPPER: _map}
-    make = makers.get(kind_asked(raw))
-    recipe = make(reader) if make is not None else _with_more(reader, _plain(reader))
-    if reader.problems:
-        raise RecipeInvalidError(tuple(reader.problems))
-    return recipe
-
-
-def _upscale(reader: Reader) -> Recipe:
-    """What an upscale needs; settings of drawing are dropped, a mask or an extension is told."""
-    scale = reader.integer("scale", 0, SCALES[0], SCALES[-1], "The scale", multiple=SCALES[0])
-    for field in (*_CHANGES, "cutout", *MAP_FIELDS):
-        if reader.raw.get(field) not in NOT_ASKED:
-            message = "A picture is enlarged as it is. Repaint or extend it before or after that."
-            reader.problem(field, "not_with_scale", message)
-            break
-    if reader.raw.get("image") in (None, ""):
-        reader.problem("image", "needs_image", "There is no picture to enlarge. Add one.")
-    missing = "Choose an upscaler; if there is none, an admin can register one."
-    return _undrawn(reader, missing, {"scale": scale})
-
-
-def _cutout(reader: Reader) -> Recipe:
-    """What taking the background away needs; settings of drawing are dropped."""
-    missing = "Choose a background remover; if there is none, an admin can register one."
-    return _undrawn(reader, missing, read_cutout(reader, (*_CHANGES, *MAP_FIELDS)))
-
-
-def _map(reader: Reader) -> Recipe:
-    """What a map needs; settings of drawing are dropped."""
-    missing = "Choose a map maker; if there is none, an admin can register one."
-    return _undrawn(reader, missing, read_map(reader, _CHANGES, side_max=SIDE_MAX))
-
-
-def _undrawn(reader: Reader, missing: str, more: dict[str, Any]) -> Recipe:
-    """What is made of a picture without drawing; `missing` says so if no model is named."""
-    plain = Recipe(
-        model=_model(reader, missing),
-        prompt=reader.text("prompt", default="", maximum=PROMPT_MAX_CHARACTERS, label="The prompt"),
-        image=reader.picture("image", "starting picture"),
-        width=reader.integer("width", 0, 0, UPSCALED_SIDE_MAX, "Width"),
-        height=reader.integer("height", 0, 0, UPSCALED_SIDE_MAX, "Height"),
-    )
-    return replace(plain, **more)
-
-
-def _plain(reader: Reader) -> Recipe:
-    """Everything but mask, extension and adapters."""
-    has_mask = any(reader.raw.get(name) not in (None, "", 0, "0") for name in _CHANGES)
-    return Recipe(
-        model=_model(reader),
-        prompt=reader.text(
-            "prompt", default=None, maximum=PROMPT_MAX_CHARACTERS, label="The prompt"
-        ),
-        negative_prompt=reader.text(
-            "negative_prompt", default="", maximum=PROMPT_MAX_CHARACTERS, label="Negative prompt"
-        ),
-        num_inference_steps=reader.integer(
-            "num_inference_steps", 20, STEPS_MIN, STEPS_MAX, "Steps"
-        ),
-        guidance_scale=reader.number(
-            "guidance_scale",
-            default=5.0,
-            minimum=GUIDANCE_MIN,
-            maximum=GUIDANCE_MAX,
-            label="Guidance",
-            convert=as_float,
-        ),
-        width=_side(reader, "width", "Width"),
-        height=_side(reader, "height", "Height"),
-        seed=reader.integer("seed", 0, 0, SEED_MAX, "The seed"),
-        sampler=reader.one_of(
-            "sampler", list(SAMPLERS), DEFAULT_SAMPLER, "unknown_sampler", "sampler"
-        ),
-        num_images_per_prompt=reader.integer(
-            "num_images_per_prompt", 1, 1, PICTURES_MAX, "The number of pictures"
-        ),
-        clip_skip=reader.integer("clip_skip", 0, 0, CLIP_SKIP_MAX, "Clip skip"),
-        image=reader.picture("image", "starting picture"),
-        strength=reader.number(
-            "strength",
-            default=STRENGTH_OF_MASK if has_mask else STRENGTH_OF_PICTURE,
-            # A picture that is only refined at a larger size stays as it is before that.
-            minimum=0.0 if asks_for_hires(reader.raw) else STRENGTH_MIN,
-            maximum=STRENGTH_MAX,
-            label="Strength",
-            convert=as_float,
-        ),
-    )
-
-
-def _model(reader: Reader, missing: str = "Choose a model.") -> str:
-    value = reader.raw.get("model")
-    if not is_digest(value):
-        reader.problem("model", "unknown_model", missing, short(value))
-        return ""
-    return str(value)
-
-
-def _side(reader: Reader, field: str, label: str) -> int:
-    return reader.integer(field, 128, SIDE_MIN, SIDE_MAX, label, multiple=SIDE_MULTIPLE)
-
-
-def _with_more(reader: Reader, recipe: Recipe) -> Recipe:
-    """What is to change and what to add. Settings of a mask that is not there are dropped, so that
-    equal pictures have equal recipes; only *Masked area* without a mask is told.
-    """
-    areas = [area.value for area in InpaintArea]
-    sides: dict[str, Any] = {
-        f"outpaint_{side}": reader.integer(
-            f"outpaint_{side}", 0, 0, SIDE_MAX, side.capitalize(), multiple=SIDE_MULTIPLE
-        )
-        for side in SIDES
-    }
-    asked = replace(
-        recipe,
-        mask=reader.picture("mask", "mask"),
-        mask_blur=reader.integer("mask_blur", 4, 0, MASK_BLUR_MAX, "The soft edge"),
-        inpaint_area=InpaintArea(
-            reader.one_of("inpaint_area", areas, InpaintArea.WHOLE, "unknown_area", "area")
-        ),
-        mask_padding=reader.integer("mask_padding", 32, 0, MASK_PADDING_MAX, "The padding"),
-        loras=read_loras(reader),
-        embeddings=read_embeddings(reader),
-        controls=read_controls(reader),
-        references=read_references(reader),
-        **read_parts(reader),
-        **read_tuning(reader),
-        **sides,
-    )
-    check_together(reader, asked)
-    return asked.normal()

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from gpuagent.protocol.recipe import SIDES, Recipe
 from gpuagent.protocol.recipe_reader import Reader
 from gpuagent.protocol.taxonomy import InpaintArea
 from gpuagent.protocol.tuning import check_hires_size
 
-if TYPE_CHECKING:
-    from gpuagent.protocol.recipe import Recipe
-
-SIDES = ("left", "top", "right", "bottom")
 KEPT_MIN = 32  # of a side of a picture that is extended
 
 
@@ -56,11 +51,8 @@ def _check_kept(reader: Reader, recipe: Recipe) -> None:
 
 
 def _check_hires(reader: Reader, recipe: Recipe) -> None:
-    """How large it may become, and what works on the first drawing alone."""
+    """How large it may become, and what leads the first drawing alone."""
     check_hires_size(reader, recipe.width, recipe.height, recipe.hires_scale)
-    if recipe.refiner is not None:
-        message = "A refiner finishes one drawing, not two. Leave it out, or the larger drawing."
-        reader.problem("refiner", "not_with_hires", message)
     if recipe.denoising_steps:
         return
     if recipe.references:

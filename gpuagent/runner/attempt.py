@@ -7,31 +7,27 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
 
 from gpuagent.cache.errors import AttemptFailedError
 from gpuagent.cache.sources import Sources
 from gpuagent.pipelines.adapters import Stack
-from gpuagent.pipelines.canvas import Canvas, CanvasColors, make_canvas
-from gpuagent.pipelines.control import Guide
+from gpuagent.pipelines.canvas import Canvas, make_canvas
 from gpuagent.pipelines.encode import Pixels, count_pixels, open_input
 from gpuagent.pipelines.family import Family, StartingPicture
-from gpuagent.pipelines.ip_adapter import Example
 from gpuagent.pipelines.prompts import EmbeddingCache, Embeddings
-from gpuagent.pipelines.reference import Reference
 from gpuagent.pipelines.registry import LoadedModel
-from gpuagent.pipelines.steps import Peek, Watch
 from gpuagent.planning.plan import Plan
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.messages import Assignment, AttemptError
-from gpuagent.protocol.recipe import parse_recipe
+from gpuagent.protocol.recipe_parsing import parse_recipe
 from gpuagent.runner.client import StudioClient
 from gpuagent.runner.compute import Compute
-from gpuagent.runner.controls import find_beside, make_guides, make_guides_again
+from gpuagent.runner.controls import find_beside, make_guides
+from gpuagent.runner.drawn import DrawnMaker
 from gpuagent.runner.ending import log_end, status_of
 from gpuagent.runner.failures import attempt_error, is_device_failure, is_out_of_memory
-from gpuagent.runner.finishers import Refine, find_enlarger, find_refine, using_vae
+from gpuagent.runner.finishers import find_refiner, using_vae
 from gpuagent.runner.finishing import Finisher, MadeBy
 from gpuagent.runner.health import Health, SickCode
 from gpuagent.runner.held import AttemptStoppedError, Held, HeldAttempts, Stop
@@ -40,7 +36,7 @@ from gpuagent.runner.logs import log_event
 from gpuagent.runner.models import Models
 from gpuagent.runner.patience import patiently
 from gpuagent.runner.progress import ProgressReporter
-from gpuagent.runner.refining import HiresMaker
+from gpuagent.runner.refining import HiresMaker, find_again
 from gpuagent.runner.telemetry import PeakMemory
 from gpuagent.runner.telling import Teller
 from gpuagent.runner.together import Hands, Seat, Seats, Together
@@ -299,20 +295,16 @@ class AttemptRunner:
         if not work.recipe.is_drawn or not isinstance(model, Family):
             raise AttemptFailedError(FailureCode.RECIPE_INVALID, reason="another kind of model")
         embeddings = self._embed(work, model, work.assignment.model.digest)
-        refine = find_refine(work, self._models, partial(self._embed, work))
+        refiner = find_refiner(work, self._models, partial(self._embed, work))
         start, canvas = self._start(work, model)
         guides = make_guides(work, model, self._models, self._compute, canvas)
         if work.recipe.is_hires:
             return HiresMaker(
                 *(work, self._compute, model, embeddings, start, guides),
-                *(
-                    make_guides_again(work, self._models, self._compute),
-                    find_enlarger(work, self._models),
-                ),
-                *(reporter, self._health),
+                *(find_again(work, self._models, self._compute, refiner), reporter, self._health),
             )
-        return _Maker(
-            *(work, self._compute, model, embeddings, start, canvas, guides, refine),
+        return DrawnMaker(
+            *(work, self._compute, model, embeddings, start, canvas, guides, refiner),
             *(reporter, self._health),
         )
 
@@ -347,59 +339,3 @@ class AttemptRunner:
                 finish, work.held, work.assignment, work.recipe, index, pixels, made_by
             )
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Maker:
-    """Makes the pictures of one attempt, on the compute thread."""
-
-    work: Work
-    compute: Compute
-    model: Family
-    embeddings: Embeddings
-    start: StartingPicture | None
-    canvas: Canvas | None
-    guides: tuple[Guide | Reference | Example, ...]
-    refine: Refine | None
-    reporter: ProgressReporter
-    health: Health
-
-    def __call__(self, index: int) -> Pixels:
-        return self.compute.run(lambda: self._make(index))
-
-    def _make(self, index: int) -> Pixels:
-        timings, recipe = self.work.timings, self.work.recipe
-        began = time.monotonic()
-        self.health.begin(self.work.kind, recipe.denoising_steps)
-        try:
-            with self.model.guided(self.guides):
-                latents = self.model.denoise(
-                    recipe,
-                    index,
-                    self.embeddings,
-                    start=self.start,
-                    watch=self._watch(index),
-                    until=None if self.refine is None else recipe.refiner_start,
-                )
-            if self.refine is not None:
-                latents = self.refine(latents, index, self._watch(index))
-            denoised = timings.measure("denoise", began)
-            # Still watched: on a GPU, steps that were only queued are waited for here.
-            pixels = self.model.decode(latents)
-        finally:
-            self.health.end()
-        if self.canvas is not None:
-            pixels = self.canvas.finish(pixels)
-        timings.measure("decode", denoised)
-        return pixels
-
-    def _watch(self, index: int) -> Watch:
-        count, colors = self.work.recipe.num_images_per_prompt, self.model.colors
-        if self.canvas is not None:
-            colors = CanvasColors.of(colors, self.canvas)
-
-        def step(done: int, of: int, peek: Peek) -> None:
-            self.health.step()
-            self.reporter.step(index, count, done, of, peek, colors)
-
-        return Watch(check=self.work.held.check, step=step)

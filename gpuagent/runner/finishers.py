@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gpuagent.cache.errors import AttemptFailedError
-from gpuagent.pipelines.family import Family
+from gpuagent.pipelines.family import Family, StartingPicture
 from gpuagent.pipelines.loaded import LoadedModel
 from gpuagent.pipelines.prompts import Embeddings
 from gpuagent.pipelines.sdxl import StableDiffusionXL
@@ -15,14 +16,31 @@ from gpuagent.pipelines.steps import Watch
 from gpuagent.pipelines.upscale import Upscaler
 from gpuagent.pipelines.vae import Autoencoder
 from gpuagent.protocol.failures import FailureCode
+from gpuagent.protocol.recipe import Recipe
 from gpuagent.runner.models import Models
 from gpuagent.runner.work import Work
 
 if TYPE_CHECKING:
     import torch
 
-# Latents after the first share of the steps, and the picture's number, to finished ones.
-Refine = Callable[["torch.Tensor", int, Watch], "torch.Tensor"]
+
+@dataclass(frozen=True, slots=True)
+class Refiner:
+    """Another model that makes the rest of a picture's steps, and reads its prompts itself."""
+
+    model: StableDiffusionXL
+    embeddings: Embeddings
+
+    def finish(
+        self,
+        recipe: Recipe,
+        index: int,
+        latents: torch.Tensor,
+        start: StartingPicture | None,
+        watch: Watch,
+    ) -> torch.Tensor:
+        """Latents after the first share of the steps to finished ones."""
+        return self.model.refine(recipe, index, self.embeddings, latents, start=start, watch=watch)
 
 
 @contextmanager
@@ -42,9 +60,9 @@ def using_vae(work: Work, models: Models, model: LoadedModel) -> Iterator[None]:
         yield
 
 
-def find_refine(
+def find_refiner(
     work: Work, models: Models, embed: Callable[[Family, str], Embeddings]
-) -> Refine | None:
+) -> Refiner | None:
     """What makes the rest of the steps; None if the recipe names no refiner.
 
     `embed` reads the recipe's prompts for a model, by its digest.
@@ -58,12 +76,7 @@ def find_refine(
         return None
     if not isinstance(refiner, StableDiffusionXL):
         raise AttemptFailedError(FailureCode.ADAPTER_UNFIT, reason="no refiner")
-    embeddings = embed(refiner, recipe.refiner)
-
-    def refine(latents: torch.Tensor, index: int, watch: Watch) -> torch.Tensor:
-        return refiner.refine(recipe, index, embeddings, latents, watch=watch)
-
-    return refine
+    return Refiner(refiner, embed(refiner, recipe.refiner))
 
 
 def find_enlarger(work: Work, models: Models) -> Upscaler | None:

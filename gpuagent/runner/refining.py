@@ -25,8 +25,10 @@ from gpuagent.planning.hires import refining_steps, tiles_of
 from gpuagent.protocol.recipe import SCALES, Recipe
 from gpuagent.protocol.tuning import LATENT
 from gpuagent.runner.compute import Compute
-from gpuagent.runner.controls import Following
+from gpuagent.runner.controls import Following, make_guides_again
+from gpuagent.runner.finishers import Refiner, find_enlarger
 from gpuagent.runner.health import Health
+from gpuagent.runner.models import Models
 from gpuagent.runner.progress import ProgressReporter
 from gpuagent.runner.work import Work
 
@@ -96,6 +98,25 @@ class _Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Again:
+    """What works on the second drawing alone."""
+
+    guides: Sequence[Following]
+    upscaler: Upscaler | None
+    refiner: Refiner | None
+
+
+def find_again(work: Work, models: Models, compute: Compute, refiner: Refiner | None) -> Again:
+    """As the recipe asks for it.
+
+    Raises:
+        AttemptFailedError: a model or a picture cannot be read, or is of another kind.
+    """
+    guides = make_guides_again(work, models, compute)
+    return Again(guides, find_enlarger(work, models), refiner)
+
+
+@dataclass(frozen=True, slots=True)
 class HiresMaker:
     """Makes the pictures of one attempt, on the compute thread."""
 
@@ -105,8 +126,7 @@ class HiresMaker:
     embeddings: Embeddings
     start: StartingPicture | None
     guides: Sequence[Guide | Reference | Example]
-    guides_again: Sequence[Following]
-    upscaler: Upscaler | None
+    again: Again
     reporter: ProgressReporter
     health: Health
 
@@ -151,10 +171,10 @@ class HiresMaker:
             guides = self._guided_by(partial(self._picture, latents))
             return self.model.known(larger), guides
         picture = self._picture(latents)
-        if self.upscaler is not None:
+        if self.again.upscaler is not None:
             by = next((s for s in SCALES if s >= recipe.hires_scale), SCALES[-1])
             watch = Watch(check=self.work.held.check)
-            picture = Image.fromarray(self.upscaler.enlarge(picture, by, watch=watch))
+            picture = Image.fromarray(self.again.upscaler.enlarge(picture, by, watch=watch))
         picture = picture.resize((width, height), Image.Resampling.LANCZOS)
         encoded = encode_tiles(
             picture, recipe.hires_tile or max(width, height), scale, self._encode
@@ -165,10 +185,11 @@ class HiresMaker:
 
     def _guided_by(self, drawn: Callable[[], Image.Image]) -> list[Guide]:
         """The second drawing's guides; some follow the picture itself, at the size it gets."""
-        if all(isinstance(each, Guide) for each in self.guides_again):
-            return [each for each in self.guides_again if isinstance(each, Guide)]
+        ready = [each for each in self.again.guides if isinstance(each, Guide)]
+        if len(ready) == len(self.again.guides):
+            return ready
         large = drawn().resize(self.work.recipe.result_size, Image.Resampling.LANCZOS)
-        return [each if isinstance(each, Guide) else each(large) for each in self.guides_again]
+        return [each if isinstance(each, Guide) else each(large) for each in self.again.guides]
 
     def _picture(self, latents: torch.Tensor | None) -> Image.Image:
         recipe = self.work.recipe
@@ -190,10 +211,20 @@ class HiresMaker:
         kind = (*self.work.kind, "tile", side)
         self.health.begin(kind, steps * tiles_of(recipe))
         watch = Watch(check=self.work.held.check, step=progress.refined)
-        again = refining_recipe(recipe)
+        anew, refiner = refining_recipe(recipe), self.again.refiner
         side = side or max(recipe.result_size)
         with self.model.guided(guides), self.model.tiles.of(side, progress.next_tile):
-            latents = self.model.denoise(again, index, self.embeddings, start=start, watch=watch)
+            latents = self.model.denoise(
+                anew,
+                index,
+                self.embeddings,
+                start=start,
+                watch=watch,
+                until=None if refiner is None else anew.handover,
+            )
+        if refiner is not None:
+            with refiner.model.tiles.of(side, progress.next_tile):
+                latents = refiner.finish(anew, index, latents, start, watch)
         self.health.end()
         denoised = self.work.timings.measure("denoise", began)
         pixels = decode_tiles(latents, side, self.model.tiles.scale, self._decode)

@@ -107,7 +107,7 @@ def train_encoder(
     return encoder.requires_grad_(False).eval()
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def look_at(encoder: CLIPVisionModelWithProjection, pictures: Pixels) -> torch.Tensor:
     """What the encoder sees in pictures, `[n, width]`."""
     side = encoder.config.image_size

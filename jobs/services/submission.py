@@ -19,8 +19,8 @@ from gpuagent.protocol.recipe import (
     SEED_MAX,
     Recipe,
     RecipeInvalidError,
-    parse_recipe,
 )
+from gpuagent.protocol.recipe_parsing import parse_recipe
 from jobs.announcements import announce_job, wake_dispatcher
 from jobs.costs import cost_of
 from jobs.estimates import Cost, estimate_cost

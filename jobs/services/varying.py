@@ -81,7 +81,7 @@ def refine_output(
     upload = add_upload_of(actor=actor, picture=picture)
     parts = {f"outpaint_{side}" for side in SIDES} | {"mask", "mask_blur", "mask_padding"}
     gone = {*parts, "inpaint_area", *Tuning.__dataclass_fields__} - {"sigmas", "guidance_end"}
-    gone |= {"references", "refiner", "refiner_start"}
+    gone.add("references")
     said = {name: value for name, value in exactly(recipe).items() if name not in gone}
     if control not in (None, ""):
         said["controls"] = [{"kind": ControlKind.TILE.value, "model": control}]

@@ -32,7 +32,7 @@ from gpuagent.protocol.messages import (
     ModelRef,
     UploadTarget,
 )
-from gpuagent.protocol.recipe import parse_recipe
+from gpuagent.protocol.recipe_parsing import parse_recipe
 from gpuagent.protocol.taxonomy import Architecture, AssetKind, FileKind
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -125,8 +125,9 @@ def test_a_finished_picture_is_led_while_it_is_drawn_again(
     files = []
     for controls in ((), (CANNY,), (follows,), ({**follows, "map": of_itself},)):
         recipe = {**MUG, **larger, "controls": list(controls)}
-        given = {"source": DRAWING, "adapters": (EDGES,), "pictures": (DRAWING,)}
-        attempt = studio.add_attempt(house_ref, recipe, **given)
+        attempt = studio.add_attempt(
+            house_ref, recipe, source=DRAWING, adapters=(EDGES,), pictures=(DRAWING,)
+        )
         assert agent.run(attempt)["status"] == "succeeded"
         files.append(attempt.open_file(store, 0, FileKind.PICTURE))
     plain, led, following, same = (small(file) for file in files)

@@ -167,6 +167,29 @@ def test_a_refiner_and_another_vae_finish_pictures_and_stand_in_the_manifest(
         {"kind": "checkpoint", "name": "Refiner", "digest": refiner.digest},
     ]
     assert manifest["recipe"]["refiner_start"] == 0.5
+    # It finishes what starts from a picture, and the larger of two drawings, tile by tile.
+    asked: dict[str, Any]
+    for asked, given, size in (
+        ({"strength": 0.8}, {"source": png("teal")}, (64, 64)),
+        ({"mask_blur": 0}, {"source": png("teal"), "mask": half_mask()}, (64, 64)),
+        ({"hires_scale": 2, "hires_strength": 0.5, "hires_tile": 64}, {}, (128, 128)),
+    ):
+        files = []
+        for with_it in (refined, {}, refined):
+            attempt = studio.add_attempt(
+                ref,
+                asked_of(ref, **asked, **with_it),
+                adapters=(refiner,),
+                source=given.get("source"),
+                mask=given.get("mask"),
+            )
+            assert agent.run(attempt)["status"] == "succeeded", asked
+            files.append(attempt.open_file(store, 0, FileKind.PICTURE))
+        assert files[0] == files[2] != files[1], asked
+        with Image.open(io.BytesIO(files[0])) as picture:
+            assert picture.size == size
+            if "mask" in given:
+                assert (np.asarray(picture.convert("RGB"))[:, :30] == (0, 128, 128)).all()
     # What was not handed out, or belongs to another family, is told as such.
     lacking = studio.add_attempt(ref, asked_of(ref, vae=vae.digest))
     assert agent.run(lacking)["error"]["code"] == "adapter.missing"

@@ -18,7 +18,7 @@ from gpuagent.pipelines.sd15 import StableDiffusion15
 from gpuagent.protocol import sealing
 from gpuagent.protocol.manifest import INFOTEXT_KEY, PNG_KEY, canonical
 from gpuagent.protocol.messages import ModelRef
-from gpuagent.protocol.recipe import parse_recipe
+from gpuagent.protocol.recipe_parsing import parse_recipe
 from gpuagent.protocol.taxonomy import FileKind
 
 from .agent_process import AgentProcess, steps_of

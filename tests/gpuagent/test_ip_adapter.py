@@ -32,7 +32,8 @@ from gpuagent.planning.plan import Measure
 from gpuagent.protocol.adapter_files import AdapterUnfitError, Header, layers_of, read_header
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.ip_adapter_files import check_ip_adapter, is_ip_adapter, wanted_by
-from gpuagent.protocol.recipe import Recipe, RecipeInvalidError, parse_recipe
+from gpuagent.protocol.recipe import Recipe, RecipeInvalidError
+from gpuagent.protocol.recipe_parsing import parse_recipe
 
 from .support import ADAPTERS
 from .tiny_models import save_ip_adapter, save_sdxl

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from gpuagent.protocol.manifest import build_manifest, canonical, infotext, same_engine
-from gpuagent.protocol.recipe import Recipe, parse_recipe
+from gpuagent.protocol.recipe import Recipe
+from gpuagent.protocol.recipe_parsing import parse_recipe
 from gpuagent.protocol.taxonomy import InpaintArea
 
 GOLDEN = Path(__file__).resolve().parents[1] / "wire" / "golden" / "manifest.v1.json"

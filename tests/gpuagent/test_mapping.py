@@ -26,7 +26,8 @@ from gpuagent.planning.plan import Verdict
 from gpuagent.protocol.manifest import INFOTEXT_KEY, PNG_KEY
 from gpuagent.protocol.mapper_files import architecture_of, check_shapes, read_side
 from gpuagent.protocol.messages import ModelRef
-from gpuagent.protocol.recipe import Recipe, RecipeInvalidError, parse_recipe
+from gpuagent.protocol.recipe import Recipe, RecipeInvalidError
+from gpuagent.protocol.recipe_parsing import parse_recipe
 from gpuagent.protocol.taxonomy import MAPPED, Architecture, AssetKind, ControlKind, FileKind
 from tests.mappers import save_mapper
 
@@ -254,6 +255,13 @@ def test_only_known_networks_are_loaded(folders: dict[Architecture, Path]) -> No
         ({"auto_map": {"AutoModel": "code.Model"}}, "nothing is fetched or run"),
         ({"backbone": "someone/backbone"}, "nothing is fetched"),
         ({"backbone_config": {"model_type": "timm_backbone"}}, "not known to have"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers 1e"),
+        ({"patch_size": 1}, "patch_size 1; from 8"),
+        ({"patch_size": [16, 1]}, "patch_size 1; from 8"),
+        ({"reassemble_factors": [4, 1e6]}, "reassemble_factors"),
+        ({"neck_hidden_sizes": [8] * 2_000}, "lists 2000"),
+        ({"hidden_size": 10**6}, "hidden_size"),
+        ({"backbone_config": {"model_type": "bit", "depths": [3, 10**6]}}, "depths"),
         ({"backbone_config": {"model_type": "bit", "auto_map": {"x": "y"}}}, "nothing is fetched"),
     ):
         with pytest.raises(ValueError, match=text):
@@ -263,6 +271,15 @@ def test_only_known_networks_are_loaded(folders: dict[Architecture, Path]) -> No
     for size in (4096, {"width": 384}, {"width": True, "height": 384}, "384", {"shortest_edge": 1}):
         with pytest.raises(ValueError, match="must say size"):
             read_side({"size": size}, Architecture.DPT)
+    for odd in (
+        *({"do_resize": False}, {"do_pad": True}, {"do_center_crop": True}),
+        *({"ensure_multiple_of": 10**6}, {"ensure_multiple_of": None}),
+    ):
+        with pytest.raises(ValueError, match=r"preprocessor_config\.json"):
+            read_side(odd, Architecture.DPT)
+    for folder in folders.values():
+        published = json.loads((folder / "preprocessor_config.json").read_text())
+        assert max(read_side(published, Architecture.DPT)) <= 64
     check_shapes({"head.conv.weight": (17, 256, 1, 1)}, Architecture.VITPOSE)
     with pytest.raises(ValueError, match="133 joints"):
         check_shapes({"head.conv.weight": (133, 256, 1, 1)}, Architecture.VITPOSE)

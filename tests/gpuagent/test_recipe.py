@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpuagent.protocol.recipe import (
-    KEPT_MIN,
     MASK_BLUR_MAX,
     MASK_PADDING_MAX,
     PICTURES_MAX,
     SEED_MAX,
     Recipe,
     RecipeInvalidError,
-    parse_recipe,
 )
+from gpuagent.protocol.recipe_checks import KEPT_MIN
+from gpuagent.protocol.recipe_parsing import parse_recipe
 from gpuagent.protocol.taxonomy import DEFAULT_SAMPLER, SAMPLERS, InpaintArea
 
 MODEL = "a" * 64

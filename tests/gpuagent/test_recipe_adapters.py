@@ -10,7 +10,8 @@ import pytest
 from gpuagent.protocol.loras import LoraUse
 from gpuagent.protocol.manifest import build_manifest, infotext
 from gpuagent.protocol.messages import ModelRef
-from gpuagent.protocol.recipe import Recipe, RecipeInvalidError, parse_recipe
+from gpuagent.protocol.recipe import Recipe, RecipeInvalidError
+from gpuagent.protocol.recipe_parsing import parse_recipe
 from gpuagent.protocol.taxonomy import Architecture, AssetKind
 
 BASE: dict[str, Any] = {"model": "a" * 64, "prompt": "a mug"}

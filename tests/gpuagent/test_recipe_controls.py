@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from gpuagent.protocol.recipe import Recipe, RecipeInvalidError, parse_recipe
+from gpuagent.protocol.recipe import Recipe, RecipeInvalidError
+from gpuagent.protocol.recipe_parsing import parse_recipe
 
 MODEL, NET, PICTURE, OTHER = ("a" * 64, "b" * 64, "c" * 64, "d" * 64)
 CANNY: dict[str, Any] = {"kind": "canny", "model": NET, "image": PICTURE}

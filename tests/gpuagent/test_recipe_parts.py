@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from gpuagent.protocol.recipe import RecipeInvalidError, parse_recipe
+from gpuagent.protocol.recipe import RecipeInvalidError
+from gpuagent.protocol.recipe_parsing import parse_recipe
 
 PLAIN: dict[str, Any] = {"model": "a" * 64, "prompt": "a mug"}
 VAE, REFINER = "b" * 64, "c" * 64
@@ -39,9 +40,22 @@ def test_recipes_without_them_are_as_they_were() -> None:
         ({"vae": "sharp"}, ("vae", "unknown_vae")),
         ({"refiner": 5}, ("refiner", "unknown_refiner")),
         ({"refiner": REFINER, "refiner_start": 1}, ("refiner_start", "out_of_range")),
-        ({"refiner": REFINER, "image": "d" * 64}, ("refiner", "not_with_image")),
         ({"refiner": "a" * 64}, ("refiner", "same_model")),
     ],
 )
 def test_what_cannot_be_is_told(more: dict[str, object], problem: tuple[str, str]) -> None:
     assert problems(**more) == [problem]
+
+
+def test_the_model_hands_over_after_its_share_of_what_is_left() -> None:
+    from_words = parse_recipe({**PLAIN, "refiner": REFINER, "refiner_start": 0.7})
+    assert from_words.handover == 0.7
+    half = {"image": "d" * 64, "strength": 0.5, "num_inference_steps": 20}
+    from_picture = parse_recipe({**PLAIN, **half, "refiner": REFINER})
+    assert from_picture.handover == pytest.approx(1 - 0.5 * 0.2)
+    assert parse_recipe(from_picture.to_wire()) == from_picture
+
+
+def test_a_refiner_goes_with_masks_and_with_a_larger_drawing() -> None:
+    for more in ({"image": "d" * 64, "mask": "e" * 64}, {"hires_scale": 2}):
+        assert parse_recipe({**PLAIN, "refiner": REFINER, **more}).refiner == REFINER

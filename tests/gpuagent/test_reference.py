@@ -22,7 +22,8 @@ from gpuagent.pipelines.samplers import make_scheduler
 from gpuagent.pipelines.sd15 import StableDiffusion15
 from gpuagent.planning.plan import Measure
 from gpuagent.protocol.failures import FailureCode
-from gpuagent.protocol.recipe import Recipe, RecipeInvalidError, parse_recipe
+from gpuagent.protocol.recipe import Recipe, RecipeInvalidError
+from gpuagent.protocol.recipe_parsing import parse_recipe
 
 from .support import ADAPTERS
 

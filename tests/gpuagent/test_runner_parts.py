@@ -19,7 +19,8 @@ from gpuagent.pipelines.preview import LatentColors
 from gpuagent.protocol import sealing
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.messages import Assignment, AttemptProgress, AttemptStarted
-from gpuagent.protocol.recipe import RecipeInvalidError, parse_recipe
+from gpuagent.protocol.recipe import RecipeInvalidError
+from gpuagent.protocol.recipe_parsing import parse_recipe
 from gpuagent.runner.client import StudioRefusedError, StudioUnreachableError, persist
 from gpuagent.runner.failures import attempt_error
 from gpuagent.runner.held import Held

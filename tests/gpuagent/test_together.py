@@ -18,7 +18,7 @@ from gpuagent.pipelines.engine import Engine
 from gpuagent.pipelines.sd15 import StableDiffusion15
 from gpuagent.protocol.manifest import PNG_KEY
 from gpuagent.protocol.messages import ModelRef
-from gpuagent.protocol.recipe import parse_recipe
+from gpuagent.protocol.recipe_parsing import parse_recipe
 from gpuagent.protocol.taxonomy import FileKind
 
 from .in_process import AgentInside

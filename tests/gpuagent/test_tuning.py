@@ -17,7 +17,8 @@ from gpuagent.pipelines.steps import Watch
 from gpuagent.pipelines.tiling import TiledDenoiser, decode_tiles, tiles
 from gpuagent.pipelines.variations import mix
 from gpuagent.planning.hires import starts, tiles_of
-from gpuagent.protocol.recipe import Recipe, RecipeInvalidError, parse_recipe
+from gpuagent.protocol.recipe import Recipe, RecipeInvalidError
+from gpuagent.protocol.recipe_parsing import parse_recipe
 from gpuagent.protocol.taxonomy import SAMPLERS
 from gpuagent.protocol.tuning import SIGMAS, takes_sigmas
 
@@ -242,7 +243,6 @@ def test_what_wraps_the_denoiser_works_together(house: StableDiffusion15) -> Non
 @pytest.mark.parametrize(
     "beside",
     [
-        {"refiner": "c" * 64},
         {"image": "d" * 64, "strength": 0, "references": [{"image": "b" * 64}]},
     ],
 )

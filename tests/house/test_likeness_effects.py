@@ -30,10 +30,10 @@ SPECS = [
         ("car", "blue", "beach"),
         ("tree", "green", "snow"),
         ("star", "yellow", "night"),
-        ("house", "white", "grass"),
-        ("boat", "orange", "sea"),
+        ("house", "white", "blue"),
+        ("boat", "orange", "sunset"),
         ("hat", "purple", "gray"),
-        ("fish", "pink", "white"),
+        ("fish", "pink", "wood"),
     )
 ]
 

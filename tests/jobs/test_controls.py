@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -292,7 +293,7 @@ def test_a_control_of_a_changed_part_is_left_out(
     edges: ModelVersion,
     picture: Artifact,
 ) -> None:
-    more = {"image": picture.sha256, "outpaint_left": 64}
+    more: dict[str, Any] = {"image": picture.sha256, "outpaint_left": 64}
     job = factories.make_job(bob_in_a, workspace, controls=[canny(edges, picture)], **more)
     [output] = factories.run_attempt(factories.make_attempt(job, agent.row), agent.row)
     body = {"scale": 2, "refine": 0.3}

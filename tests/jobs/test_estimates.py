@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from gpuagent.protocol.recipe import Recipe, parse_recipe
+from gpuagent.protocol.recipe import Recipe
+from gpuagent.protocol.recipe_parsing import parse_recipe
 from jobs.estimates import (
     OUTLIER_FACTOR,
     Learned,

@@ -15,7 +15,7 @@ from gpuagent.cache.places import Places
 from gpuagent.cache.sources import Sources
 from gpuagent.pipelines.engine import detect_engine
 from gpuagent.pipelines.family import Family
-from gpuagent.protocol.recipe import parse_recipe
+from gpuagent.protocol.recipe_parsing import parse_recipe
 from gpuagent.runner.compute import Compute
 from gpuagent.runner.models import Models
 from jobs.recipes import open_recipe
@@ -149,3 +149,14 @@ def test_the_form_offers_what_finishes_a_picture_where_there_is_such_a_thing(
         vae = register_vae(tmp_path / "vae", Description(name="Sharp"), organization_id=None)
     assert f'<option value="{vae.digest}"' in page()
     assert f'<option value="{refiner.digest}">Refiner' in page()
+
+
+def test_the_form_says_which_samplers_work_with_which_family(
+    workspace: Workspace, bobs: Client, tmp_path: Path
+) -> None:
+    register("flux dev", tmp_path / "flux")
+    page = bobs.get(f"/w/{workspace.pk}/").content.decode()
+    assert 'data-family="flux"' in page
+    assert '<option value="ddim" data-families="sd15 sdxl" data-default="">' in page
+    flow = '<option value="euler" data-families="sd15 sdxl sd3 flux" data-default="sd3 flux"'
+    assert f"{flow} selected>" in page, "the first model's own is chosen to begin with"

@@ -20,6 +20,7 @@ from jobs.management.commands.prepare import (
     HOUSE_PRESETS,
     register_house_adapters,
     register_house_cutter,
+    register_house_likeness,
     register_house_model,
     write_all_credentials,
 )
@@ -166,6 +167,18 @@ def test_the_house_cutter_is_registered_once_and_gives_way_to_a_name() -> None:
     ModelAsset.objects.update(name="House cutout", kind="checkpoint", description="Another.")
     register_house_cutter()
     assert ModelVersion.objects.get().asset.name == "House cutout (studio)"
+
+
+@pytest.mark.usefixtures("store_folder")
+def test_the_house_ip_adapter_is_registered_once_with_its_encoder() -> None:
+    factories.make_model_version()
+    register_house_likeness()
+    found = ModelVersion.objects.exclude(asset__kind="checkpoint")
+    names = {version.asset.kind: version.asset.name for version in found}
+    assert names == {"ip_adapter": "Likeness", "image_encoder": "Encoder of Likeness"}
+    ModelAsset.objects.filter(kind="ip_adapter").update(name="Ours")
+    register_house_likeness()
+    assert ModelVersion.objects.count() == 3
 
 
 @pytest.mark.usefixtures("store_folder")

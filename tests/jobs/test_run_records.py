@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from accounts.actors import Actor
 from gpuagent.protocol.messages import AttemptFinish
-from gpuagent.protocol.recipe import parse_recipe
+from gpuagent.protocol.recipe_parsing import parse_recipe
 from jobs.costs import LOAD, LOAD_CACHED, STEP, cost_of, load_seconds
 from jobs.estimates import passes_of, step_keys
 from jobs.models import Agent, CostEstimate, Job, JobAttempt, RunRecord

@@ -8,7 +8,7 @@ import pytest
 from django.test import Client
 
 from accounts.actors import Actor
-from gpuagent.protocol.recipe import parse_recipe
+from gpuagent.protocol.recipe_parsing import parse_recipe
 from jobs.estimates import passes_of
 from jobs.forecast import make_forecast
 from jobs.models import Job, Output
