@@ -1,214 +1,128 @@
-"""The engine on a GPU: true SD 1.5 and SDXL with random weights, stock diffusers against the agent.
+"""The engine on a GPU, in pieces of a few minutes each: true architectures with random weights,
+stock diffusers against the agent.
 
 Speed does not depend on what weights say, so nothing is downloaded. Written without a GPU at hand:
-`tests/test_engine_benchmark.py` runs all of it on a CPU with a tiny model.
+`tests/test_engine_benchmark.py` runs all pieces on a CPU with tiny models, as does
+`--gpu --device cpu --tiny`.
 """
 
 from __future__ import annotations
 
-import shutil
+import gc
 import tempfile
-import time
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
-from typing import Any
+from types import MappingProxyType
 
 import torch
 
+from benchmarks._engine_gpu_flux import measure_flux, save_true_flux
+from benchmarks._engine_gpu_live import (
+    Subject,
+    measure_batches,
+    measure_liveliness,
+    measure_loras,
+    measure_switching,
+)
+from benchmarks._engine_gpu_sd15 import measure, save_true_sd15
 from benchmarks._engine_gpu_sdxl import measure_sdxl, save_true_sdxl
 from benchmarks._report import Figure, say
 from gpuagent.pipelines.engine import Engine, detect_engine
-from gpuagent.protocol.messages import ModelRef
-from gpuagent.protocol.recipe_parsing import parse_recipe
-from house.recipe import MODEL
-from launcher.layout import REPOSITORY
-from tests.gpuagent.in_process import AgentInside
-from tests.gpuagent.support import FakeStudio, model_ref
-
-BATCHES = (1, 4, 8)
-SIDE, STEPS, ROUNDS, SWITCHES = 512, 20, 3, 8
+from gpuagent.protocol.taxonomy import Architecture
+from gpuagent.runner.freeing import give_back_freed
+from tests.gpuagent.test_tiny_true_classes import save_tiny
+from tests.gpuagent.tiny_models import save_flux, save_sdxl
 
 
-def run_on_gpu() -> dict[str, Figure]:
-    """The figures, or what is missing."""
-    if not torch.cuda.is_available():
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """Where it runs, and in which sizes."""
+
+    engine: Engine
+    root: Path
+    is_tiny: bool
+
+    def sd15(self) -> Subject:
+        """Saved once."""
+        if not (self.root / "sd15").exists():
+            (save_tiny if self.is_tiny else save_true_sd15)(self.root / "sd15")
+        return self._subject("sd15", Architecture.SD15, 512)
+
+    def sdxl(self) -> Subject:
+        """Saved once."""
+        if not (self.root / "sdxl").exists():
+            (save_sdxl if self.is_tiny else save_true_sdxl)(self.root / "sdxl")
+        return self._subject("sdxl", Architecture.SDXL, 1_024)
+
+    def flux(self, kind: str) -> None:
+        """Saved for one piece."""
+        if self.is_tiny:
+            save_flux(self.root / "flux", is_dev=kind == "dev")
+        else:
+            save_true_flux(self.root / "flux", kind)
+
+    def _subject(self, folder: str, architecture: Architecture, side: int) -> Subject:
+        return Subject(
+            engine=self.engine,
+            root=self.root,
+            folder=folder,
+            architecture=architecture,
+            side=64 if self.is_tiny else side,
+            steps=2 if self.is_tiny else 20,
+        )
+
+
+def _sd15(bench: Bench) -> dict[str, Figure]:
+    bench.sd15()
+    small = {"side": 64, "steps": 2, "rounds": 1} if bench.is_tiny else {}
+    return measure(bench.engine, bench.root, **small)
+
+
+def _sdxl(bench: Bench) -> dict[str, Figure]:
+    bench.sdxl()
+    if bench.is_tiny:
+        return measure_sdxl(bench.engine, bench.root, side=64, rounds=1)
+    return measure_sdxl(bench.engine, bench.root)
+
+
+def _flux(bench: Bench, kind: str) -> dict[str, Figure]:
+    bench.flux(kind)
+    small = {"side": 64, "rounds": 1, "steps": 2} if bench.is_tiny else {}
+    return measure_flux(bench.engine, bench.root, kind, **small)
+
+
+# Each fits into ten minutes, the making of its model included.
+PIECES: Mapping[str, Callable[[Bench], dict[str, Figure]]] = MappingProxyType(
+    {
+        "sd15": _sd15,
+        "sdxl": _sdxl,
+        "flux-schnell": lambda bench: _flux(bench, "schnell"),
+        "flux-dev": lambda bench: _flux(bench, "dev"),
+        "loras": lambda bench: measure_loras(bench.sd15(), count=4 if bench.is_tiny else 200),
+        "live": lambda bench: measure_liveliness(bench.sdxl(), rounds=2 if bench.is_tiny else 9),
+        "switch": lambda bench: measure_switching(
+            bench.sdxl(), switches=4 if bench.is_tiny else 10
+        ),
+        "batches": lambda bench: measure_batches(bench.sdxl(), rounds=1 if bench.is_tiny else 3),
+    }
+)
+
+
+def run_on_gpu(
+    only: Sequence[str] = (), *, device: str = "cuda", is_tiny: bool = False
+) -> dict[str, Figure]:
+    """The figures of these pieces, or of all; or what is missing."""
+    if device == "cuda" and not torch.cuda.is_available():
         say("no CUDA device")
         return {"cuda": 0, "note": "no CUDA device"}
     engine = detect_engine()
-    with tempfile.TemporaryDirectory(prefix="studio-gpu-") as folder:
-        root = Path(folder)
-        save_true_sd15(root / "model")
-        figures = measure(engine, root)
-        save_true_sdxl(root / "sdxl")
-        figures |= measure_sdxl(engine, root)
-        return {"cuda": 1, "device": engine.device_name, **figures}
-
-
-def measure(
-    engine: Engine, root: Path, *, side: int = SIDE, steps: int = STEPS, rounds: int = ROUNDS
-) -> dict[str, Figure]:
-    """Pictures a second at each batch, both sides in turns; then switching between two."""
-    (root / "store").mkdir()
-    studio = FakeStudio(root / "store")
-    ref = model_ref(root / "model")
-    figures: dict[str, Figure] = {}
-    recipe = {"width": side, "height": side, "num_inference_steps": steps, "sampler": "dpmpp_2m"}
-    try:
-        stock = _Stock(root / "model", engine)
-        for batch in BATCHES:
-            agent = AgentInside(
-                root / f"agent-{batch}", studio, engine, models_root=root, batch=batch
-            )
-            count, ours, theirs = 2 * batch + 1, list[float](), list[float]()
-            for number in range(rounds + 1):
-                mine = _seconds(agent, ref, recipe, count, number)
-                its = stock.seconds(recipe, count, batch)
-                if number:  # the first pays for first calls
-                    ours.append(count / mine)
-                    theirs.append(count / its)
-            agent.close()
-            figures[f"sd15_batch{batch}_per_s"] = median(ours)
-            figures[f"stock_sd15_batch{batch}_per_s"] = median(theirs)
-            say(f"batch {batch}: ours {median(ours):.2f}, stock {median(theirs):.2f} pictures/s")
-        del stock
-        return {**figures, **_switching(engine, root, studio, recipe)}
-    finally:
-        studio.close()
-
-
-def _seconds(
-    agent: AgentInside, ref: ModelRef, recipe: dict[str, object], count: int, number: int
-) -> float:
-    """The first waits for nobody and is made alone, the others in batches: so does the stock."""
-    attempts = [
-        agent.studio.add_attempt(
-            ref, {**recipe, "prompt": f"a mug {number} {i}", "seed": i}, may_batch=agent.batch > 1
-        )
-        for i in range(count)
-    ]
-    began = time.perf_counter()
-    ends = agent.run(attempts)
-    assert all(end["status"] == "succeeded" for end in ends), ends
-    return time.perf_counter() - began
-
-
-class _Stock:
-    """A plain pipeline, as its documentation has it."""
-
-    def __init__(self, folder: Path, engine: Engine) -> None:
-        import diffusers
-        from transformers import CLIPTextModel, CLIPTokenizer
-
-        self._folder = folder.parent
-        dtype: Any = {"torch_dtype": engine.dtype(), "local_files_only": True}
-        text = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=engine.dtype())
-        scheduler = diffusers.DPMSolverMultistepScheduler.from_pretrained(folder / "scheduler")
-        self._pipeline: Any = diffusers.StableDiffusionPipeline(
-            vae=diffusers.AutoencoderKL.from_pretrained(folder / "vae", **dtype),
-            unet=diffusers.UNet2DConditionModel.from_pretrained(folder / "unet", **dtype),
-            text_encoder=text,
-            tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer"),
-            scheduler=scheduler,
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
-        ).to(engine.device)
-        self._pipeline.set_progress_bar_config(disable=True)
-
-    def seconds(self, recipe: dict[str, Any], count: int, batch: int) -> float:
-        """One alone, then batches; each saved as PNG."""
-        began = time.perf_counter()
-        for size in [1] + [batch] * ((count - 1) // batch):
-            pictures = self._pipeline(
-                prompt=[f"a mug {i}" for i in range(size)],
-                width=recipe["width"],
-                height=recipe["height"],
-                num_inference_steps=recipe["num_inference_steps"],
-                guidance_scale=5.0,
-                generator=[torch.Generator("cpu").manual_seed(i) for i in range(size)],
-            ).images
-            for i, picture in enumerate(pictures):
-                picture.save(self._folder / f"stock-{i}.png", compress_level=1)
-        return time.perf_counter() - began
-
-
-def _switching(
-    engine: Engine, root: Path, studio: FakeStudio, recipe: dict[str, object]
-) -> dict[str, Figure]:
-    """Two checkpoints in turns on a device that holds one; the other waits in host memory."""
-    shutil.copytree(root / "model", root / "other")
-    (root / "other" / "number.txt").write_text("another")
-    refs = [model_ref(root / "model"), model_ref(root / "other")]
-    weights = sum(f.size_bytes for f in refs[0].files if f.path.endswith(".safetensors"))
-    small = replace(engine, memory_bytes=_room_for_one(engine, root, studio, refs[0], recipe))
-    agent = AgentInside(
-        root / "switching", studio, small, models_root=root, host_bytes=3 * weights + 2**30
-    )
-    loads = []
-    for number in range(SWITCHES):
-        seeded = {**recipe, "prompt": "a mug", "seed": number, "num_inference_steps": 4}
-        attempt = studio.add_attempt(refs[number % 2], seeded)
-        (end,) = agent.run([attempt])
-        assert end["status"] == "succeeded", end
-        if end["timings"]["load_source"] == "host":
-            loads.append(end["timings"]["load"])
-    agent.close()
-    return {"switch_s": median(loads) if loads else None, "switches": len(loads)}
-
-
-def _room_for_one(
-    engine: Engine, root: Path, studio: FakeStudio, ref: ModelRef, recipe: dict[str, object]
-) -> int:
-    """Memory for one model at work, and not quite for half of another."""
-    agent = AgentInside(root / "asking", studio, engine, models_root=root)
-    agent.models.fetch(ref)
-    asked = parse_recipe({**recipe, "prompt": "a mug", "seed": 1, "model": ref.digest})
-    needed = agent.models.plan(ref, asked).needed_bytes
-    agent.close()
-    weights = sum(f.size_bytes for f in ref.files if f.path.endswith(".safetensors"))
-    return needed + weights // 4
-
-
-def save_true_sd15(folder: Path) -> None:
-    """SD 1.5 as it is published, but for the tokenizer (the house's) and what the weights say."""
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    unet = UNet2DConditionModel(
-        sample_size=64,
-        cross_attention_dim=768,
-        attention_head_dim=8,
-        block_out_channels=(320, 640, 1280, 1280),
-    )
-    vae = AutoencoderKL(
-        block_out_channels=(128, 256, 512, 512),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        layers_per_block=2,
-        latent_channels=4,
-        sample_size=512,
-    )
-    tokens = {"bos_token_id": 972, "eos_token_id": 973, "pad_token_id": 973}
-    text = CLIPTextConfig(
-        vocab_size=49408,
-        hidden_size=768,
-        intermediate_size=3072,
-        num_hidden_layers=12,
-        num_attention_heads=12,
-        **tokens,
-    )
-    unet.half().save_pretrained(folder / "unet")
-    vae.half().save_pretrained(folder / "vae")
-    CLIPTextModel(text).half().save_pretrained(folder / "text_encoder")
-    save_rest(folder)
-
-
-def save_rest(folder: Path) -> None:
-    """Scheduler and tokenizer."""
-    from diffusers import PNDMScheduler
-
-    PNDMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", skip_prk_steps=True
-    ).save_pretrained(folder / "scheduler")
-    shutil.copytree(REPOSITORY / MODEL / "tokenizer", folder / "tokenizer")
+    figures: dict[str, Figure] = {"cuda": int(engine.has_own_memory), "device": engine.device_name}
+    for name in only or PIECES:
+        with tempfile.TemporaryDirectory(prefix="studio-gpu-") as folder:
+            say(f"{name} …")
+            bench = Bench(engine=engine, root=Path(folder), is_tiny=is_tiny)
+            figures |= PIECES[name](bench)
+        gc.collect()
+        give_back_freed(from_gpu=engine.has_own_memory)
+    return figures

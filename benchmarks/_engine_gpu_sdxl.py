@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from benchmarks._engine_gpu_weights import made_quickly
 from benchmarks._report import Figure, say
 from gpuagent.pipelines.engine import Engine
 from gpuagent.protocol.taxonomy import Architecture
@@ -105,11 +106,11 @@ def _stock(folder: Path, engine: Engine) -> Any:  # noqa: ANN401 - diffusers has
     return pipeline
 
 
-def save_true_sdxl(folder: Path) -> None:
-    """SDXL as it is published, but for the tokenizers (the house's) and what the weights say."""
-    from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionModel
+def true_unet() -> Any:  # noqa: ANN401 - as above
+    """Of two and a half billion numbers."""
+    from diffusers import UNet2DConditionModel
 
-    unet = UNet2DConditionModel(
+    return UNet2DConditionModel(
         sample_size=128,
         block_out_channels=(320, 640, 1280),
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
@@ -122,7 +123,13 @@ def save_true_sdxl(folder: Path) -> None:
         addition_time_embed_dim=256,
         projection_class_embeddings_input_dim=2816,
     )
-    unet.half().save_pretrained(folder / "unet")
+
+
+def save_true_sdxl(folder: Path) -> None:
+    """SDXL as it is published, but for the tokenizers (the house's) and what the weights say."""
+    from diffusers import AutoencoderKL, EulerDiscreteScheduler
+
+    made_quickly(true_unet).save_pretrained(folder / "unet")
     vae = AutoencoderKL(
         block_out_channels=(128, 256, 512, 512),
         down_block_types=("DownEncoderBlock2D",) * 4,

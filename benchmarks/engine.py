@@ -1,6 +1,6 @@
 """The agent's engine against a bare diffusers loop, in the same run: no web, no database.
 
-The house model on a CPU; with `--gpu` the true SD 1.5 with random weights on the GPU. Both sides
+The house model on a CPU; with `--gpu` true architectures with random weights on the GPU. Both sides
 make the same pictures with the same threads, in turns; the loop has a process of its own, which is
 idle meanwhile.
 """
@@ -20,7 +20,7 @@ from statistics import median
 import torch
 
 from benchmarks._direct import Direct, Recipe, direct_loop
-from benchmarks._engine_gpu import run_on_gpu
+from benchmarks._engine_gpu import PIECES, run_on_gpu
 from benchmarks._report import Figure, clean_up_on_signals, finish, load, say
 from gpuagent.pipelines.engine import Engine, detect_engine
 from gpuagent.protocol.batching import batch_key
@@ -259,16 +259,21 @@ def _measure_checkpoints(sides: Sides, samples: Samples, number: int) -> list[fl
 
 def _measure_loras(sides: Sides, count: int, *, rounds: int) -> dict[str, Figure]:
     """Another LoRA for each picture, against one LoRA for all: what is more is the switching. By
-    processor time, or noise of a hundred pictures would hide what it is.
+    processor time, or noise of a hundred pictures would hide what it is. Fetching each for the
+    first time is counted by itself.
     """
+    _took, first = _with_loras(sides, sides.recipes(count), sides.loras)
     shares, laying = [], []
     for _ in range(rounds):
-        recipes = sides.recipes(count)
-        changing, timings = _with_loras(sides, recipes, sides.loras)
         same, _timings = _with_loras(sides, sides.recipes(count), sides.loras[:1])
+        changing, timings = _with_loras(sides, sides.recipes(count), sides.loras)
         shares.append(1 - same[1] / changing[1])
         laying += [float(str(one["adapters"])) for one in timings]
-    return {"lora_switch_share": median(shares), "lora_lay_s": median(laying)}
+    return {
+        "lora_switch_share": median(shares),
+        "lora_lay_s": median(laying),
+        "lora_first_fetch_s": median(float(str(one["fetch"])) for one in first),
+    }
 
 
 def _with_loras(
@@ -338,11 +343,18 @@ def _loras(folder: Path, count: int) -> Iterator[ModelRef]:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="four rounds, 50 LoRAs, 20 steps")
-    parser.add_argument("--gpu", action="store_true", help="true SD 1.5 on a CUDA device instead")
+    parser.add_argument("--gpu", action="store_true", help="true sizes on a CUDA device instead")
+    parser.add_argument("--only", choices=PIECES, nargs="+", default=(), help="pieces of --gpu")
+    parser.add_argument(
+        "--device", choices=("cuda", "cpu"), default="cuda", help="cpu: without one"
+    )
+    parser.add_argument("--tiny", action="store_true", help="--gpu with tiny models")
     given = parser.parse_args(arguments)
+    if given.device == "cpu" and not given.tiny:
+        parser.error("true sizes take hours on a CPU: say --tiny, too")
     clean_up_on_signals()
     if given.gpu:
-        finish(run_on_gpu())
+        finish(run_on_gpu(given.only, device=given.device, is_tiny=given.tiny))
     elif given.full:
         finish(run(rounds=4, singles=6, loras=50, steps=20))
     else:
