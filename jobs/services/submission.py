@@ -232,7 +232,17 @@ def _refuse_what_fits_nowhere(
     if not largest or cost.memory_bytes <= largest:
         return
     if recipe.is_hires:
-        raise no_room_for_hires(recipe, cost.memory_bytes, largest)
+        weights = version.weights_bytes + bytes_of(beside)
+
+        def needs(asked: Recipe) -> int:
+            return estimate_cost(
+                asked,
+                weights_bytes=weights,
+                seconds_per_pass=0.0,
+                picture_pixels=picture_pixels,
+            ).memory_bytes
+
+        raise no_room_for_hires(recipe, needs, largest)
     if not recipe.is_drawn:
         raise _no_room_for_result(recipe, cost, largest)
     wish = Wish(

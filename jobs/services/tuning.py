@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from gpuagent.protocol.families import can_tile
@@ -34,12 +34,22 @@ def with_tile(recipe: Recipe, raw: Mapping[str, object], version: ModelVersion) 
     return replace(recipe, hires_tile=side)
 
 
-def no_room_for_hires(recipe: Recipe, needed: int, largest: int) -> InvalidInputError:
-    """No agent has the memory for it; what would help."""
+def no_room_for_hires(
+    recipe: Recipe, needs: Callable[[Recipe], int], largest: int
+) -> InvalidInputError:
+    """No agent has the memory for it; what would help. `needs` is the memory of such a recipe."""
     width, height = recipe.result_size
-    hint = "Choose smaller tiles." if recipe.hires_tile else "Let it be drawn in tiles."
+    side = min(recipe.hires_tile or HIRES_TILE_MAX, max(width, height))
+    sides = range(side // HIRES_TILE_MULTIPLE * HIRES_TILE_MULTIPLE, 0, -HIRES_TILE_MULTIPLE)
+    fits = next((s for s in sides if needs(replace(recipe, hires_tile=s)) <= largest), None)
+    if fits is not None:
+        hint = f"In tiles of {fits} pixels it would fit."
+    elif recipe.controls:
+        hint = "Leave controls out, or make the first picture smaller."
+    else:
+        hint = "Make the first picture smaller, or enlarge it less."
     message = (
-        f"A result of {width} × {height} needs about {needed / 1024**3:.1f} GiB; the largest agent "
-        f"has {largest / 1024**3:.1f} GiB. {hint}"
+        f"A result of {width} × {height} needs about {needs(recipe) / 1024**3:.1f} GiB; the "
+        f"largest agent has {largest / 1024**3:.1f} GiB. {hint}"
     )
-    return invalid("hires_tile", "does_not_fit", message, recipe.hires_tile)
+    return invalid("hires_tile", "does_not_fit", message, recipe.hires_tile, fits)

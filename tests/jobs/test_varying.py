@@ -180,4 +180,19 @@ def test_what_fits_nowhere_says_what_would(
     body = {"prompt": "x", "width": 1024, "height": 1024, "hires_scale": 4, "hires_tile": 0}
     [told] = problem(post(bob_api, "/api/v1/jobs", body))["errors"]
     assert (told["field"], told["code"]) == ("hires_tile", "does_not_fit")
-    assert "in tiles" in told["message"]
+    assert "In tiles of" in told["message"]
+
+
+@pytest.mark.usefixtures("agent", "workspace")
+def test_what_fits_nowhere_says_which_tiles_would(bob_api: Client) -> None:
+    asked = {"prompt": "a mug", "width": 1024, "height": 1024, "hires_scale": 4}
+    [told] = problem(post(bob_api, "/api/v1/jobs", {**asked, "hires_tile": 2048}))["errors"]
+    tile = told["limit"]
+    assert told["message"].endswith(f"In tiles of {tile} pixels it would fit.")
+    assert post(bob_api, "/api/v1/jobs", {**asked, "hires_tile": tile}).status_code == 201
+    larger = post(bob_api, "/api/v1/jobs", {**asked, "hires_tile": tile + 64})
+    assert problem(larger)["errors"][0]["code"] == "does_not_fit"
+    # Where the first picture alone is too large, no tile helps
+    large = {"prompt": "a mug", "width": 2048, "height": 2048, "hires_scale": 1.25}
+    [told] = problem(post(bob_api, "/api/v1/jobs", {**large, "hires_tile": 64}))["errors"]
+    assert told["message"].endswith("Make the first picture smaller, or enlarge it less.")
