@@ -43,10 +43,7 @@ def check_upscaler(folder: Path) -> None:
     if any(piece.old != piece.new for piece in pieces):
         message = f"{path.name} has the names of another tool. Add it as a single file."
         raise _refused("other_names", message)
-    if any(
-        type(config.get(name)) is not type(size) or config[name] != size
-        for name, size in told.items()
-    ):
+    if not all(_is_same(config.get(name), size) for name, size in told.items()):
         message = f"{UPSCALER_CONFIG} must say what the weights are of: {json.dumps(told)}."
         raise _refused("bad_size", message)
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 COMPACT, RRDB = "compact", "rrdb"
 _COMPACT_SCALE = 4
+_OVERLAP_USUAL = 18  # of a compact network that does not say it
 _DENSE = 5
 # Beyond so many of its features' pixels, what follows the blocks of RRDBNet sees nothing.
 _MARGIN = 2
@@ -70,8 +71,10 @@ class Compact(EnlargingNetwork):
         module = nn.Module()
         last = nn.Conv2d(features, 3 * _COMPACT_SCALE**2, 3, 1, 1)
         module.body = nn.ModuleList([*layers, last])
-        # Just as far as it sees: tiles are what the whole would be.
-        super().__init__(module, scale=_COMPACT_SCALE, overlap=blocks + 2)
+        # As far as it sees, so that tiles are what the whole would be. Those with more blocks that
+        # were registered before they said so look as far as they always did.
+        overlap = min(int(config.get("overlap", _OVERLAP_USUAL)), blocks + 2)
+        super().__init__(module, scale=_COMPACT_SCALE, overlap=overlap)
 
     @override
     def enlarge(self, seen: torch.Tensor) -> torch.Tensor:

@@ -15,6 +15,7 @@ from gpuagent.protocol.families import dtype_said
 from gpuagent.protocol.manifest import build_manifest, canonical, infotext
 from gpuagent.protocol.messages import Assignment, OutputCommit, StoredFile, UploadTarget
 from gpuagent.protocol.recipe import Recipe
+from gpuagent.protocol.revisions import revision_of
 from gpuagent.protocol.taxonomy import FileKind
 from gpuagent.runner.client import WHILE_LEASED, StaleError, StudioClient, persist
 from gpuagent.runner.held import Held, Stop
@@ -93,6 +94,8 @@ class Finisher:
         engine = {**self._fingerprint, "dtype": dtype, "batch": made_by.batch}
         if made_by.memory:
             engine["memory"] = made_by.memory
+        if (revision := revision_of(recipe)) > 1:
+            engine["revision"] = revision
         return build_manifest(
             recipe,
             index=index,

@@ -47,10 +47,9 @@ def find_fitting(recipe: Recipe, model: ModelVersion, names: Mapping[str, str] =
     Raises:
         InvalidInputError: one is not in the organization's library, or does not fit the model.
     """
-    named = _named(recipe)
     found = find_adapters(recipe.adapters) if recipe.adapters else {}
     problems: list[FieldProblem] = []
-    for digest, kind in named.items():
+    for digest, kind in _named(recipe):
         version = found.get(digest)
         if version is None or version.asset.kind != kind.value:
             problems.append(_unknown(kind, names.get(digest, "")))
@@ -99,15 +98,22 @@ def laid_of(found: Found) -> tuple[Laid, ...]:
     )
 
 
-def _named(recipe: Recipe) -> dict[str, AssetKind]:
-    loras = dict.fromkeys((use.digest for use in recipe.loras), AssetKind.LORA)
-    nets = dict.fromkeys((use.model for use in recipe.controls), AssetKind.CONTROLNET)
-    nets |= dict.fromkeys(ip_adapters_of(recipe.references), AssetKind.IP_ADAPTER)
-    parts = {recipe.vae: AssetKind.VAE, recipe.refiner: AssetKind.CHECKPOINT}
-    named = {digest: kind for digest, kind in parts.items() if digest is not None}
-    named |= dict.fromkeys(recipe.enlargers, AssetKind.UPSCALER)
-    named |= dict.fromkeys(mappers_of(recipe.controls), AssetKind.MAPPER)
-    return {**loras, **dict.fromkeys(recipe.embeddings, AssetKind.EMBEDDING), **nets, **named}
+def _named(recipe: Recipe) -> tuple[tuple[str, AssetKind], ...]:
+    """Each digest with what it is to be, once: one may be named as two things."""
+    parts = ((recipe.vae, AssetKind.VAE), (recipe.refiner, AssetKind.CHECKPOINT))
+    return tuple(
+        dict.fromkeys(
+            (
+                *((use.digest, AssetKind.LORA) for use in recipe.loras),
+                *((digest, AssetKind.EMBEDDING) for digest in recipe.embeddings),
+                *((use.model, AssetKind.CONTROLNET) for use in recipe.controls),
+                *((digest, AssetKind.IP_ADAPTER) for digest in ip_adapters_of(recipe.references)),
+                *((digest, kind) for digest, kind in parts if digest is not None),
+                *((digest, AssetKind.UPSCALER) for digest in recipe.enlargers),
+                *((digest, AssetKind.MAPPER) for digest in mappers_of(recipe.controls)),
+            )
+        )
+    )
 
 
 def _texts(recipe: Recipe) -> tuple[str, str]:

@@ -31,6 +31,7 @@ _BATCH = "batch"
 _ENGINE_WORDS = {
     "dtype": "number format",
     "memory": "saving memory by",
+    "revision": "revision of the studio",
     "runtime_image": "image",
     "threads": "CPU threads",
 }
@@ -164,13 +165,17 @@ def _similar(before: Mapping[str, object], after: Mapping[str, object]) -> str:
     was, now = before.get(_BATCH, 1), after.get(_BATCH, 1)
     reasons = [] if was == now else [_made_together(was, now)]
     changed = [
-        f"{_ENGINE_WORDS.get(key, key)} {before.get(key, 'none')} → {after.get(key, 'none')}"
+        f"{_ENGINE_WORDS.get(key, key)} {_said(before, key)} → {_said(after, key)}"
         for key in sorted((set(before) | set(after)) - {_BATCH})
         if before.get(key) != after.get(key)
     ]
     if changed:
         reasons.append(f"other runtime ({', '.join(changed)})")
     return f"Similar: {'; '.join(reasons)}."
+
+
+def _said(engine: Mapping[str, object], key: str) -> object:
+    return engine.get(key, 1 if key == "revision" else "none")
 
 
 def _made_together(was: object, now: object) -> str:

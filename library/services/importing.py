@@ -34,7 +34,15 @@ from library.services.uploads import (
 from library.uploads import Details, read_details
 from studio.core import storage
 from studio.core.errors import InvalidInputError, StoreFullError, StudioError
-from studio.core.fetching import Answer, FetchError, Guard, Rest, default_guard, fetch_into
+from studio.core.fetching import (
+    OTHER_PART,
+    Answer,
+    FetchError,
+    Guard,
+    Rest,
+    default_guard,
+    fetch_into,
+)
 from studio.core.queue import send_on_commit
 from studio.core.scoping import organization_scope
 
@@ -180,17 +188,21 @@ def _fetch_whole(upload: ModelUpload, address: str, guard: Guard) -> int:
     """
     limit: int = settings.MODEL_MAX_BYTES
     coming = _Coming(upload)
-    end, fruitless = time.monotonic() + FETCH_SECONDS, 0
+    end, furthest, fruitless = time.monotonic() + FETCH_SECONDS, 0, 0
     while True:
-        before = coming.received
         try:
             return fetch_into(
                 address, coming.take, max_bytes=limit, guard=guard, rest=coming.rest()
             )
         except FetchError as error:
-            fruitless = 0 if coming.received > before else fruitless + 1
-            is_over = fruitless == TRIES or time.monotonic() > end
-            if error.problems[0].code not in _PASSING or not coming.rest() or is_over:
+            code = error.problems[0].code
+            if code == OTHER_PART:
+                coming.forget()
+            elif code not in _PASSING or not coming.rest():
+                raise
+            fruitless = 0 if coming.received > furthest else fruitless + 1
+            furthest = max(furthest, coming.received)
+            if fruitless == TRIES or time.monotonic() > end:
                 raise
         time.sleep(PAUSE_SECONDS * 2**fruitless)
 
@@ -206,6 +218,10 @@ class _Coming:
     def rest(self) -> Rest | None:
         """What can be asked for without what is there; None if all must come again."""
         return Rest(self.received, self._validator) if self._validator and self.received else None
+
+    def forget(self) -> None:
+        """What came is of another file: all of it is asked for again."""
+        self._validator = ""
 
     def take(self, answer: Answer) -> int:
         """Put what comes into the store; how much the whole is."""

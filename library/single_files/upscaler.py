@@ -14,6 +14,8 @@ from library.single_files.pieces import Piece, UnfitFileError, count, shape_of, 
 from library.tensor_files import Shape
 
 _OUT = 48  # three colors, and four pixels for one to each side
+# Agents look two pixels further than so many blocks see, unless the configuration says how far.
+_BLOCKS_USUAL = 16
 _BLOCKS_MAX = 64
 # As wide as an agent would build; published are 64.
 _WIDTH_MAX = 128
@@ -57,7 +59,10 @@ def _plan_compact(shapes: Mapping[str, Shape]) -> tuple[Config, tuple[Piece, ...
             continue
         outward = _OUT if number == last else features
         pieces += weighted(name, name, (outward, features if number else 3, 3, 3))
-    return {"network": "compact", "features": features, "blocks": blocks}, tuple(pieces)
+    config: Config = {"network": "compact", "features": features, "blocks": blocks}
+    if blocks > _BLOCKS_USUAL:
+        config["overlap"] = blocks + 2
+    return config, tuple(pieces)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,7 @@ CHARACTERS_MAX = 2_048
 TRIES_MAX = 3  # addresses of one name
 SCHEMES = {"http": 80, "https": 443}
 HEADERS = (("Accept-Encoding", "identity"), ("Connection", "close"))
+OTHER_PART = "other_part"
 T = TypeVar("T")
 _PART = re.compile(r"bytes (?P<first>\d{1,18})-\d{1,18}/(?P<whole>\d{1,18})")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -252,8 +253,9 @@ def _answer(
     offset, whole = 0, int(length[:20]) if length.isdecimal() else 0
     if rest and status == 206:
         part = _PART.fullmatch(named.get(b"content-range", "").strip())
-        if not part or int(part["first"]) != rest.offset:
-            raise _unreachable("file")
+        is_other = named.get(b"etag", rest.validator).strip() != rest.validator
+        if is_other or not part or int(part["first"]) != rest.offset:
+            raise FetchError(OTHER_PART, "The site sent a part of another file. Add it again.")
         offset, whole = rest.offset, int(part["whole"])
     if whole > max_bytes:
         raise _too_large(max_bytes)

@@ -112,6 +112,8 @@ def test_a_control_leads_both_of_two_drawings(
         assert agent.run(attempt)["status"] == "succeeded"
     files = [attempt.open_file(store, 0, FileKind.PICTURE) for attempt in attempts]
     assert files[2] == files[3]
+    # That was not always so: who makes an old one again is told why it is not the same.
+    assert [revision(file) for file in files] == [None, None, 2, 2]
     draft, plain, led = (small(file) for file in files[:3])
     assert np.abs(led - draft).mean() < 0.5 * np.abs(plain - draft).mean()
 
@@ -135,6 +137,11 @@ def test_a_finished_picture_is_led_while_it_is_drawn_again(
     assert np.abs(following - plain).mean() > 1
     # It is enlarged in the same way, so what follows the picture itself follows this map.
     assert np.array_equal(following, same)
+
+
+def revision(file: bytes) -> object:
+    with Image.open(io.BytesIO(file)) as picture:
+        return json.loads(picture.info[PNG_KEY])["engine"].get("revision")
 
 
 def small(file: bytes) -> Any:  # noqa: ANN401 - an array

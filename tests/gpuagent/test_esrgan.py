@@ -198,3 +198,24 @@ def test_other_networks_are_refused(change: dict[str, Any], says: str) -> None:
     shapes = {name: shape for name, shape in shapes.items() if shape is not None}
     with pytest.raises(UnfitFileError, match=says):
         plan_upscaler(shapes)
+
+
+@pytest.mark.parametrize(
+    ("said", "overlap"),
+    [
+        ({"blocks": 16}, 18),
+        ({"blocks": 6}, 8),
+        ({"blocks": 32}, 18),  # as it was registered before it said so
+        ({"blocks": 32, "overlap": 34}, 34),
+        ({"blocks": 32, "overlap": 10**6}, 34),
+    ],
+)
+def test_a_tile_of_a_compact_network_looks_as_far_as_it_did(
+    said: dict[str, int], overlap: int
+) -> None:
+    config = {"network": "compact", "features": 4, **said}
+    network = make_network(config)
+    assert network.overlap == overlap
+    shapes = {name: tuple(each.shape) for name, each in network.module.state_dict().items()}
+    known, _pieces = plan_upscaler(shapes)
+    assert known.get("overlap", 18) == max(18, said["blocks"] + 2)

@@ -79,13 +79,15 @@ def test_a_line_that_brings_nothing_more_is_given_up(ada: Actor) -> None:
     assert asked_for == [f"bytes={2 * PIECE}-"] * importing.TRIES
 
 
-def test_a_file_that_changed_meanwhile_comes_from_its_start(ada: Actor) -> None:
+@pytest.mark.parametrize("is_careless", [False, True])
+def test_a_file_that_changed_meanwhile_comes_from_its_start(ada: Actor, is_careless: bool) -> None:
     newer = BODY[::-1]
 
     def changed(parts: Parts) -> None:
         parts.body, parts.tag, parts.breaks_after = newer, '"two"', len(newer)
 
-    upload, asked_for = fetched_from(Parts(BODY, breaks_after=PIECE * 3, after=changed), ada)
+    parts = Parts(BODY, breaks_after=PIECE * 3, after=changed, is_careless=is_careless)
+    upload, asked_for = fetched_from(parts, ada)
     assert (upload.state, asked_for) == (UploadState.CHECKING.value, [f"bytes={3 * PIECE}-"])
     assert upload.received_bytes == len(newer)
     assert arrived(upload) == newer
