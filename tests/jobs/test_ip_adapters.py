@@ -90,6 +90,9 @@ def test_what_is_foreign_or_another_kind_does_not_exist(
     for version in (house, ModelVersion(digest="f" * 64)):
         found = problems(bob_in_a, workspace, shown(version, picture))
         assert [each[:2] for each in found] == [("references", "unknown_ip_adapter")]
+    edges = {"kind": "canny", "model": likeness.digest, "map": picture.sha256}
+    found = problems(bob_in_a, workspace, shown(likeness, picture), controls=[edges])
+    assert [each[:2] for each in found] == [("controls", "unknown_controlnet")]
     foreign = factories.make_input(workspace_b, factories.make_png("white"))
     found = problems(bob_in_a, workspace, shown(likeness, foreign))
     assert [each[:2] for each in found] == [("references", "unknown_image")]
