@@ -30,7 +30,7 @@ from accounts.services.invitations import Offer, invite
 from accounts.services.tokens import create_token
 from accounts.token_limits import NO_LIMITS, Limits
 from gpuagent.protocol.manifest import build_manifest
-from gpuagent.protocol.messages import AttemptFinish, Heartbeat, OutputCommit, StoredFile
+from gpuagent.protocol.messages import AttemptFinish, Heartbeat, ModelRef, OutputCommit, StoredFile
 from gpuagent.protocol.recipe_parsing import parse_recipe
 from gpuagent.protocol.sealing import Context, seal
 from gpuagent.protocol.taxonomy import FileKind
@@ -302,7 +302,12 @@ def put_sealed(artifact_id: str, content: bytes) -> StoredFile:
     )
 
 
-def make_manifest(job: Job, index: int, engine: Mapping[str, object] = ENGINE) -> dict[str, object]:
+def make_manifest(
+    job: Job,
+    index: int,
+    engine: Mapping[str, object] = ENGINE,
+    adapters: Sequence[ModelRef] = (),
+) -> dict[str, object]:
     return build_manifest(
         open_recipe(job),
         index=index,
@@ -310,6 +315,7 @@ def make_manifest(job: Job, index: int, engine: Mapping[str, object] = ENGINE) -
         model_digest="digest",
         architecture="sd15",
         engine=engine,
+        adapters=adapters,
     )
 
 
@@ -319,10 +325,11 @@ def make_commit(
     *,
     index: int = 0,
     engine: Mapping[str, object] = ENGINE,
+    adapters: Sequence[ModelRef] = (),
 ) -> OutputCommit:
     with system_scope():
         job = Job.objects.select_related("workspace").get(pk=attempt.job_id)
-    manifest = make_manifest(job, index, engine)
+    manifest = make_manifest(job, index, engine, adapters)
     return OutputCommit(fence=attempt.fence, index=index, manifest=manifest, files=files)
 
 
@@ -357,9 +364,9 @@ def run_attempt(
                 for target in assignment.targets
                 if target.index == index
             )
-            commit_output(
-                agent, attempt.pk, make_commit(attempt, files, index=index, engine=engine)
-            )
+            laid = assignment.adapters
+            made = make_commit(attempt, files, index=index, engine=engine, adapters=laid)
+            commit_output(agent, attempt.pk, made)
         if finish:
             message = AttemptFinish(fence=attempt.fence, status="succeeded")
             finish_attempt(agent, attempt.pk, message)

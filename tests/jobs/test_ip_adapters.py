@@ -149,6 +149,7 @@ def test_run_again_and_the_viewer_name_it(
     output = factories.make_output(bob_in_a, workspace, agent.row, references=uses)
     page = client_of(bob).get(f"/w/{workspace.pk}/outputs/{output.pk}").content.decode()
     assert "<dt>IP-Adapter</dt>" in page
+    assert "<dt>Embedding</dt>" not in page
     assert picture.sha256[:12] in page
     with organization_scope(workspace.organization_id):
         again = rerun_output(output=output, actor=bob_in_a).job
