@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gpuagent.protocol.adapter_files import AdapterUnfitError, read_header
+from gpuagent.protocol.mapper_config import CONFIG_NAME
 from gpuagent.protocol.mapper_files import (
-    CONFIG_NAME,
     PROCESSOR_NAME,
     WEIGHTS_NAME,
     check_shapes,

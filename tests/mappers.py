@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
+from gpuagent.protocol.mapper_config import CONFIG_NAME
 from gpuagent.protocol.mapper_files import (
-    CONFIG_NAME,
     JOINTS,
     NETWORKS,
     PROCESSOR_NAME,

@@ -21,8 +21,8 @@ from gpuagent.pipelines.skeleton import draw_skeleton, to_openpose
 from gpuagent.pipelines.steps import Watch
 from gpuagent.pipelines.upscale import peek_at
 from gpuagent.protocol.adapter_files import Shape, read_header
+from gpuagent.protocol.mapper_config import CONFIG_NAME
 from gpuagent.protocol.mapper_files import (
-    CONFIG_NAME,
     NETWORKS,
     PROCESSOR_NAME,
     UNUSED,

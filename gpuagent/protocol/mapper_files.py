@@ -117,12 +117,12 @@ def clean_config(config: Mapping[str, object]) -> dict[str, object]:
             raise ValueError(f"{CONFIG_NAME} says {name}; nothing is fetched or run here")
     if config.get("backbone") is not None:
         raise ValueError(f"{CONFIG_NAME} names a backbone by its address; nothing is fetched here")
-    known = {**known_settings(config, named), "architectures": [network.class_name]}
+    clean = {**known_settings(config, named), "architectures": [network.class_name]}
     if inner:
-        known["backbone_config"] = known_settings(inner, kind or network.usual_backbone)
+        clean["backbone_config"] = known_settings(inner, kind or network.usual_backbone)
     if named == Architecture.VITPOSE:
-        known["id2label"] = {str(number): f"joint {number}" for number in range(JOINTS)}
-    return known
+        clean["id2label"] = {str(number): f"joint {number}" for number in range(JOINTS)}
+    return clean
 
 
 def _word(raw: object) -> str:

@@ -301,7 +301,7 @@ def test_only_known_networks_are_loaded(folders: dict[Architecture, Path]) -> No
         check_shapes({}, {"model_type": "depth_anything"})
     # What is no word, no number that there is, or nested without end has a sentence, too
     dinov2 = {"model_type": "dinov2"}
-    for odd in (
+    stranger: tuple[dict[str, Any], ...] = (
         {"backbone_config": {"model_type": []}},
         {"backbone_config": [1]},
         {"fusion_hidden_size": 10**400},
@@ -313,9 +313,10 @@ def test_only_known_networks_are_loaded(folders: dict[Architecture, Path]) -> No
         {"model_type": nested(100_000)},
         {"neck_hidden_sizes": nested(100_000)},
         {"backbone_config": {**dinov2, "out_features": ["__import__"]}},
-    ):
+    )
+    for strange in stranger:
         with pytest.raises(ValueError, match=r"config\.json"):
-            clean_config({**config, **odd})
+            clean_config({**config, **strange})
     assert clean_config({**config, "unheard_of": nested(100_000)}) == clean_config(config)
 
 
