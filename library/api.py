@@ -124,7 +124,7 @@ class ModelUploadSerializer(serializers.Serializer[Any]):
     size_bytes = serializers.IntegerField()
     received_bytes = serializers.IntegerField(help_text="The next piece begins here.")
     piece_bytes = serializers.IntegerField(help_text="How long each piece is but the last.")
-    details = serializers.JSONField()
+    details = serializers.JSONField(help_text="What was said, without config and preprocessor.")
     problem = serializers.JSONField(allow_null=True)
     model = serializers.CharField(allow_null=True)
     digest = serializers.CharField(allow_null=True)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from gpuagent.protocol.adapter_files import AdapterUnfitError, read_header
+from gpuagent.protocol.mapper_config import CONFIG_NAME
 from gpuagent.protocol.mapper_files import (
-    CONFIG_NAME,
     PROCESSOR_NAME,
     WEIGHTS_NAME,
-    architecture_of,
     check_shapes,
+    clean_config,
     read_side,
 )
 from gpuagent.protocol.taxonomy import Architecture
@@ -34,15 +35,16 @@ def check_mapper(folder: Path) -> Architecture:
     """
     config, processor = _read_json(folder / CONFIG_NAME), _read_json(folder / PROCESSOR_NAME)
     try:
-        architecture = architecture_of(config)
+        clean = clean_config(config)
+        architecture = Architecture(str(clean["model_type"]))
         read_side(processor, architecture)
     except ValueError as error:
         raise invalid("folder", "unknown_network", f"{error}.") from error
-    _check_weights(folder / WEIGHTS_NAME, architecture)
+    _check_weights(folder / WEIGHTS_NAME, clean)
     return architecture
 
 
-def _check_weights(path: Path, architecture: Architecture) -> None:
+def _check_weights(path: Path, config: Mapping[str, object]) -> None:
     if not path.is_file():
         message = f"There is no {path.name}. Only safetensors are taken, in one file."
         raise invalid("folder", "no_weights", message)
@@ -53,7 +55,7 @@ def _check_weights(path: Path, architecture: Architecture) -> None:
         message = f"{path.name} is not a safetensors file, or has a broken header."
         raise invalid("folder", "broken_weights", message) from error
     try:
-        check_shapes(shapes, architecture)
+        check_shapes(shapes, config)
     except ValueError as error:
         message = f"{path.name} is not of the network that {CONFIG_NAME} names: {error}."
         raise invalid("folder", "other_weights", message) from error

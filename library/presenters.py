@@ -11,6 +11,7 @@ from library.presets import describe_recipe, usable_presets
 from library.recognition import FAMILY_NAMES, KIND_NAMES
 from library.services.catalog import may_change
 from library.services.upload_store import PIECE_BYTES
+from library.uploads import FILE_TEXTS
 
 STATE_WORDS = {
     UploadState.RECEIVING.value: "waiting for the rest",
@@ -65,12 +66,17 @@ def upload_json(upload: ModelUpload) -> dict[str, Any]:
         "size_bytes": upload.size_bytes,
         "received_bytes": upload.received_bytes,
         "piece_bytes": PIECE_BYTES,
-        "details": upload.details,
+        "details": _said(upload),
         "problem": upload.problem or None,
         "model": version.asset_id if version is not None else None,
         "digest": version.digest if version is not None else None,
         "expires_at": upload.expires_at,
     }
+
+
+def _said(upload: ModelUpload) -> dict[str, Any]:
+    """Without the texts of files: they may be as long as two hundred pages."""
+    return {name: said for name, said in upload.details.items() if name not in FILE_TEXTS}
 
 
 def asset_row(asset: ModelAsset) -> dict[str, Any]:
@@ -116,7 +122,7 @@ def upload_row(upload: ModelUpload) -> dict[str, Any]:
         "id": upload.pk,
         "file_name": upload.file_name,
         "name": upload.details.get("name", ""),
-        "details": upload.details,
+        "details": _said(upload),
         "state": upload.state,
         "says": STATE_WORDS[upload.state],
         "size_bytes": size,

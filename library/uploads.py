@@ -18,7 +18,8 @@ FINGERPRINT_MAX = 64
 SUFFIX = ".safetensors"
 PICKLED = frozenset({".pt", ".bin", ".ckpt", ".pth", ".pkl", ".pickle"})
 JSON_MAX = 100_000
-FIELDS = ("name", "licence", "description", "trigger_words", "config", "preprocessor")
+FILE_TEXTS = ("config", "preprocessor")
+FIELDS = ("name", "licence", "description", "trigger_words", *FILE_TEXTS)
 _FETCHED_NAME = f"fetched{SUFFIX}"
 
 
@@ -50,7 +51,7 @@ def read_details(raw: Mapping[str, object]) -> Details:
     texts = {field: _text(raw.get(field)) for field in FIELDS if field != "trigger_words"}
     problems = name_problems(texts["name"], NAME_MAX)
     most_of = {"licence": LICENCE_MAX, "description": TEXT_MAX}
-    most_of |= {"config": JSON_MAX, "preprocessor": JSON_MAX}
+    most_of |= dict.fromkeys(FILE_TEXTS, JSON_MAX)
     for field, most in most_of.items():
         problems += _too_long(field, texts[field], most)
     words = _words(raw.get("trigger_words"))

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
+from gpuagent.protocol.mapper_config import CONFIG_NAME
 from gpuagent.protocol.mapper_files import (
-    CONFIG_NAME,
     JOINTS,
     NETWORKS,
     PROCESSOR_NAME,
@@ -117,13 +117,20 @@ _SAVERS = {
 
 
 def bare_mapper(folder: Path, architecture: Architecture, **changes: object) -> Path:
-    """What the library looks at of such a folder: JSON, and a header with the telling tensor."""
+    """What the library looks at of such a folder: JSON, and a header with the telling tensors."""
     network = NETWORKS[architecture]
     folder.mkdir(parents=True, exist_ok=True)
-    config = {"model_type": architecture.value, "architectures": [network.class_name], **changes}
-    (folder / CONFIG_NAME).write_text(json.dumps(config))
+    sizes: dict[str, object] = {"hidden_size": 4, "num_hidden_layers": 1, "image_size": 16}
+    neck = {"neck_hidden_sizes": [4], "fusion_hidden_size": 4, "intermediate_size": 4}
+    config = {"model_type": architecture.value, "architectures": [network.class_name], **neck}
+    if architecture is Architecture.DPT:
+        config |= sizes
+    else:
+        config["backbone_config"] = {"model_type": network.usual_backbone, **sizes}
+    (folder / CONFIG_NAME).write_text(json.dumps({**config, **changes}))
     (folder / PROCESSOR_NAME).write_text(json.dumps({"size": {"width": 64, "height": 64}}))
-    names = (network.sign, "neck.convs.0.weight", "backbone.embeddings.cls_token")
-    joints = np.zeros((JOINTS, 4, 1, 1), dtype=np.float32)
+    layer = f"{'dpt' if architecture is Architecture.DPT else 'backbone'}.encoder.layer.0.norm"
+    names = (network.sign, "neck.convs.0.weight", "backbone.embeddings.cls_token", layer)
+    joints = np.zeros((JOINTS, 16, 1, 1), dtype=np.float32)
     save_file(dict.fromkeys(names, joints), folder / WEIGHTS_NAME)
     return folder

@@ -7,6 +7,7 @@ own layers, are laid over the resident U-Net for one attempt. The same bytes com
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,8 +21,9 @@ from gpuagent.pipelines.engine import Engine
 from gpuagent.pipelines.loaded import LoadedModel
 from gpuagent.pipelines.placing import Placed
 from gpuagent.pipelines.steps import Watch
+from gpuagent.protocol.adapter_files import read_header
 from gpuagent.protocol.failures import FailureCode
-from gpuagent.protocol.ip_adapter_files import LAYERS, PROJECTION
+from gpuagent.protocol.ip_adapter_files import LAYERS, PROJECTION, encoder_of, sizes_said
 from gpuagent.protocol.references import ReferenceUse
 
 if TYPE_CHECKING:
@@ -44,9 +46,16 @@ class IPAdapter(LoadedModel):
 
         dtype = engine.dtype(is_half=is_half)
         # The classes are named here and never read from the files.
-        encoder = CLIPVisionModelWithProjection.from_pretrained(
-            folder / ENCODER_FOLDER, dtype=dtype, local_files_only=True, use_safetensors=True
+        _check_encoder(folder / ENCODER_FOLDER)
+        encoder, told = CLIPVisionModelWithProjection.from_pretrained(
+            folder / ENCODER_FOLDER,
+            dtype=dtype,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
         )
+        if lacking := sorted(map(str, (*told["missing_keys"], *told["mismatched_keys"]))):
+            raise ValueError(f"weights of another image encoder: {lacking[0]}")
         self._encoder: Any = encoder.eval().requires_grad_(False)
         tensors = load_file(folder / IP_ADAPTER_NAME)
         laid = _module_of(tensors).to(dtype).eval().requires_grad_(False)
@@ -94,8 +103,23 @@ class IPAdapter(LoadedModel):
         return self._encoder(pixels, output_hidden_states=True).hidden_states[-2]
 
 
+def _check_encoder(folder: Path) -> None:
+    """Whether its weights are whole and its config is of them, before memory is taken.
+
+    Raises:
+        ValueError: they are not.
+    """
+    with (folder / "model.safetensors").open("rb") as file:
+        sizes = encoder_of(read_header(file))
+    config = json.loads((folder / "config.json").read_bytes())
+    for name, size in sizes_said(sizes).items():
+        if config.get(name) != size:
+            raise ValueError(f"the config of another image encoder: {name}")
+
+
 def _module_of(tensors: Mapping[str, torch.Tensor]) -> Any:  # noqa: ANN401 - torch's, which is imported late
     """The projection, and both matrices of each layer in the order of the layers' numbers."""
+    import torch
     from diffusers import UNet2DConditionModel
     from torch import nn
 
@@ -107,6 +131,8 @@ def _module_of(tensors: Mapping[str, torch.Tensor]) -> Any:  # noqa: ANN401 - to
     # Which class it is and how its tensors are called there, diffusers tells only by this; of the
     # U-Net, which is its `self`, nothing is read.
     convert: Any = UNet2DConditionModel._convert_ip_adapter_image_proj_to_diffusers
+    with torch.device("meta"):  # refuses what is not whole, and takes no memory
+        convert(None, {name: each.to("meta") for name, each in said.items()}, False)
     projection = convert(None, said, low_cpu_mem_usage=False)
     return nn.ModuleList([projection, _matrices("to_k_ip", tensors), _matrices("to_v_ip", tensors)])
 

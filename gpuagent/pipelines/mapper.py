@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from abc import abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +20,17 @@ from gpuagent.pipelines.placing import Placed
 from gpuagent.pipelines.skeleton import draw_skeleton, to_openpose
 from gpuagent.pipelines.steps import Watch
 from gpuagent.pipelines.upscale import peek_at
+from gpuagent.protocol.adapter_files import Shape, read_header
+from gpuagent.protocol.mapper_config import CONFIG_NAME
 from gpuagent.protocol.mapper_files import (
-    CONFIG_NAME,
     NETWORKS,
     PROCESSOR_NAME,
-    architecture_of,
-    read_side,
+    UNUSED,
+    WEIGHTS_NAME,
+    check_shapes,
+    check_whole,
+    clean_config,
+    clean_processor,
 )
 from gpuagent.protocol.taxonomy import MAPPED, Architecture, ControlKind
 
@@ -43,28 +50,15 @@ class Mapper(LoadedModel):
     """One network of transformers, with what prepares a picture for it."""
 
     def __init__(self, folder: Path, engine: Engine, *, is_half: bool = False) -> None:
-        import transformers
-
-        config = json.loads((folder / CONFIG_NAME).read_bytes())
-        architecture = architecture_of(config)
-        read_side(json.loads((folder / PROCESSOR_NAME).read_bytes()), architecture)
-        # The class is one of three that are named there, and never what the files say.
-        network, told = getattr(transformers, NETWORKS[architecture].class_name).from_pretrained(
-            folder,
-            dtype=engine.dtype(is_half=is_half),
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-        if lacking := sorted((*told["missing_keys"], *told["mismatched_keys"])):
-            raise ValueError(f"weights of another network: {lacking[0]}")
+        config = clean_config(json.loads((folder / CONFIG_NAME).read_bytes()))
+        architecture = Architecture(str(config["model_type"]))
+        prepared = json.loads((folder / PROCESSOR_NAME).read_bytes())
+        processor = clean_processor(prepared, architecture)
+        network = _network_of(folder / WEIGHTS_NAME, config, engine.dtype(is_half=is_half))
         self.architecture = architecture
         self.is_half = is_half
-        self._network: Any = network.eval().requires_grad_(False)
-        self._processor: Any = _processor_of(architecture).from_pretrained(
-            folder, local_files_only=True
-        )
+        self._network: Any = network
+        self._processor: Any = _processor_of(architecture)(**processor)
         super().__init__({_PART: Placed(self._network, engine.device)})
 
     @property
@@ -167,6 +161,47 @@ def load_mapper(
     if mapper.architecture is not architecture:
         raise ValueError(f"another network than {architecture}")
     return mapper
+
+
+def _network_of(weights: Path, config: Mapping[str, object], dtype: Any) -> Any:  # noqa: ANN401 - of torch and transformers, imported late
+    """Built of a clean config alone, after the header of the weights was found to be whole.
+
+    Before that nothing takes memory, and what transformers is given is neither folder nor name: it
+    looks for no further file.
+    """
+    import torch
+    import transformers
+    from safetensors.torch import load_file
+
+    # The class is one of three that are named there, and never what the files say.
+    made_by = getattr(transformers, NETWORKS[Architecture(str(config["model_type"]))].class_name)
+    built_by = made_by.config_class.from_dict(dict(config))
+    with weights.open("rb") as file:
+        shapes = read_header(file).shapes
+    check_shapes(shapes, config)
+    with torch.device("meta"):
+        check_whole(shapes, _shapes_as_published(made_by(copy.deepcopy(built_by))))
+    network, told = made_by.from_pretrained(
+        None,
+        config=built_by,
+        state_dict=load_file(weights),
+        dtype=dtype,
+        local_files_only=True,
+        trust_remote_code=False,
+        output_loading_info=True,
+    )
+    lacking = sorted((*told["missing_keys"], *told["mismatched_keys"]))
+    if lacking := [name for name in lacking if not str(name).startswith(UNUSED)]:
+        raise ValueError(f"weights of another network: {lacking[0]}")
+    return network.eval().requires_grad_(False)
+
+
+def _shapes_as_published(network: Any) -> dict[str, Shape]:  # noqa: ANN401 - as above
+    """Under the names in files, which newer classes of transformers have others for."""
+    from transformers.core_model_loading import revert_weight_conversion
+
+    named = revert_weight_conversion(network, network.state_dict())
+    return {name: tuple(tensor.shape) for name, tensor in named.items()}
 
 
 def _processor_of(architecture: Architecture) -> Any:  # noqa: ANN401 - a class of transformers

@@ -207,8 +207,7 @@ def read_map_request(raw: Mapping[str, object], *, side_max: int) -> MapRequest:
         RecipeInvalidError: with one `FieldProblem` per thing that is wrong.
     """
     reader = Reader(raw)
-    drawn = [kind.value for kind in ControlKind if kind in DRAWN_HERE]
-    kind = reader.one_of("kind", drawn, ControlKind.CANNY, "unknown_kind", "map made here called")
+    kind = _drawn_kind(reader)
     image = reader.picture("image", "picture")
     if image is None and not reader.problems:
         reader.problem("image", "needs_image", "There is no picture to draw a map of. Add one.")
@@ -228,3 +227,19 @@ def read_map_request(raw: Mapping[str, object], *, side_max: int) -> MapRequest:
     return MapRequest(
         kind=ControlKind(kind), image=image or "", width=width, height=height, low=low, high=high
     )
+
+
+def _drawn_kind(reader: Reader) -> ControlKind:
+    """One that pixels alone make; of the others it is said how they are made."""
+    drawn = [kind.value for kind in ControlKind if kind in DRAWN_HERE]
+    given = reader.raw.get("kind")
+    if not isinstance(given, str) or given not in set(ControlKind) - DRAWN_HERE:
+        label = "map made here called"
+        kind = reader.one_of("kind", drawn, ControlKind.CANNY, "unknown_kind", label)
+        return ControlKind(kind)
+    message = (
+        f"A network makes {given} maps, in a job: POST jobs with map_kind {given} and the picture "
+        f"as image. Drawn here are: {', '.join(drawn)}."
+    )
+    reader.problem("kind", "unknown_kind", message, given, drawn)
+    return ControlKind.CANNY

@@ -24,6 +24,8 @@ _KINDS = (
     ("latents", "proj_in.weight", "proj_out.weight", False),
 )
 _DEPTH = 4
+_WORDS = 4  # that a plain one makes of a picture
+_HEAD = 64  # numbers of a resampler's head
 _FACES = {"perceiver_resampler.proj_in.weight", "norm.weight"}
 _LOOKS = re.compile(r"(down|up|mid)_block(?:s\.(\d+))?\.attentions\.(\d+)\..*\.(\d+)\.attn2\.to_k$")
 _WAYS = ("down", "up", "mid")
@@ -32,24 +34,10 @@ _PLACES = "vision_model.embeddings.position_embedding.weight"
 _PROJECTED = "visual_projection.weight"
 _LAYER = "vision_model.encoder.layers.{}."
 _INNER = f"{_LAYER}mlp.fc1.weight"
-# What of an encoder must be there: what is not would be filled in at random.
-_OF_LAYER = tuple(
-    f"{part}.{kind}"
-    for part in (
-        *("layer_norm1", "layer_norm2", "mlp.fc1", "mlp.fc2"),
-        *(f"self_attn.{each}_proj" for each in ("q", "k", "v", "out")),
-    )
-    for kind in ("weight", "bias")
-)
-_BESIDE_LAYERS = (
-    "vision_model.embeddings.class_embedding",
-    *(
-        f"vision_model.{norm}.{kind}"
-        for norm in ("pre_layrnorm", "post_layernorm")
-        for kind in ("weight", "bias")
-    ),
-)
+_OF_LAYER = re.compile(r"vision_model\.encoder\.layers\.(\d+)\.")
 _ENCODER_LAYERS_MAX = 128
+# Published ones read 224 to 448 pixels in up to 1,024 patches.
+_SIDE_MAX, _PLACES_MAX = 1_024, 4_096
 # Heads and activation, which no header tells: of the encoders that IP-Adapters are published for
 # (ViT-L of OpenAI, ViT-H and ViT-bigG of OpenCLIP), by their width.
 _KNOWN: Mapping[int, tuple[int, str]] = MappingProxyType(
@@ -110,12 +98,58 @@ def wanted_by(header: Header) -> Wanted:
         if sign in own:
             _check_depth(own)
             reads, says = own.get(first, ()), own.get(last, ())
-            if len(reads) == 2 and says:
+            if len(reads) == 2 and says and all(reads) and all(says):
+                _check_projection(own, sign, reads, says[0])
                 return Wanted(width=reads[1], spoken=says[0], is_projected=is_projected)
             raise AdapterUnfitError("its projection is not whole")
     if _FACES & set(own):
         raise AdapterUnfitError("it looks at faces (FaceID), which nothing here can find")
     raise AdapterUnfitError("its projection is of no known kind")
+
+
+def _check_projection(own: Mapping[str, Shape], sign: str, reads: Shape, spoken: int) -> None:
+    """All tensors that diffusers builds of these sizes. A resampler's have two namings; of the
+    newer one the sizes alone are looked at here, and the rest where it is loaded.
+    """
+    seen = reads[1]
+    wanted: dict[str, Shape] = {}
+    if sign == "proj.weight":
+        wanted = {sign: (_WORDS * spoken, seen), "proj.bias": (_WORDS * spoken,)}
+        wanted |= _norm("norm", spoken)
+    elif sign == "proj.3.weight":
+        wanted = {"proj.0.weight": (seen, seen), "proj.0.bias": (seen,)}
+        wanted |= {"proj.2.weight": (spoken, seen), "proj.2.bias": (spoken,)}
+        wanted |= _norm("proj.3", spoken)
+    else:
+        latents = own["latents"]
+        if len(latents) != 3 or not all(latents):
+            raise AdapterUnfitError("its projection is not whole")
+        wanted = _resampler(own, latents[2], seen, spoken)
+    _check_whole(own, wanted, "projection")
+
+
+def _resampler(own: Mapping[str, Shape], inner: int, seen: int, spoken: int) -> dict[str, Shape]:
+    wanted: dict[str, Shape] = {"proj_in.weight": (inner, seen), "proj_in.bias": (inner,)}
+    wanted |= {"proj_out.weight": (spoken, inner), "proj_out.bias": (spoken,)}
+    wanted |= _norm("norm_out", spoken)
+    if any("attn" in name for name in own):
+        return wanted
+    looked = own.get("layers.0.0.to_q.weight", (0,))[0]
+    if not looked or looked % _HEAD:
+        raise AdapterUnfitError("its resampler looks in no heads that can be read")
+    for layer in (f"layers.{number}" for number in range(_DEPTH)):
+        for norm in (f"{layer}.0.norm1", f"{layer}.0.norm2", f"{layer}.1.0"):
+            wanted |= _norm(norm, inner)
+        wanted[f"{layer}.0.to_q.weight"] = (looked, inner)
+        wanted[f"{layer}.0.to_kv.weight"] = (2 * looked, inner)
+        wanted[f"{layer}.0.to_out.weight"] = (inner, looked)
+        wanted[f"{layer}.1.1.weight"] = (4 * inner, inner)
+        wanted[f"{layer}.1.3.weight"] = (inner, 4 * inner)
+    return wanted
+
+
+def _norm(name: str, width: int) -> dict[str, Shape]:
+    return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
 
 
 def _check_depth(projection: Mapping[str, Shape]) -> None:
@@ -178,9 +212,9 @@ def encoder_of(header: Header) -> Encoder:
         AdapterUnfitError: they do not belong together.
     """
     shapes = header.shapes
-    layers = 0
-    while layers < _ENCODER_LAYERS_MAX and _INNER.format(layers) in shapes:
-        layers += 1
+    layers = len({match[1] for name in shapes if (match := _OF_LAYER.match(name))})
+    if layers > _ENCODER_LAYERS_MAX:
+        raise AdapterUnfitError(f"it has {layers} layers; {_ENCODER_LAYERS_MAX} can be read")
     try:
         width, _colors, patch, _patch = shapes[_PATCHES]
         places = shapes[_PLACES][0] - 1  # one is for the whole picture
@@ -194,12 +228,47 @@ def encoder_of(header: Header) -> Encoder:
         )
     except (KeyError, ValueError, IndexError) as error:
         raise AdapterUnfitError("it is no whole image encoder") from error
-    wanted = [_LAYER.format(n) + name for n in range(layers) for name in _OF_LAYER]
-    if lacking := sorted({*wanted, *_BESIDE_LAYERS} - set(shapes)):
-        raise AdapterUnfitError(f"it is no whole image encoder: it lacks {lacking[0]!r}")
-    if not all((width, patch, found.projected, found.inner)) or math.isqrt(places) ** 2 != places:
+    sizes = (width, patch, found.projected, found.inner, layers)
+    if not all(sizes) or math.isqrt(places) ** 2 != places:
         raise AdapterUnfitError("its sizes do not belong together")
+    if found.side > _SIDE_MAX or places > _PLACES_MAX:
+        raise AdapterUnfitError(
+            f"it reads pictures of {found.side:,} pixels a side in {places:,} patches; at most "
+            f"{_SIDE_MAX:,} in {_PLACES_MAX:,} are read"
+        )
+    _check_whole(shapes, _encoder_shapes(found, places), "image encoder")
     return found
+
+
+def _encoder_shapes(encoder: Encoder, places: int) -> dict[str, Shape]:
+    """All tensors of an encoder of these sizes: what is not there would be filled in at random."""
+    width, inner = encoder.width, encoder.inner
+    wanted: dict[str, Shape] = {
+        _PATCHES: (width, 3, encoder.patch, encoder.patch),
+        _PLACES: (places + 1, width),
+        _PROJECTED: (encoder.projected, width),
+        "vision_model.embeddings.class_embedding": (width,),
+    }
+    matrices = {f"self_attn.{each}_proj": (width, width) for each in ("q", "k", "v", "out")}
+    matrices |= {"mlp.fc1": (inner, width), "mlp.fc2": (width, inner)}
+    norms = ["vision_model.pre_layrnorm", "vision_model.post_layernorm"]
+    for number in range(encoder.layers):
+        layer = _LAYER.format(number)
+        norms += [f"{layer}layer_norm1", f"{layer}layer_norm2"]
+        for name, shape in matrices.items():
+            wanted |= {f"{layer}{name}.weight": shape, f"{layer}{name}.bias": shape[:1]}
+    for name in norms:
+        wanted |= {f"{name}.weight": (width,), f"{name}.bias": (width,)}
+    return wanted
+
+
+def _check_whole(shapes: Mapping[str, Shape], wanted: Mapping[str, Shape], label: str) -> None:
+    for name, shape in sorted(wanted.items()):
+        if name not in shapes:
+            raise AdapterUnfitError(f"it is no whole {label}: it lacks {name!r}")
+        if shapes[name] != shape:
+            its, right = (" × ".join(map(str, each)) for each in (shapes[name], shape))
+            raise AdapterUnfitError(f"it is no whole {label}: {name!r} is {its}, not {right}")
 
 
 def encoder_config(encoder: Encoder) -> dict[str, object]:
@@ -216,11 +285,18 @@ def encoder_config(encoder: Encoder) -> dict[str, object]:
     return {
         "architectures": ["CLIPVisionModelWithProjection"],
         "model_type": "clip_vision_model",
+        "num_attention_heads": heads,
+        "hidden_act": activation,
+        **sizes_said(encoder),
+    }
+
+
+def sizes_said(encoder: Encoder) -> dict[str, int]:
+    """As its config must have them."""
+    return {
         "hidden_size": encoder.width,
         "intermediate_size": encoder.inner,
         "num_hidden_layers": encoder.layers,
-        "num_attention_heads": heads,
-        "hidden_act": activation,
         "image_size": encoder.side,
         "patch_size": encoder.patch,
         "projection_dim": encoder.projected,

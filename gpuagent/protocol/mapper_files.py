@@ -6,39 +6,42 @@ that load them are named here and never read from the files.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from gpuagent.protocol.adapter_files import Shape
+from gpuagent.protocol.mapper_config import (
+    CONFIG_NAME,
+    backbone_of,
+    known_settings,
+    least_parameters,
+)
 from gpuagent.protocol.taxonomy import Architecture
 
-CONFIG_NAME, PROCESSOR_NAME = "config.json", "preprocessor_config.json"
+PROCESSOR_NAME = "preprocessor_config.json"
 WEIGHTS_NAME = "model.safetensors"
 # Pixels of a side that a network reads; the published ones read 518, 384 and 256 × 192.
 READ_SIDE_MIN, READ_SIDE_MAX = 16, 518
 JOINTS = 17  # as COCO counts them
+LAYERS = 12  # where the config does not say
+# Part of the classes and never asked for anything; published DPTs come without.
+UNUSED = "neck.fusion_stage.layers.0.residual_layer1."
+_LAYER = re.compile(r"(?:backbone|dpt)\.encoder\.layer\.(\d+)\.")
 # What would have transformers fetch something, or run what came with the files.
 _FORBIDDEN = ("auto_map", "use_timm_backbone", "use_pretrained_backbone", "custom_pipelines")
 _SIDES = 2
-# What a network of its weights' size could still ask for without end: layers to build, tokens to
-# look at, how far features are spread. Published ones keep far below.
-NUMBER_MAX, LIST_MAX = 16_384, 1_000
-_MOST: Mapping[str, float] = MappingProxyType(
-    {
-        "num_hidden_layers": 64,
-        "depths": 64,
-        "num_experts": 16,
-        "out_indices": 64,
-        "image_size": 1_024,
-        "reassemble_factors": 8,
-        "scale_factor": 8,
-    }
-)
-_LEAST: Mapping[str, float] = MappingProxyType({"patch_size": 8})
 _MULTIPLE_MAX = 64
 # Only the resizing to a size is bounded above; what else changes a size is not used by any.
 _RESIZING: Mapping[str, bool] = MappingProxyType(
     {"do_resize": True, "do_affine_transform": True, "do_pad": False, "do_center_crop": False}
+)
+_PREPARING = (
+    *("size", "do_resize", "do_affine_transform", "do_pad", "resample"),
+    *("keep_aspect_ratio", "ensure_multiple_of", "do_rescale", "rescale_factor"),
+    *("do_normalize", "image_mean", "image_std", "normalize_factor"),
 )
 
 
@@ -50,6 +53,7 @@ class Network:
     backbones: frozenset[str | None]
     sign: str
     reads: int  # a side, where the processor's file does not say
+    usual_backbone: str  # where one is described, and not which
 
 
 NETWORKS: Mapping[Architecture, Network] = MappingProxyType(
@@ -59,18 +63,21 @@ NETWORKS: Mapping[Architecture, Network] = MappingProxyType(
             backbones=frozenset({None, "dinov2"}),
             sign="head.conv3.weight",
             reads=518,
+            usual_backbone="dinov2",
         ),
         Architecture.DPT: Network(
             class_name="DPTForDepthEstimation",
             backbones=frozenset({None, "bit", "dinov2"}),
             sign="head.head.0.weight",
             reads=384,
+            usual_backbone="bit",
         ),
         Architecture.VITPOSE: Network(
             class_name="VitPoseForPoseEstimation",
             backbones=frozenset({None, "vitpose_backbone"}),
             sign="head.conv.weight",
             reads=256,
+            usual_backbone="vitpose_backbone",
         ),
     }
 )
@@ -82,7 +89,16 @@ def architecture_of(config: Mapping[str, object]) -> Architecture:
     Raises:
         ValueError: none of those that make maps; the text says why.
     """
-    named = str(config.get("model_type"))[:40]
+    return Architecture(str(clean_config(config)["model_type"]))
+
+
+def clean_config(config: Mapping[str, object]) -> dict[str, object]:
+    """Of a `config.json` of transformers, what its network is built by, and nothing else.
+
+    Raises:
+        ValueError: none of those that make maps; the text says why.
+    """
+    named = _word(config.get("model_type"))
     network = NETWORKS.get(Architecture(named)) if named in set(Architecture) else None
     if network is None:
         known = ", ".join(NETWORKS)
@@ -91,17 +107,27 @@ def architecture_of(config: Mapping[str, object]) -> Architecture:
     if classes != [network.class_name]:
         raise ValueError(f"{CONFIG_NAME} must say architectures: [{network.class_name}]")
     inner = config.get("backbone_config") or {}
-    if not isinstance(inner, dict) or inner.get("model_type") not in network.backbones:
+    kind = inner.get("model_type") if isinstance(inner, dict) else ""
+    if not isinstance(inner, dict) or not isinstance(kind, str | None):
+        raise ValueError(f"{CONFIG_NAME} names a backbone in a way that cannot be")
+    if kind not in network.backbones:
         raise ValueError(f"{CONFIG_NAME} names a backbone that {named} is not known to have")
     for name in _FORBIDDEN:
         if config.get(name) or inner.get(name):
             raise ValueError(f"{CONFIG_NAME} says {name}; nothing is fetched or run here")
     if config.get("backbone") is not None:
         raise ValueError(f"{CONFIG_NAME} names a backbone by its address; nothing is fetched here")
-    for part in (config, inner):
-        for name, value in part.items():
-            _check_bounds(name, value)
-    return Architecture(named)
+    clean = {**known_settings(config, named), "architectures": [network.class_name]}
+    if inner:
+        clean["backbone_config"] = known_settings(inner, kind or network.usual_backbone)
+    if named == Architecture.VITPOSE:
+        clean["id2label"] = {str(number): f"joint {number}" for number in range(JOINTS)}
+    return clean
+
+
+def _word(raw: object) -> str:
+    """Whatever it is, as a sentence can say it."""
+    return raw[:40] if isinstance(raw, str) else "that is no word"
 
 
 def read_side(processor: Mapping[str, object], architecture: Architecture) -> tuple[int, int]:
@@ -130,31 +156,50 @@ def read_side(processor: Mapping[str, object], architecture: Architecture) -> tu
     return whole[0], whole[1]
 
 
-def _check_bounds(name: str, value: object) -> None:
-    """Of one setting: a number, or all in a list."""
-    values = value if isinstance(value, list) else [value]
-    if len(values) > LIST_MAX:
-        raise ValueError(f"{CONFIG_NAME} lists {len(values)} {name}; at most {LIST_MAX} are read")
-    for each in values:
-        if isinstance(each, list):
-            _check_bounds(name, each)
-        if not isinstance(each, int | float):
-            continue
-        most, least = _MOST.get(name, NUMBER_MAX), _LEAST.get(name, -NUMBER_MAX)
-        if not least <= each <= most:
-            message = f"{CONFIG_NAME} says {name} {each:g}; from {least:g} to {most:g} can be used"
-            raise ValueError(message)
-
-
-def check_shapes(shapes: Mapping[str, tuple[int, ...]], architecture: Architecture) -> None:
-    """Whether the weights end as the network does.
+def clean_processor(
+    processor: Mapping[str, object], architecture: Architecture
+) -> dict[str, object]:
+    """Of a `preprocessor_config.json`, what pictures are prepared by, and nothing else.
 
     Raises:
-        ValueError: they do not.
+        ValueError: they would be read at a size that agents have no memory for.
     """
+    read_side(processor, architecture)
+    return {name: processor[name] for name in _PREPARING if processor.get(name) is not None}
+
+
+def check_shapes(shapes: Mapping[str, Shape], config: Mapping[str, object]) -> None:
+    """Whether the weights end as the network of a clean config does, and are as many as it needs.
+
+    Raises:
+        ValueError: they are not.
+    """
+    architecture = Architecture(str(config["model_type"]))
     network = NETWORKS[architecture]
     shape = shapes.get(network.sign)
     if shape is None:
         raise ValueError(f"it has no {network.sign}, as {network.class_name} has")
     if architecture is Architecture.VITPOSE and shape[:1] != (JOINTS,):
         raise ValueError(f"it finds {shape[0] if shape else 0} joints, not the {JOINTS} of COCO")
+    built_from = config if config.get("is_hybrid") else backbone_of(config)
+    if built_from["model_type"] != "bit":
+        layers = {match[1] for name in shapes if (match := _LAYER.match(name))}
+        wanted = built_from.get("num_hidden_layers") or LAYERS
+        if len(layers) != wanted:
+            raise ValueError(f"it has {len(layers)} layers, not the {wanted} that are said there")
+    least, own = least_parameters(config), sum(math.prod(each) for each in shapes.values())
+    if own < least:
+        raise ValueError(f"it holds {own:,} numbers, and the network that is said has {least:,}")
+
+
+def check_whole(shapes: Mapping[str, Shape], wanted: Mapping[str, Shape]) -> None:
+    """Whether weights hold all tensors of a network, in their shapes. More of them are not read.
+
+    Raises:
+        ValueError: they do not; the text names the first.
+    """
+    for name, shape in sorted(wanted.items()):
+        if name not in shapes and not name.startswith(UNUSED):
+            raise ValueError(f"weights of another network: no {name}")
+        if shapes.get(name, shape) != shape:
+            raise ValueError(f"weights of another network: another shape of {name}")

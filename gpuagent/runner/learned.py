@@ -11,6 +11,7 @@ import math
 import threading
 from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ ENTRIES_MAX = 400
 BOUNDS = (0.5, 0.75, 0.9, 0.95, 1.0, 1.05, 1.1, 1.25, 1.5, 2.0, 4.0)
 _LATELY = 50
 _LEAST = 3
+# What a file that somebody wrote into can raise: ArithmeticError is that of infinite numbers.
+_ODD = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
 
 class Learned:
@@ -119,11 +122,12 @@ class Learned:
             return
         try:
             said = json.loads(self._path.read_bytes())
-            if said["device"] == self._device:
-                for key, raw in list(said["seen"].items())[-ENTRIES_MAX:]:
-                    self._seen[key] = _seen(raw)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
-            self._seen.clear()  # none yet, or unreadable
+            entries = said["seen"].items() if said["device"] == self._device else ()
+        except (OSError, *_ODD):
+            return  # none yet, or unreadable
+        for key, raw in list(entries)[-ENTRIES_MAX:]:
+            with suppress(*_ODD):
+                self._seen[key] = _seen(raw)
 
 
 def _seen(raw: Any) -> Seen:  # noqa: ANN401 - whatever lies in the file

@@ -23,6 +23,7 @@ from gpuagent.protocol.ip_adapter_files import (
     encoder_of,
     is_image_encoder,
     is_ip_adapter,
+    sizes_said,
     wanted_by,
 )
 from gpuagent.protocol.taxonomy import Architecture, AssetKind
@@ -48,20 +49,11 @@ WEIGHTS, ENCODER = "ip_adapter.safetensors", "image_encoder"
 ENCODER_CONFIG, ENCODER_WEIGHTS = "config.json", "model.safetensors"
 CONFIG_MAX_BYTES = 100_000
 _T = TypeVar("_T")
-_SIZES = {
-    "hidden_size": "width",
-    "intermediate_size": "inner",
-    "num_hidden_layers": "layers",
-    "image_size": "side",
-    "patch_size": "patch",
-    "projection_dim": "projected",
-}
 _OF_ENCODER = (
     "hidden_act",
     "num_attention_heads",
     "layer_norm_eps",
     "num_channels",
-    *_SIZES,
 )
 
 
@@ -226,16 +218,19 @@ def _given_config(file: Path, sizes: Encoder) -> Mapping[str, object]:
         raise _refuse("unreadable", f"{file.name} is not JSON.") from error
     if not isinstance(read, dict):
         raise _refuse("unreadable", f"{file.name} is not a JSON object.")
-    for name, size in _SIZES.items():
-        if read.get(name) != getattr(sizes, size):
+    for name, size in sizes_said(sizes).items():
+        if read.get(name) != size:
             message = f"{file.name} says another {name} than its weights have."
             raise _refuse("unusable", message)
     heads = read.get("num_attention_heads")
     if not isinstance(heads, int) or heads < 1 or sizes.width % heads:
         raise _refuse("unusable", f"{file.name} says an impossible num_attention_heads.")
+    if read.get("num_channels", 3) != 3 or not isinstance(read.get("hidden_act", ""), str):
+        raise _refuse("unusable", f"{file.name} says an impossible num_channels or hidden_act.")
     said = {name: read[name] for name in _OF_ENCODER if name in read}
     return {
         **said,
+        **sizes_said(sizes),
         "architectures": ["CLIPVisionModelWithProjection"],
         "model_type": "clip_vision_model",
     }

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from gpuagent.protocol.mapper_files import CONFIG_NAME, PROCESSOR_NAME, WEIGHTS_NAME
+from gpuagent.protocol.mapper_config import CONFIG_NAME
+from gpuagent.protocol.mapper_files import PROCESSOR_NAME, WEIGHTS_NAME
 from library.models import ModelVersion
 from library.services.registration import Description, register_model
 from studio.core import storage

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -196,11 +197,23 @@ def test_odd_numbers_in_it_are_as_none(gpu: Engine, tmp_path: Path) -> None:
     path = tmp_path / "memory.json"
     made(Learned(gpu, path), 1300)
     said = json.loads(path.read_text())
-    odd: tuple[object, ...] = ({"level": 1e400, "count": 3, "pixels": 1}, {"level": 1}, [], "x")
+    whole = {"level": 1.3, "count": 3, "pixels": 1}
+    odd: tuple[object, ...] = (
+        *({**whole, "level": 1e400}, {**whole, "count": math.inf}, {**whole, "pixels": math.inf}),
+        *({**whole, "level": 10**400}, {**whole, "count": math.nan}, {"level": 1}, [], "x"),
+    )
+    (key,) = said["seen"]
     for raw in odd:
-        said["seen"] = dict.fromkeys(said["seen"], raw)
+        said["seen"] = {key: raw}
         path.write_text(json.dumps(said))
         assert Learned(gpu, path).factors("a", pixels=1) == {}
+        # and what lies beside it is known all the same
+        said["seen"] = {key: raw, key.replace("a/", "b/", 1): whole}
+        path.write_text(json.dumps(said))
+        assert Learned(gpu, path).factors("b", pixels=1) == {"": pytest.approx(1.365)}
+    nested = '{"device": "x", "seen": ' + "[" * 100_000 + "]" * 100_000 + "}"
+    path.write_text(nested)
+    assert Learned(gpu, path).factors("a", pixels=1) == {}
 
 
 def test_a_disk_that_is_full_harms_nothing(gpu: Engine, tmp_path: Path) -> None:

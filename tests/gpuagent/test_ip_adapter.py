@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +24,7 @@ from gpuagent.cache.errors import AttemptFailedError
 from gpuagent.pipelines.control import ControlNet, Guide
 from gpuagent.pipelines.engine import Engine
 from gpuagent.pipelines.family import Family
-from gpuagent.pipelines.ip_adapter import IP_ADAPTER_NAME, Example, IPAdapter
+from gpuagent.pipelines.ip_adapter import IP_ADAPTER_NAME, Example, IPAdapter, _module_of
 from gpuagent.pipelines.reference import Reference
 from gpuagent.pipelines.registry import measure_parts
 from gpuagent.pipelines.samplers import make_scheduler
@@ -395,3 +397,64 @@ def test_what_is_wrong_is_told(change: dict[str, object], code: str) -> None:
         parsed({**SHOWN, **change})
     (found,) = caught.value.problems
     assert (found.field, found.code) == ("references", code)
+
+
+@pytest.mark.parametrize("kind", ["plain", "plus"])
+def test_a_projection_that_is_not_whole_is_refused_on_both_sides(
+    folders: dict[str, Path], kind: str
+) -> None:
+    tensors = load_file(folders[f"house {kind}"] / IP_ADAPTER_NAME)
+    own = [name for name in tensors if name.startswith("image_proj.")]
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    wanted_by(Header(shapes=shapes))
+    for name in own:
+        with pytest.raises(AdapterUnfitError):
+            wanted_by(Header(shapes={each: shapes[each] for each in shapes if each != name}))
+        if not name.endswith("latents"):  # as many words as there are
+            with pytest.raises(AdapterUnfitError):
+                wanted_by(Header(shapes={**shapes, name: (shapes[name][0] + 1, *shapes[name][1:])}))
+    # Of empty tensors that say much, nothing is built at its size
+    into = "image_proj.proj.weight" if kind == "plain" else "image_proj.proj_in.weight"
+    huge = {**shapes, into: (0, 10**6)}
+    with pytest.raises(AdapterUnfitError, match="not whole"):
+        wanted_by(Header(shapes=huge))
+
+
+def test_a_projection_takes_no_memory_before_it_is_found_to_be_whole(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tensors = load_file(folders["house plus"] / IP_ADAPTER_NAME)
+    tensors["image_proj.proj_in.weight"] = torch.zeros(0, 10**6)
+    built: list[str] = []
+    real = torch.nn.Linear.reset_parameters
+
+    def filled(layer: torch.nn.Linear) -> None:
+        built.append(str(layer.weight.device))
+        real(layer)
+
+    monkeypatch.setattr(torch.nn.Linear, "reset_parameters", filled)
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        _module_of(tensors)
+    assert set(built) == {"meta"}
+
+
+def test_an_encoder_that_is_not_whole_is_not_filled_in_at_random(
+    folders: dict[str, Path], engine: Engine, tmp_path: Path
+) -> None:
+    folder = tmp_path / "partly"
+    shutil.copytree(folders["house plain"], folder)
+    file = folder / "image_encoder" / "model.safetensors"
+    weights = load_file(file)
+    whole = dict(weights)
+    del weights["vision_model.encoder.layers.1.self_attn.q_proj.weight"]
+    save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(AdapterUnfitError, match=r"lacks .*q_proj\.weight"):
+        IPAdapter(folder, engine)
+    # nor is a larger one built than its weights are
+    save_file(whole, file, metadata={"format": "pt"})
+    IPAdapter(folder, engine)
+    config = json.loads((folder / "image_encoder" / "config.json").read_text())
+    config["num_hidden_layers"] = 1_000
+    (folder / "image_encoder" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="num_hidden_layers"):
+        IPAdapter(folder, engine)

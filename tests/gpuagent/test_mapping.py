@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,14 +18,27 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from gpuagent.pipelines.engine import Engine
-from gpuagent.pipelines.mapper import Mapper, PoseMapper, load_mapper, near_is_white
+from gpuagent.pipelines.mapper import (
+    Mapper,
+    PoseMapper,
+    _shapes_as_published,
+    load_mapper,
+    near_is_white,
+)
 from gpuagent.pipelines.skeleton import COLORS, LIMBS, draw_skeleton, to_openpose
 from gpuagent.pipelines.steps import Watch
 from gpuagent.planning.mapping import estimate_map, plan_map
 from gpuagent.planning.memory import OVERHEAD_BYTES, estimate, mapping_bytes
 from gpuagent.planning.plan import Verdict
 from gpuagent.protocol.manifest import INFOTEXT_KEY, PNG_KEY
-from gpuagent.protocol.mapper_files import architecture_of, check_shapes, read_side
+from gpuagent.protocol.mapper_files import (
+    UNUSED,
+    architecture_of,
+    check_shapes,
+    check_whole,
+    clean_config,
+    read_side,
+)
 from gpuagent.protocol.messages import ModelRef
 from gpuagent.protocol.recipe import Recipe, RecipeInvalidError
 from gpuagent.protocol.recipe_parsing import parse_recipe
@@ -280,11 +294,203 @@ def test_only_known_networks_are_loaded(folders: dict[Architecture, Path]) -> No
     for folder in folders.values():
         published = json.loads((folder / "preprocessor_config.json").read_text())
         assert max(read_side(published, Architecture.DPT)) <= 64
-    check_shapes({"head.conv.weight": (17, 256, 1, 1)}, Architecture.VITPOSE)
+    joints = {"model_type": "vitpose"}
     with pytest.raises(ValueError, match="133 joints"):
-        check_shapes({"head.conv.weight": (133, 256, 1, 1)}, Architecture.VITPOSE)
+        check_shapes({"head.conv.weight": (133, 256, 1, 1)}, joints)
     with pytest.raises(ValueError, match=r"head\.conv3\.weight"):
-        check_shapes({}, Architecture.DEPTH_ANYTHING)
+        check_shapes({}, {"model_type": "depth_anything"})
+    # What is no word, no number that there is, or nested without end has a sentence, too
+    dinov2 = {"model_type": "dinov2"}
+    stranger: tuple[dict[str, Any], ...] = (
+        {"backbone_config": {"model_type": []}},
+        {"backbone_config": [1]},
+        {"fusion_hidden_size": 10**400},
+        {"hidden_size": [[8]]},
+        {"hidden_size": math.nan},
+        {"is_hybrid": "yes"},
+        {"hidden_act": ["gelu"]},
+        {"hidden_act": "evil/kernel"},
+        {"model_type": nested(100_000)},
+        {"neck_hidden_sizes": nested(100_000)},
+        {"backbone_config": {**dinov2, "out_features": ["__import__"]}},
+    )
+    for strange in stranger:
+        with pytest.raises(ValueError, match=r"config\.json"):
+            clean_config({**config, **strange})
+    assert clean_config({**config, "unheard_of": nested(100_000)}) == clean_config(config)
+
+
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+DEPTH_SMALL = {
+    "model_type": "depth_anything", "architectures": ["DepthAnythingForDepthEstimation"],
+    "_commit_hash": None, "backbone": None, "backbone_config": {
+        "architectures": ["Dinov2Model"], "hidden_size": 384, "image_size": 518,
+        "model_type": "dinov2", "num_attention_heads": 6, "out_indices": [9, 10, 11, 12],
+        "out_features": ["stage9", "stage10", "stage11", "stage12"], "patch_size": 14,
+        "reshape_hidden_states": False, "torch_dtype": "float32",
+    },
+    "depth_estimation_type": "relative", "fusion_hidden_size": 64, "head_hidden_size": 32,
+    "head_in_index": -1, "initializer_range": 0.02, "max_depth": None,
+    "neck_hidden_sizes": [48, 96, 192, 384], "patch_size": 14,
+    "reassemble_factors": [4, 2, 1, 0.5], "reassemble_hidden_size": 384,
+    "torch_dtype": "float32", "transformers_version": None, "use_pretrained_backbone": False,
+}  # fmt: skip
+DEPTH_BASE = {
+    **DEPTH_SMALL, "fusion_hidden_size": 128, "neck_hidden_sizes": [96, 192, 384, 768],
+    "reassemble_hidden_size": 768, "backbone_config": {
+        **DEPTH_SMALL["backbone_config"], "hidden_size": 768, "num_attention_heads": 12,  # type: ignore[dict-item] # a part of the above
+    },
+}  # fmt: skip
+DEPTH_LARGE = {
+    **DEPTH_SMALL, "fusion_hidden_size": 256, "neck_hidden_sizes": [256, 512, 1024, 1024],
+    "reassemble_hidden_size": 1024, "backbone_config": {
+        **DEPTH_SMALL["backbone_config"], "hidden_size": 1024, "num_attention_heads": 16,  # type: ignore[dict-item] # as above
+        "num_hidden_layers": 24, "out_indices": [5, 12, 18, 24],
+        "out_features": ["stage5", "stage12", "stage18", "stage24"],
+    },
+}  # fmt: skip
+DPT_LARGE = {
+    "model_type": "dpt", "architectures": ["DPTForDepthEstimation"], "hidden_size": 1024,
+    "intermediate_size": 4096, "num_attention_heads": 16, "num_hidden_layers": 24,
+    "backbone_out_indices": [5, 11, 17, 23], "neck_hidden_sizes": [256, 512, 1024, 1024],
+    "expand_channels": False, "fusion_hidden_size": 256, "head_in_index": -1,
+    "hidden_act": "gelu", "image_size": 384, "patch_size": 16, "num_channels": 3,
+    "layer_norm_eps": 1e-12, "qkv_bias": True, "readout_type": "project",
+    "reassemble_factors": [4, 2, 1, 0.5], "use_auxiliary_head": True,
+    "use_batch_norm_in_fusion_residual": False, "attention_probs_dropout_prob": 0.0,
+}  # fmt: skip
+DPT_HYBRID = {
+    "model_type": "dpt", "architectures": ["DPTForDepthEstimation"], "is_hybrid": True,
+    "backbone_config": {
+        "depths": [3, 4, 9], "embedding_dynamic_padding": True, "global_padding": "same",
+        "layer_type": "bottleneck", "out_features": ["stage1", "stage2", "stage3"],
+    },
+    "backbone_featmap_shape": [1, 1024, 24, 24], "backbone_out_indices": [2, 5, 8, 11],
+    "hidden_size": 768, "intermediate_size": 3072, "neck_hidden_sizes": [256, 512, 768, 768],
+    "neck_ignore_stages": [0, 1], "image_size": 384, "patch_size": 16, "readout_type": "project",
+    "num_hidden_layers": 12, "num_attention_heads": 12, "reassemble_factors": [1, 1, 1, 0.5],
+}  # fmt: skip
+JOINT_NAMES = {str(number): f"Joint {number}" for number in range(17)}
+POSE = {
+    "model_type": "vitpose", "architectures": ["VitPoseForPoseEstimation"],
+    "backbone_config": {
+        "hidden_size": 768, "image_size": [256, 192], "intermediate_size": 3072,
+        "model_type": "vitpose_backbone", "num_attention_heads": 12, "num_hidden_layers": 12,
+        "out_features": ["stage12"], "out_indices": [12], "part_features": 0,
+    },
+    "edges": [[15, 13], [13, 11]], "id2label": JOINT_NAMES, "scale_factor": 4,
+    "label2id": {name: int(number) for number, name in JOINT_NAMES.items()},
+    "use_simple_decoder": False,
+}  # fmt: skip
+POSE_SIMPLE = {**POSE, "use_simple_decoder": True}
+POSE_PLUS = {
+    **POSE, "backbone_config": {
+        **POSE["backbone_config"], "num_experts": 6, "part_features": 192,  # type: ignore[dict-item] # as above
+    },
+}  # fmt: skip
+PUBLISHED = (
+    *(DEPTH_SMALL, DEPTH_BASE, DEPTH_LARGE, DPT_LARGE, DPT_HYBRID),
+    *(POSE, POSE_SIMPLE, POSE_PLUS),
+)
+EVIL = {
+    "attn_implementation": "evil/kernel",
+    "_attn_implementation": "evil/kernel",
+    "experts_implementation": "evil/kernel",
+    "quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True},
+    "dtype": "evil",
+}
+
+
+@pytest.mark.parametrize("config", PUBLISHED)
+def test_published_networks_are_built_as_their_whole_configs_say(config: dict[str, Any]) -> None:
+    import transformers
+
+    made_by = getattr(transformers, config["architectures"][0])
+    clean = clean_config(config)
+    with torch.device("meta"):
+        theirs, ours = (
+            made_by(made_by.config_class.from_dict(json.loads(json.dumps(each))))
+            for each in (config, clean)
+        )
+    shapes = _shapes_as_published(theirs)
+    assert _shapes_as_published(ours) == shapes
+    assert str(theirs) == str(ours)  # activations and strides, too
+    check_shapes(shapes, clean)
+    check_whole(shapes, _shapes_as_published(ours))
+    bare = {name: s for name, s in shapes.items() if not name.startswith(UNUSED)}
+    check_shapes(bare, clean)  # as DPTs are published
+    check_whole(bare, shapes)
+    # One layer more, or all of them larger, is no network of these weights
+    for changes in ({"num_hidden_layers": 64}, {"hidden_size": 4_096}):
+        inner = clean.get("backbone_config")
+        is_inner = isinstance(inner, dict) and not clean.get("is_hybrid")
+        more = {"backbone_config": {**inner, **changes}} if is_inner else changes  # type: ignore[dict-item] # a dict then
+        with pytest.raises(ValueError, match=r"layers, not the 64|numbers, and the network"):
+            check_shapes(shapes, {**clean, **more})
+    # What would have code loaded is not there to be read
+    evil = {**config, **EVIL}
+    if "backbone_config" in config:
+        evil["backbone_config"] = {**config["backbone_config"], **EVIL}
+    assert clean_config(evil) == clean
+
+
+@pytest.mark.parametrize("architecture", list(MAPPED))
+def test_what_a_config_says_of_code_does_not_reach_transformers(
+    mappers: dict[Architecture, Mapper], engine: Engine, tmp_path: Path, architecture: Architecture
+) -> None:
+    folder = save_mapper(tmp_path / "evil", architecture)
+    config = json.loads((folder / "config.json").read_text())
+    inner = config.get("backbone_config")
+    more = {"backbone_config": {**inner, **EVIL}} if inner else {}
+    (folder / "config.json").write_text(json.dumps({**config, **EVIL, **more}))
+    prepared = json.loads((folder / "preprocessor_config.json").read_text())
+    odd = {"auto_map": {"AutoImageProcessor": "evil.Code"}, "device": "evil", "size_divisor": 4_000}
+    (folder / "preprocessor_config.json").write_text(json.dumps({**prepared, **odd}))
+    # nor does what else lies there
+    (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "evil/x"}))
+    made = load_mapper(architecture, folder, engine).make(noise(64, 96))
+    assert np.array_equal(made, mappers[architecture].make(noise(64, 96)))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"num_hidden_layers": 64, "hidden_size": 16_384}, {"image_size": 1_024}]
+)
+def test_a_small_file_that_asks_for_much_is_refused_before_anything_is_built(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, int]
+) -> None:
+    import transformers
+
+    folder = save_mapper(tmp_path / "large", Architecture.DEPTH_ANYTHING)
+    config = json.loads((folder / "config.json").read_text())
+    config["backbone_config"] |= changes
+    (folder / "config.json").write_text(json.dumps(config))
+
+    def built(*_given: object, **_named: object) -> None:
+        pytest.fail("memory was taken for it")
+
+    monkeypatch.setattr(transformers.DepthAnythingForDepthEstimation, "from_pretrained", built)
+    with pytest.raises(ValueError, match=r"layers, not the 64|numbers, and the network|another"):
+        load_mapper(Architecture.DEPTH_ANYTHING, folder, engine)
+
+
+def test_what_published_weights_lack_is_never_asked_for(
+    mappers: dict[Architecture, Mapper], engine: Engine, tmp_path: Path
+) -> None:
+    folder = save_mapper(tmp_path / "published", Architecture.DPT)
+    weights = load_file(folder / "model.safetensors")
+    unused = [name for name in weights if name.startswith(UNUSED)]
+    assert len(unused) == 4
+    for name in unused:
+        del weights[name]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    made = load_mapper(Architecture.DPT, folder, engine).make(noise(64, 96))
+    assert np.array_equal(made, mappers[Architecture.DPT].make(noise(64, 96)))
 
 
 def test_a_recipe_for_a_map_holds_only_what_counts() -> None:

@@ -238,6 +238,16 @@ def test_what_is_wrong_with_a_map_is_told(
     assert [(e["field"], e["code"]) for e in problem(refused)["errors"]] == [(field, code)]
 
 
+@pytest.mark.parametrize("kind", ["depth", "openpose"])
+def test_of_maps_that_networks_make_it_is_told_how(
+    bob_api: Client, picture: Artifact, kind: str
+) -> None:
+    refused = post(bob_api, "/api/v1/maps", {"image": picture.sha256, "kind": kind})
+    (error,) = problem(refused)["errors"]
+    assert f"POST jobs with map_kind {kind}" in error["message"]
+    assert "Drawn here are: canny, lineart, scribble, tile." in error["message"]
+
+
 def newest() -> Job:
     with system_scope():
         return Job.objects.select_related("workspace").order_by("-pk")[0]

@@ -97,6 +97,37 @@ def test_what_is_no_known_network_is_refused(
     assert said in message
 
 
+HUGE = {"model_type": "dinov2", "hidden_size": 16_384, "num_hidden_layers": 1, "image_size": 16}
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"backbone_config": {"model_type": []}}, "unknown_network"),
+        ({"fusion_hidden_size": 10**400}, "unknown_network"),
+        ({"backbone_config": {**HUGE, "num_hidden_layers": 64}}, "other_weights"),
+        ({"backbone_config": HUGE}, "other_weights"),
+        ({"neck_hidden_sizes": [16_384] * 4, "fusion_hidden_size": 16_384}, "other_weights"),
+    ],
+)
+def test_no_config_breaks_the_check_or_asks_for_more_than_its_weights_are(
+    tmp_path: Path, changes: dict[str, object], code: str
+) -> None:
+    folder = bare_mapper(tmp_path / "mapper", Architecture.DEPTH_ANYTHING, **changes)
+    assert refused(folder)[0] == code
+
+
+@pytest.mark.parametrize("depth", [900, 40_000])
+def test_json_nested_without_end_is_refused_or_left_out(tmp_path: Path, depth: int) -> None:
+    for name in ("config.json", "preprocessor_config.json"):
+        folder = bare_mapper(tmp_path / name, Architecture.DPT)
+        text = (folder / name).read_text()
+        field = "neck_hidden_sizes" if name == "config.json" else "size"
+        nested = "[" * depth + "]" * depth
+        (folder / name).write_text(text[:-1] + f', "{field}": {nested}}}')
+        assert refused(folder)[0] in {"unreadable", "unknown_network"}
+
+
 def test_odd_files_are_refused(tmp_path: Path) -> None:
     def folder(name: str) -> Path:
         return bare_mapper(tmp_path / name, Architecture.VITPOSE)

@@ -20,6 +20,7 @@ from accounts.roles import Role
 from gpuagent.protocol.taxonomy import AssetKind
 from jobs.actors import check_model_upload
 from library.models import ModelAsset, ModelUpload, ModelVersion, UploadState
+from library.presenters import upload_json, upload_row
 from library.selectors import usable_adapters
 from library.services import upload_store
 from library.services.importing import check_upload, fetch_upload
@@ -378,6 +379,19 @@ def test_a_refused_name_is_given_anew_without_sending_again(ada: Actor) -> None:
 
 
 @pytest.mark.usefixtures("house")
+def test_texts_of_files_are_kept_but_not_sent_back(ada: Actor) -> None:
+    texts = {"config": "{" * 90_000, "preprocessor": "{}"}
+    details = read_details({"name": "Maps", "licence": "MIT", **texts})
+    begun, _is_new = begin_upload(
+        actor=ada, file_name="maps.safetensors", size_bytes=64, details=details, fingerprint=""
+    )
+    assert begun.details.items() >= texts.items()
+    for shown in (upload_json(begun), upload_row(begun)):
+        assert shown["details"] == {
+            "name": "Maps", "licence": "MIT", "description": "", "trigger_words": [],
+        }  # fmt: skip
+
+
 def test_the_worker_may_be_told_twice_and_may_die(ada: Actor) -> None:
     content = NEON.read_bytes()
     upload_id = begin(ada, len(content))

@@ -141,8 +141,11 @@ def test_published_encoders_are_known_by_their_sizes() -> None:
         shapes |= {f"{name}.weight": (1280,), f"{name}.bias": (1280,)}
     for number in range(32):
         layer = f"vision_model.encoder.layers.{number}"
-        for part in ("layer_norm1", "layer_norm2", "mlp.fc1", "mlp.fc2"):
-            shapes |= {f"{layer}.{part}.weight": (5120, 1280), f"{layer}.{part}.bias": (5120,)}
+        for part in ("layer_norm1", "layer_norm2"):
+            shapes |= {f"{layer}.{part}.weight": (1280,), f"{layer}.{part}.bias": (1280,)}
+        for part, out, into in (("fc1", 5120, 1280), ("fc2", 1280, 5120)):
+            name = f"{layer}.mlp.{part}"
+            shapes |= {f"{name}.weight": (out, into), f"{name}.bias": (out,)}
         for part in ("q_proj", "k_proj", "v_proj", "out_proj"):
             shapes[f"{layer}.self_attn.{part}.weight"] = (1280, 1280)
             shapes[f"{layer}.self_attn.{part}.bias"] = (1280,)
@@ -165,6 +168,19 @@ def test_published_encoders_are_known_by_their_sizes() -> None:
         "patch_size": 14,
         "projection_dim": 1024,
     }
+    for name in shapes:
+        grown = (*shapes[name][:-1], shapes[name][-1] + 1)
+        with pytest.raises(AdapterUnfitError):
+            encoder_of(Header(shapes={**shapes, name: grown}))
+        with pytest.raises(AdapterUnfitError):
+            encoder_of(Header(shapes={each: shapes[each] for each in shapes if each != name}))
+    for patch, places in ((14, 257**2), (200, 256)):
+        more = {
+            "vision_model.embeddings.patch_embedding.weight": (1280, 3, patch, patch),
+            "vision_model.embeddings.position_embedding.weight": (places + 1, 1280),
+        }
+        with pytest.raises(AdapterUnfitError, match="patches; at most"):
+            encoder_of(Header(shapes={**shapes, **more}))
     del shapes["vision_model.encoder.layers.31.self_attn.k_proj.bias"]
     with pytest.raises(AdapterUnfitError, match=r"lacks 'vision_model\.encoder\.layers\.31"):
         encoder_of(Header(shapes=shapes))
@@ -204,6 +220,8 @@ def test_what_is_none_or_could_do_harm_is_refused(
         ({"hidden_size": 64}, "another hidden_size"),
         ({"num_attention_heads": 5}, "num_attention_heads"),
         ({"num_attention_heads": None}, "num_attention_heads"),
+        ({"num_channels": 4}, "num_channels"),
+        ({"hidden_act": ["gelu"]}, "hidden_act"),
     ],
 )
 @pytest.mark.usefixtures("house")
