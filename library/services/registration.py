@@ -75,7 +75,7 @@ def _refuse(code: str, message: str) -> InvalidInputError:
 def _read_json(path: Path) -> dict[str, object]:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _refuse("unreadable", f"{path.name} is missing or not JSON.") from error
     if not isinstance(raw, dict):
         raise _refuse("unreadable", f"{path.name} is not a JSON object.")
