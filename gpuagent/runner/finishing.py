@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from gpuagent.cache.errors import AttemptFailedError
 from gpuagent.pipelines.encode import EncodedFile, Pixels, encode_png, encode_thumbnail
 from gpuagent.protocol import sealing
+from gpuagent.protocol.editions import edition_of
 from gpuagent.protocol.failures import FailureCode
 from gpuagent.protocol.families import dtype_said
 from gpuagent.protocol.manifest import build_manifest, canonical, infotext
 from gpuagent.protocol.messages import Assignment, OutputCommit, StoredFile, UploadTarget
 from gpuagent.protocol.recipe import Recipe
-from gpuagent.protocol.revisions import revision_of
 from gpuagent.protocol.taxonomy import FileKind
 from gpuagent.runner.client import WHILE_LEASED, StaleError, StudioClient, persist
 from gpuagent.runner.held import Held, Stop
@@ -94,8 +94,8 @@ class Finisher:
         engine = {**self._fingerprint, "dtype": dtype, "batch": made_by.batch}
         if made_by.memory:
             engine["memory"] = made_by.memory
-        if (revision := revision_of(recipe)) > 1:
-            engine["revision"] = revision
+        if (edition := edition_of(recipe)) > 1:
+            engine["edition"] = edition
         return build_manifest(
             recipe,
             index=index,

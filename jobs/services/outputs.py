@@ -31,7 +31,7 @@ _BATCH = "batch"
 _ENGINE_WORDS = {
     "dtype": "number format",
     "memory": "saving memory by",
-    "revision": "revision of the studio",
+    "edition": "edition of the studio",
     "runtime_image": "image",
     "threads": "CPU threads",
 }
@@ -175,7 +175,7 @@ def _similar(before: Mapping[str, object], after: Mapping[str, object]) -> str:
 
 
 def _said(engine: Mapping[str, object], key: str) -> object:
-    return engine.get(key, 1 if key == "revision" else "none")
+    return engine.get(key, 1 if key == "edition" else "none")
 
 
 def _made_together(was: object, now: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def engine() -> Engine:
     """One thread, as the agent processes of these tests have."""
     return detect_engine(threads=1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> None:
+    """As the engine has it, whatever tests before these set: with two, last bits are others."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -113,7 +113,7 @@ def test_a_control_leads_both_of_two_drawings(
     files = [attempt.open_file(store, 0, FileKind.PICTURE) for attempt in attempts]
     assert files[2] == files[3]
     # That was not always so: who makes an old one again is told why it is not the same.
-    assert [revision(file) for file in files] == [None, None, 2, 2]
+    assert [edition(file) for file in files] == [None, None, 2, 2]
     draft, plain, led = (small(file) for file in files[:3])
     assert np.abs(led - draft).mean() < 0.5 * np.abs(plain - draft).mean()
 
@@ -139,9 +139,9 @@ def test_a_finished_picture_is_led_while_it_is_drawn_again(
     assert np.array_equal(following, same)
 
 
-def revision(file: bytes) -> object:
+def edition(file: bytes) -> object:
     with Image.open(io.BytesIO(file)) as picture:
-        return json.loads(picture.info[PNG_KEY])["engine"].get("revision")
+        return json.loads(picture.info[PNG_KEY])["engine"].get("edition")
 
 
 def small(file: bytes) -> Any:  # noqa: ANN401 - an array

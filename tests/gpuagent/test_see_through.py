@@ -13,7 +13,8 @@ from gpuagent.pipelines.engine import Engine
 from gpuagent.pipelines.see_through import beyond_edges, enlarge_apart
 from gpuagent.pipelines.upscale import Upscaler
 from gpuagent.planning.upscaling import estimate_upscale
-from gpuagent.protocol.recipe import Recipe, parse_recipe
+from gpuagent.protocol.recipe import Recipe
+from gpuagent.protocol.recipe_parsing import parse_recipe
 from tests.upscalers import make_upscaler_folder
 
 RED = (200, 30, 20)

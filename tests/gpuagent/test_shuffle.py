@@ -144,7 +144,8 @@ class Bench:
         store = self.agent.studio.store
         for number, attempt in zip(waiting, attempts, strict=True):
             made[number] = [
-                attempt.open_file(store, index, FileKind.PICTURE) for index in attempt.commits
+                attempt.open_file(store, index, FileKind.PICTURE)
+                for index in sorted(attempt.commits)  # two are finished at once
             ]
         waiting.clear()
 

@@ -97,8 +97,8 @@ def test_a_first_picture_has_no_verdict(output: Output) -> None:
         ("teal", ENGINE, Verdict.IDENTICAL, "every byte is the same"),
         ("red", {**ENGINE, "torch": "3.0"}, Verdict.SIMILAR, "other runtime (torch 2.13.0 → 3.0)."),
         (
-            *("red", {**ENGINE, "revision": 2}, Verdict.SIMILAR),
-            "other runtime (revision of the studio 1 → 2).",
+            *("red", {**ENGINE, "edition": 2}, Verdict.SIMILAR),
+            "other runtime (edition of the studio 1 → 2).",
         ),
         ("red", {**ENGINE, "memory": "vae_tiles"}, Verdict.SIMILAR, "memory by none → vae_tiles"),
         ("red", {**ENGINE, "batch": 4}, Verdict.SIMILAR, "alone, this one in a batch of 4."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 from pathlib import Path
@@ -49,8 +50,7 @@ def test_it_is_built_once_per_change(layout: Layout) -> None:
     assert builds(layout) == 2
     assert (layout.root / "static" / "build" / "a.ts").read_text() == "2"
 
-    (layout.root / "static" / "build" / "a.ts").unlink()
-    (layout.root / "static" / "build").rmdir()
+    shutil.rmtree(layout.root / "static" / "build")
     assert builds(layout) == 3
 
 

@@ -13,6 +13,6 @@ _CHANGES: tuple[tuple[int, Callable[[Recipe], bool]], ...] = (
 )
 
 
-def revision_of(recipe: Recipe) -> int:
+def edition_of(recipe: Recipe) -> int:
     """The newest change that this recipe's pictures show; 1 if they are as they ever were."""
     return max((number for number, is_meant in _CHANGES if is_meant(recipe)), default=1)
