@@ -378,7 +378,6 @@ def test_a_refused_name_is_given_anew_without_sending_again(ada: Actor) -> None:
     assert taken.asset.versions.count() == 1
 
 
-@pytest.mark.usefixtures("house")
 def test_texts_of_files_are_kept_but_not_sent_back(ada: Actor) -> None:
     texts = {"config": "{" * 90_000, "preprocessor": "{}"}
     details = read_details({"name": "Maps", "licence": "MIT", **texts})
@@ -392,6 +391,7 @@ def test_texts_of_files_are_kept_but_not_sent_back(ada: Actor) -> None:
         }  # fmt: skip
 
 
+@pytest.mark.usefixtures("house")
 def test_the_worker_may_be_told_twice_and_may_die(ada: Actor) -> None:
     content = NEON.read_bytes()
     upload_id = begin(ada, len(content))
