@@ -188,6 +188,7 @@ def test_the_cost_goes_by_the_starting_picture(
 
 def test_what_is_transparent_stays_so(
     bob_in_a: Actor,
+    bobs: Client,
     bob_api: Client,
     workspace: Workspace,
     agent: AgentHandle,
@@ -209,6 +210,11 @@ def test_what_is_transparent_stays_so(
         with Image.open(io.BytesIO(read_all(kept["mask"]))) as mask:
             missing = np.asarray(mask.convert("L"))
         assert answer.json()["recipe"]["mask"] == kept["mask"].sha256
+        again = factories.make_attempt(Job.objects.get(pk=answer.json()["id"]), agent.row)
+        [larger] = factories.run_attempt(again, agent.row)
+    page = bobs.get(f"/w/{workspace.pk}/outputs/{larger.pk}").content.decode()
+    assert "<dt>Transparency</dt>" in page
+    assert "<dt>Soft edge</dt>" not in page
     assert (missing[30:90, 30:90] == 0).all()
     assert (missing == 255).sum() == 128 * 128 - 60 * 60
 
