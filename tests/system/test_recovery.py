@@ -60,7 +60,10 @@ def test_killed_agent_is_replaced_and_keeps_what_was_done(
     assert recovered_s < RECOVERED_WITHIN_S
     assert_made_once(ended, count=2)
     assert ended["outputs"][0]["id"] == first["id"]
-    assert product.attempts(job) == ["expired", "succeeded"]
+    *lost, last = product.attempts(job)
+    # A lease may cross the new process on its way; that one ends at once and blames nobody.
+    assert (set(lost), last) == ({"expired"}, "succeeded")
+    assert len(lost) <= 2
 
 
 def test_emptied_broker_loses_nothing(
